@@ -1,0 +1,47 @@
+# Needs Go, make and Python 3 (for Envoy, which the tests fetch into .cache). `make help` lists the targets.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help run build test check fmt lint bench fuzz
+include tools.mk
+
+FUZZTIME ?= 30s
+COUNT ?= 1
+# Packages with benchmarks; those through a real Envoy are in ./test.
+BENCH ?= $(sort $(dir $(shell grep -rl --include='*_test.go' '^func Benchmark' .)))
+# The race detector needs a C compiler; without one Go turns cgo off.
+RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
+
+help: ## list the targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 13
+
+run: build ## run keyturn with keyturn.yaml; without that file, the demo
+	@if [ -e keyturn.yaml ]; then exec bin/keyturn run -c keyturn.yaml --envoy-cache .cache; else exec bin/keyturn demo --envoy-cache .cache; fi
+
+build: ## build bin/keyturn
+	go build -o bin/ ./cmd/keyturn
+
+test: ## run every test, those through a real Envoy too
+	@$(if $(RACE),,echo 'no C compiler: testing without the race detector')
+	go vet ./...
+	go test $(RACE) -shuffle=on -timeout=10m ./...
+
+check: lint test ## everything before a commit
+
+fmt: ## tidy go.mod, format the code
+	go mod tidy
+	$(GOLANGCI_LINT) fmt
+
+lint: ## run the linters of .golangci.yml
+	$(GOLANGCI_LINT) run
+
+bench: ## run the benchmarks COUNT times (1): BENCH=./keypool for one package
+	go test -run '^$$' -bench . -benchmem -count=$(COUNT) -timeout=30m $(BENCH)
+
+fuzz: ## fuzz every target for FUZZTIME (30s)
+	@found=0; while IFS=: read -r file name; do \
+		found=1; echo "$$file $$name"; \
+		go test -run '^$$' -fuzz "^$$name\$$" -fuzztime=$(FUZZTIME) "./$$(dirname "$$file")"; \
+	done < <(grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's/func //'); \
+	[ $$found = 1 ] || { echo 'no fuzz targets found'; exit 1; }

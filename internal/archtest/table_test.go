@@ -1,0 +1,99 @@
+package archtest
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// module is the path of this module.
+const module = "github.com/keyturn/keyturn"
+
+// rule says what a package may import. The packages of a folder that has no row of its own follow the nearest row above.
+type rule struct {
+	is   string   // why it imports so little: "<package> <is> and must not import <other>"
+	may  []string // packages of this module; "*" = all but the tests' own
+	not  []string // packages of anybody's: names of the table outsiders, or import paths
+	test bool     // only tests: it may import everything of this module, and nothing else may import it
+}
+
+// outsiders are the packages that rules name shortly. A path stands for everything below it too, except "net", since
+// net/netip and net/url do no I/O.
+var outsiders = map[string]string{
+	"net":              "net",
+	"net/http":         "net/http",
+	"os":               "os",
+	"grpc":             "google.golang.org/grpc",
+	"go-control-plane": "github.com/envoyproxy/go-control-plane",
+}
+
+var (
+	impure = []string{"net", "net/http", "os", "grpc", "go-control-plane"}
+	envoys = []string{"grpc", "go-control-plane"} // only extproc, envoy and test know Envoy's messages
+)
+
+// table has a row for every package. A new package begins with its row.
+var table = map[string]rule{
+	"cmd/keyturn": {is: "joins the others", may: []string{"*"}, not: []string{"go-control-plane"}},
+	"extproc": {
+		is: "is told everything", may: []string{"keypool", "internal/dialect"},
+		not: []string{"os"},
+	},
+	"keypool":            {is: "is pure", not: impure},
+	"envoy":              {is: "stands alone", not: []string{"grpc"}},
+	"internal/config":    {is: "knows no other package's types", not: envoys},
+	"internal/dialect":   {is: "is pure", not: impure},
+	"internal/scripted":  {is: "stands for somebody else's server", not: envoys},
+	"internal/telemetry": {is: "measures and judges nothing", not: envoys},
+	"internal/admin":     {is: "shows and does not decide", may: []string{"keypool", "internal/telemetry"}, not: envoys},
+	"internal/archtest":  {test: true},
+	"test":               {test: true},
+}
+
+// row returns the row of a package, named without the module's path.
+func row(name string) (r rule, ok bool) {
+	for folder := name; ; folder = folder[:strings.LastIndexByte(folder, '/')] {
+		if r, ok = table[folder]; ok || !strings.Contains(folder, "/") {
+			return r, ok
+		}
+	}
+}
+
+// violations says what is wrong with the imports of a package, both without the module's path.
+func violations(name string, imports []string) (problems []string) {
+	r, ok := row(name)
+	if !ok {
+		return []string{name + " has no row in the table of internal/archtest: say there what it may import"}
+	}
+	for _, path := range imports {
+		if of, inside := strings.CutPrefix(path, module+"/"); inside {
+			if why := r.inside(name, of); why != "" {
+				problems = append(problems, why)
+			}
+			continue
+		}
+		for _, other := range r.not {
+			if full := outsiders[other]; path == full || full != "net" && strings.HasPrefix(path, full+"/") {
+				problems = append(problems, fmt.Sprintf("%s %s and must not import %s", name, r.is, other))
+			}
+		}
+	}
+	return problems
+}
+
+// inside says why the package name must not import the package of of this module; "" = it may.
+func (r rule) inside(name, of string) string {
+	theirs, _ := row(of)
+	below := strings.HasPrefix(of, name+"/") // a package may use the ones in its own folder
+	switch {
+	case r.test, below:
+		return ""
+	case theirs.test:
+		return fmt.Sprintf("%s must not import %s, which is for tests", name, of)
+	case slices.Contains(r.may, "*"), slices.Contains(r.may, of):
+		return ""
+	case len(r.may) == 0:
+		return fmt.Sprintf("%s %s and must not import %s: it imports nothing of this module", name, r.is, of)
+	}
+	return fmt.Sprintf("%s %s and must not import %s: of this module it imports %s", name, r.is, of, strings.Join(r.may, ", "))
+}
