@@ -1,0 +1,220 @@
+package keypool
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// longest bounds every duration, so that an instant never overflows.
+const longest = 10 * 365 * 24 * time.Hour
+
+// Cooldown says how long keys rest. A field that is 0 takes its default, moved if need be to stay within the others.
+type Cooldown struct {
+	Default    time.Duration // when the provider gives no hint; 60 s
+	Min        time.Duration // the shortest rest, whatever the provider says; 1 s
+	Max        time.Duration // the longest; 1 h
+	Billing    time.Duration // the first rest of a group without credit; 10 min, doubled each time that it fails again after a rest
+	BillingMax time.Duration // bound of the doubling; 24 h
+}
+
+// complete checks c and fills in what it leaves open.
+func (c Cooldown) complete() (Cooldown, error) {
+	d := Defaults().Cooldown
+	switch {
+	case c.Min == 0 && c.Max == 0:
+		c.Min, c.Max = d.Min, d.Max
+	case c.Min == 0:
+		c.Min = min(d.Min, c.Max)
+	case c.Max == 0:
+		c.Max = max(d.Max, c.Min)
+	}
+	switch {
+	case c.Billing == 0 && c.BillingMax == 0:
+		c.Billing, c.BillingMax = d.Billing, d.BillingMax
+	case c.Billing == 0:
+		c.Billing = min(d.Billing, c.BillingMax)
+	case c.BillingMax == 0:
+		c.BillingMax = max(d.BillingMax, c.Billing)
+	}
+	var errs []error
+	if c.Min < 0 || c.Max < c.Min || c.Max > longest {
+		errs = append(errs, fmt.Errorf("cooldown: min %v, max %v: want 0 < min <= max <= %v", c.Min, c.Max, longest))
+	}
+	if c.Billing < 0 || c.BillingMax < c.Billing || c.BillingMax > longest {
+		errs = append(errs, fmt.Errorf("cooldown: billing %v, billing max %v: want 0 < billing <= max <= %v", c.Billing, c.BillingMax, longest))
+	}
+	switch {
+	case c.Default < 0:
+		errs = append(errs, fmt.Errorf("cooldown: default %v is negative", c.Default))
+	case c.Default == 0:
+		c.Default = d.Default
+	}
+	c.Default = min(max(c.Default, c.Min), c.Max)
+	return c, errors.Join(errs...)
+}
+
+// clamp returns a hint within the bounds, or the default when there is none.
+func (c Cooldown) clamp(hint time.Duration) time.Duration {
+	if hint <= 0 {
+		return c.Default
+	}
+	return min(max(hint, c.Min), c.Max)
+}
+
+// hint returns how long the provider asks to wait, 0 when it does not say: the first of retry-after-ms, Retry-After, the body's RetryInfo, the
+// body's text, and the reset headers of spent buckets.
+func hint(a Answer, p problem) time.Duration {
+	header := a.Header
+	if header == nil {
+		header = func(string) string { return "" }
+	}
+	if d := number(header("retry-after-ms"), time.Millisecond); d > 0 {
+		return d
+	}
+	if d := retryAfter(header("retry-after"), a.Now); d > 0 {
+		return d
+	}
+	if p.retryDelay > 0 {
+		return min(p.retryDelay, longest)
+	}
+	if d := waitInText(p.message); d > 0 {
+		return d
+	}
+	return spentUntil(header, a.Now)
+}
+
+// retryAfter reads Retry-After: seconds, here with a fraction too, or a date (RFC 9110, section 10.2.3).
+func retryAfter(v string, now time.Time) time.Duration {
+	v = strings.TrimSpace(v)
+	if d := number(v, time.Second); d > 0 {
+		return d
+	}
+	return until(httpDate(v), now)
+}
+
+// httpDate reads the three forms of a date (RFC 9110, section 5.6.7); the zero time when v is none.
+func httpDate(v string) time.Time {
+	for _, layout := range [...]string{"Mon, 02 Jan 2006 15:04:05 GMT", "Monday, 02-Jan-06 15:04:05 GMT", time.ANSIC} {
+		if t, err := time.Parse(layout, v); err == nil {
+			return t
+		}
+	}
+	return time.Time{}
+}
+
+// until is the time from now to t, at most longest; 0 when t is zero or past.
+func until(t, now time.Time) time.Duration {
+	if t.IsZero() || !t.After(now) {
+		return 0
+	}
+	return min(t.Sub(now), longest)
+}
+
+// number reads a decimal number of units, at most longest; 0 when v is none, or not above 0.
+func number(v string, unit time.Duration) time.Duration {
+	f, err := strconv.ParseFloat(strings.TrimSpace(v), 64)
+	if err != nil || math.IsNaN(f) || f <= 0 {
+		return 0
+	}
+	if f >= float64(longest)/float64(unit) {
+		return longest
+	}
+	return time.Duration(f * float64(unit))
+}
+
+// Providers put the wait into words too: "Please retry after 20 seconds" (Azure), "Please try again in 6m0s" (OpenAI), "Please retry in 57.2s"
+// (Gemini). Without a unit it is seconds.
+var (
+	waitPhrase = regexp.MustCompile(`(?i)\b(?:retry|try again) (?:after|in) ((?:\d+(?:\.\d+)? ?(?:milliseconds?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|h|days?|d)\b ?|\d+(?:\.\d+)?(?:ms|s|m|h|d))+|\d+)`)
+	waitPart   = regexp.MustCompile(`(?i)(\d+(?:\.\d+)?) ?([a-z]*)`)
+)
+
+// maxTextBytes bounds how far into a message the words are looked for.
+const maxTextBytes = 4096
+
+// waitInText reads the wait out of a message, 0 when it names none.
+func waitInText(message string) time.Duration {
+	m := waitPhrase.FindStringSubmatch(message[:min(len(message), maxTextBytes)])
+	if m == nil {
+		return 0
+	}
+	var sum time.Duration
+	for _, part := range waitPart.FindAllStringSubmatch(m[1], -1) {
+		sum = min(sum+number(part[1], unitOf(strings.ToLower(part[2]))), longest)
+	}
+	return sum
+}
+
+func unitOf(word string) time.Duration {
+	switch {
+	case strings.HasPrefix(word, "ms"), strings.HasPrefix(word, "milli"):
+		return time.Millisecond
+	case strings.HasPrefix(word, "m"):
+		return time.Minute
+	case strings.HasPrefix(word, "h"):
+		return time.Hour
+	case strings.HasPrefix(word, "d"):
+		return 24 * time.Hour
+	}
+	return time.Second
+}
+
+// Buckets of the rate-limit headers, each with a remaining and a reset.
+var (
+	commonBuckets    = [...]string{"", "-requests", "-tokens", "-project-tokens", "-requests-day", "-tokens-minute"}
+	anthropicBuckets = [...]string{"-requests", "-tokens", "-input-tokens", "-output-tokens"}
+	unifiedBuckets   = [...]string{"", "-5h", "-7d"} // of subscriptions: a status in place of a remaining
+)
+
+// spentUntil returns the longest wait of a bucket that is spent: that one stands in the way, the resets of others say nothing.
+func spentUntil(header func(string) string, now time.Time) time.Duration {
+	var longestWait time.Duration
+	see := func(spent bool, reset string) {
+		if spent {
+			longestWait = max(longestWait, resetIn(header(reset), now))
+		}
+	}
+	zero := func(name string) bool { return strings.TrimSpace(header(name)) == "0" }
+	for _, b := range commonBuckets {
+		if b == "" {
+			see(zero("x-ratelimit-remaining"), "x-ratelimit-reset")
+			continue
+		}
+		see(zero("x-ratelimit-remaining"+b), "x-ratelimit-reset"+b)
+	}
+	for _, b := range anthropicBuckets {
+		see(zero("anthropic-ratelimit"+b+"-remaining"), "anthropic-ratelimit"+b+"-reset")
+	}
+	for _, b := range unifiedBuckets {
+		const unified = "anthropic-ratelimit-unified"
+		see(zero(unified+b+"-remaining") || header(unified+b+"-status") == "rejected", unified+b+"-reset")
+	}
+	return longestWait
+}
+
+// resetIn reads a reset: a Go duration (OpenAI), seconds (Azure), a unix time in seconds or milliseconds, or RFC 3339 (Anthropic). -1 and 0 are
+// Azure's "not known".
+func resetIn(v string, now time.Time) time.Duration {
+	v = strings.TrimSpace(v)
+	if d, err := time.ParseDuration(v); err == nil {
+		return min(max(d, 0), longest)
+	}
+	if t, err := time.Parse(time.RFC3339, v); err == nil {
+		return until(t, now)
+	}
+	f, err := strconv.ParseFloat(v, 64)
+	switch {
+	case err != nil || math.IsNaN(f) || f <= 0 || f > 1e15:
+		return 0
+	case f >= 1e11:
+		return until(time.UnixMilli(int64(f)), now)
+	case f >= 1e9:
+		return until(time.UnixMilli(int64(f*1e3)), now)
+	}
+	return number(v, time.Second)
+}

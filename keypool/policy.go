@@ -1,0 +1,160 @@
+package keypool
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+)
+
+// Class says what an answer means, whoever sent it.
+type Class uint8
+
+// The classes of an answer, from the provider's error code, else its type, else the status.
+const (
+	None        Class = iota // no failure
+	Credential               // the key is wrong, revoked or may not be used
+	Quota                    // no credit, or a spending limit: waiting a minute does not cure it
+	RateLimit                // too many requests or tokens for now
+	ModelAccess              // the key may not use this model
+	ModelGone                // the model does not exist, or no longer
+	Region                   // the provider does not serve where the request came from
+	Transient                // the provider is overloaded or broken
+	CallerFault              // the request itself is at fault
+	Unknown                  // none of these
+)
+
+var classNames = [...]string{
+	"none", "credential", "quota", "rate_limit", "model_access", "model_gone", "region", "transient", "caller_fault", "unknown",
+}
+
+// String returns the class as metrics and logs name it, such as "rate_limit".
+func (c Class) String() string { return nameOf(classNames[:], c) }
+
+// Action says what follows from an answer.
+type Action uint8
+
+// The actions of a policy.
+const (
+	Surface  Action = iota // hand the answer to the client
+	NextKey                // try the next key, blame none
+	CoolDown               // rest the key for a time, try the next
+	Retire                 // make the key Permanent, try the next
+)
+
+var actionNames = [...]string{"surface", "next_key", "cooldown", "permanent"}
+
+// String returns the action as the configuration names it: surface, next_key, cooldown or permanent.
+func (a Action) String() string { return nameOf(actionNames[:], a) }
+
+// ParseAction reads an action as the configuration names it.
+func ParseAction(s string) (Action, error) { return parse[Action]("action", actionNames[:], s) }
+
+// Scope says how far a failure reaches.
+type Scope uint8
+
+// The scopes of a failure.
+const (
+	ScopeRequest  Scope = iota // this request only
+	ScopeKey                   // the key, whatever it is used for
+	ScopeKeyModel              // the key for one model
+	ScopeGroup                 // every key of the key's group
+)
+
+var scopeNames = [...]string{"request", "key", "key_model", "group"}
+
+// String returns the scope as logs name it.
+func (s Scope) String() string { return nameOf(scopeNames[:], s) }
+
+// Preset is a named table from classes to actions.
+type Preset uint8
+
+// The presets.
+const (
+	Strict  Preset = iota // a bad credential retires the key
+	Lenient               // 401 rests the key for the default cooldown, 403 is surfaced
+)
+
+var presetNames = [...]string{"strict", "lenient"}
+
+// String returns the preset as the configuration names it: strict or lenient.
+func (p Preset) String() string { return nameOf(presetNames[:], p) }
+
+// ParsePreset reads a preset as the configuration names it.
+func ParsePreset(s string) (Preset, error) { return parse[Preset]("preset", presetNames[:], s) }
+
+// Rule replaces the preset's action for the answers it matches.
+type Rule struct {
+	Status int           // HTTP status; 0 matches any
+	Code   string        // glob (path.Match) over the error's code, reason, status word and type; "" matches any
+	Action Action        // what to do
+	For    time.Duration // how long to rest the key or, with NextKey, the key for this model; 0: the provider's hint, else the default
+}
+
+// Policy decides what to do about an answer: the first rule that matches, else the preset.
+type Policy struct {
+	Preset Preset
+	Rules  []Rule
+}
+
+// Concerns reports whether an answer of this status may be more than surfaced, so that its body must be read before deciding.
+func (p Policy) Concerns(status int) bool {
+	if status < 400 {
+		return false
+	}
+	for _, r := range p.Rules {
+		switch {
+		case r.Status != 0 && r.Status != status:
+		case r.Action != Surface:
+			return true
+		case r.Code == "": // always matches, so nothing after it counts
+			return false
+		}
+	}
+	switch status {
+	case 400, 401, 402, 429:
+		return true
+	case 403:
+		return p.Preset != Lenient
+	}
+	return false
+}
+
+func (p Policy) check() error {
+	var errs []error
+	if int(p.Preset) >= len(presetNames) {
+		errs = append(errs, fmt.Errorf("policy: preset %d is unknown", p.Preset))
+	}
+	for i, r := range p.Rules {
+		if _, err := path.Match(r.Code, ""); err != nil {
+			errs = append(errs, fmt.Errorf("policy: rules[%d]: code %q is not a glob", i, r.Code))
+		}
+		if r.Status != 0 && (r.Status < 400 || r.Status > 599) {
+			errs = append(errs, fmt.Errorf("policy: rules[%d]: status %d is not 400 to 599", i, r.Status))
+		}
+		if int(r.Action) >= len(actionNames) {
+			errs = append(errs, fmt.Errorf("policy: rules[%d]: action %d is unknown", i, r.Action))
+		}
+		if r.For < 0 {
+			errs = append(errs, fmt.Errorf("policy: rules[%d]: for %v is negative", i, r.For))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func nameOf[T ~uint8](names []string, v T) string {
+	if int(v) < len(names) {
+		return names[v]
+	}
+	return fmt.Sprintf("%d", uint8(v))
+}
+
+func parse[T ~uint8](what string, names []string, s string) (T, error) {
+	for i, n := range names {
+		if n == s {
+			return T(i), nil
+		}
+	}
+	return 0, fmt.Errorf("%s %q is not one of %s", what, s, strings.Join(names, ", "))
+}

@@ -1,0 +1,321 @@
+package keypool_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/coder/quartz"
+	"github.com/stretchr/testify/require"
+
+	"github.com/keyturn/keyturn/keypool"
+)
+
+// newPool returns a pool of keys named as their secrets, which change may alter, and its clock.
+func newPool(t *testing.T, change func(*keypool.Config), names ...string) (*keypool.Pool, *quartz.Mock) {
+	t.Helper()
+	clk := quartz.NewMock(t).WithLogger(quartz.NoOpLogger)
+	cfg := configOf(names...)
+	if change != nil {
+		change(&cfg)
+	}
+	p, err := keypool.NewPool(cfg, clk)
+	require.NoError(t, err)
+	return p, clk
+}
+
+func configOf(names ...string) keypool.Config {
+	cfg := keypool.Defaults()
+	cfg.Name = "openai"
+	for _, n := range names {
+		cfg.Keys = append(cfg.Keys, keypool.KeyConfig{Name: n, Secret: n})
+	}
+	return cfg
+}
+
+func keyOf(t *testing.T, p *keypool.Pool, name string) *keypool.Key {
+	t.Helper()
+	k, ok := p.Key(name)
+	require.True(t, ok, "key %s", name)
+	return k
+}
+
+func advance(t *testing.T, clk *quartz.Mock, d time.Duration) {
+	t.Helper()
+	clk.Advance(d).MustWait(t.Context())
+}
+
+// next takes the next key of a fresh walker.
+func next(t *testing.T, p *keypool.Pool, tried ...string) *keypool.Key {
+	t.Helper()
+	k, err := p.Walker(tried...).Next()
+	require.Nil(t, err)
+	return k
+}
+
+func TestNew(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		keys []string
+		want error
+	}{
+		{"nil", nil, keypool.ErrNoKeys},
+		{"empty", []string{}, keypool.ErrNoKeys},
+		{"one", []string{"a"}, nil},
+		{"several", []string{"a", "b", "c"}, nil},
+		{"empty string is a key", []string{""}, nil},
+		{"not trimmed", []string{"a", "a "}, nil},
+		{"duplicate", []string{"a", "b", "a"}, keypool.ErrDuplicateKey},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p, err := keypool.New(tc.keys, quartz.NewMock(t))
+			require.ErrorIs(t, err, tc.want)
+			if tc.want != nil {
+				require.Nil(t, p)
+				return
+			}
+			want := make([]keypool.State, len(tc.keys)) // Valid
+			require.Equal(t, want, p.PoolState())
+			require.Equal(t, len(tc.keys), p.Len())
+		})
+	}
+}
+
+func TestNewPoolNamesEveryFault(t *testing.T) {
+	cfg := configOf("sk-one-secret", "b", "sk-one-secret")
+	cfg.Keys[0].Name, cfg.Keys[2].Name = "b", ""
+	cfg.ReviveAfter = -1
+	cfg.Cooldown = keypool.Cooldown{Min: time.Hour, Max: time.Minute, Billing: -1, Default: -1}
+	cfg.Policy = keypool.Policy{Preset: 9, Rules: []keypool.Rule{{Status: 200, Code: "[", Action: 9, For: -1}}}
+	_, err := keypool.NewPool(cfg, quartz.NewMock(t))
+	require.ErrorIs(t, err, keypool.ErrDuplicateKey)
+	require.NotContains(t, err.Error(), "sk-one-secret")
+	for _, want := range []string{
+		`keys[0] and keys[1] are both named "b"`,
+		`keys[2] "openai-3" is the same as keys[0] "b": duplicate key`,
+		"revive after -1ns", "min 1h0m0s, max 1m0s", "billing -1ns", "default -1ns",
+		"preset 9", "status 200", `code "["`, "action 9", "for -1ns",
+	} {
+		require.ErrorContains(t, err, want)
+	}
+}
+
+func TestCooldownDefaultsStayWithinTheBoundsGiven(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		given keypool.Cooldown
+		hint  time.Duration
+		want  time.Duration
+	}{
+		{"all defaults, no hint", keypool.Cooldown{}, 0, time.Minute},
+		{"all defaults, tiny hint", keypool.Cooldown{}, 1, time.Second},
+		{"all defaults, huge hint", keypool.Cooldown{}, 24 * time.Hour, time.Hour},
+		{"default above max", keypool.Cooldown{Max: 30 * time.Second}, 0, 30 * time.Second},
+		{"default below min", keypool.Cooldown{Min: 2 * time.Minute}, 0, 2 * time.Minute},
+		{"min above the default max", keypool.Cooldown{Min: 2 * time.Hour}, time.Hour, 2 * time.Hour},
+		{"max below the default min", keypool.Cooldown{Max: time.Millisecond}, time.Hour, time.Millisecond},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p, clk := newPool(t, func(c *keypool.Config) { c.Cooldown = tc.given }, "a")
+			start := clk.Now()
+			tr := p.Mark(keyOf(t, p, "a"), keypool.Verdict{Action: keypool.CoolDown, Scope: keypool.ScopeKey, Cooldown: tc.hint}, "")
+			require.Equal(t, tc.want, tr.Until.Sub(start))
+		})
+	}
+}
+
+func TestState(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		mark func(*keypool.Key)
+		wait time.Duration
+		want keypool.State
+	}{
+		{"valid", func(*keypool.Key) {}, 0, keypool.Valid},
+		{"in cooldown", func(k *keypool.Key) { k.MarkTemporary(5 * time.Second) }, 5*time.Second - 1, keypool.Temporary},
+		{"valid at exactly the deadline", func(k *keypool.Key) { k.MarkTemporary(5 * time.Second) }, 5 * time.Second, keypool.Valid},
+		{"default cooldown still runs", func(k *keypool.Key) { k.MarkTemporary(0) }, 50 * time.Second, keypool.Temporary},
+		{"default cooldown over", func(k *keypool.Key) { k.MarkTemporary(0) }, 65 * time.Second, keypool.Valid},
+		{"negative means default", func(k *keypool.Key) { k.MarkTemporary(-time.Second) }, 59 * time.Second, keypool.Temporary},
+		{"permanent", func(k *keypool.Key) { k.MarkPermanent() }, 48 * time.Hour, keypool.Permanent},
+		{
+			"permanent wins over a cooldown", func(k *keypool.Key) { k.MarkTemporary(time.Second); k.MarkPermanent() },
+			time.Minute, keypool.Permanent,
+		},
+		{"disabled wins over permanent", func(k *keypool.Key) { k.MarkPermanent(); k.Disable() }, 0, keypool.Disabled},
+		{"enable shows what was underneath", func(k *keypool.Key) { k.Disable(); k.MarkPermanent(); k.Enable() }, 0, keypool.Permanent},
+		{"reset forgets", func(k *keypool.Key) { k.MarkTemporary(0); k.MarkPermanent(); k.Reset() }, 0, keypool.Valid},
+		{"reset does not enable", func(k *keypool.Key) { k.Disable(); k.Reset() }, 0, keypool.Disabled},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p, clk := newPool(t, nil, "a")
+			k := next(t, p)
+			tc.mark(k)
+			advance(t, clk, tc.wait)
+			require.Equal(t, tc.want, k.State())
+			require.Equal(t, []keypool.State{tc.want}, p.PoolState())
+			var counts [4]int
+			counts[tc.want] = 1
+			require.Equal(t, counts, p.Counts())
+		})
+	}
+}
+
+func TestMarkTemporary(t *testing.T) {
+	p, clk := newPool(t, nil, "a")
+	k := next(t, p)
+	require.True(t, k.MarkTemporary(10*time.Second), "valid to temporary")
+	require.False(t, k.MarkTemporary(20*time.Second), "extends")
+	require.False(t, k.MarkTemporary(5*time.Second), "a shorter one keeps the longer")
+	advance(t, clk, 19*time.Second)
+	require.Equal(t, keypool.Temporary, k.State())
+	advance(t, clk, time.Second)
+	require.Equal(t, keypool.Valid, k.State())
+	require.True(t, k.MarkTemporary(time.Second), "again")
+	k.MarkPermanent()
+	require.False(t, k.MarkTemporary(time.Second), "permanent: nothing happens")
+	require.Equal(t, keypool.Permanent, k.State())
+}
+
+func TestMarkPermanent(t *testing.T) {
+	p, _ := newPool(t, nil, "a", "b")
+	a, b := keyOf(t, p, "a"), keyOf(t, p, "b")
+	require.True(t, a.MarkPermanent(), "from valid")
+	require.False(t, a.MarkPermanent(), "again")
+	b.MarkTemporary(0)
+	require.True(t, b.MarkPermanent(), "from temporary")
+	require.False(t, a.MarkSuccess(), "an older request's success is no news")
+	require.Equal(t, []keypool.State{keypool.Permanent, keypool.Permanent}, p.PoolState())
+}
+
+func TestMarksReturnWhetherTheyChangedAnything(t *testing.T) {
+	p, _ := newPool(t, nil, "a")
+	k := keyOf(t, p, "a")
+	require.False(t, k.Enable())
+	require.True(t, k.Disable())
+	require.False(t, k.Disable())
+	require.False(t, k.MarkTemporary(0), "the state stays Disabled")
+	require.False(t, k.MarkPermanent())
+	require.True(t, k.Enable())
+	require.Equal(t, keypool.Permanent, k.State(), "what happened meanwhile was kept")
+	require.True(t, k.Reset())
+	require.False(t, k.Reset())
+}
+
+func TestMarkOfAnotherPoolsKeyDoesNothing(t *testing.T) {
+	p, _ := newPool(t, nil, "a")
+	q, _ := newPool(t, nil, "a")
+	k := keyOf(t, q, "a")
+	require.Zero(t, p.Mark(k, keypool.Verdict{Action: keypool.Retire}, ""))
+	require.Equal(t, keypool.Valid, k.State())
+}
+
+// A wrong clock on the machine, set right while the pool works, must not free or park keys. The mock clock has no monotonic reading, so this
+// tests only that the past does not count as negative time.
+func TestTimeBeforeThePool(t *testing.T) {
+	clk := quartz.NewMock(t)
+	p, err := keypool.New([]string{"a"}, clk)
+	require.NoError(t, err)
+	k := next(t, p)
+	k.MarkTemporary(time.Second)
+	require.Equal(t, keypool.Temporary, k.State())
+}
+
+func TestReloadKeepsWhatIsKnown(t *testing.T) {
+	p, clk := newPool(t, nil, "a", "b", "c", "d")
+	a, b := keyOf(t, p, "a"), keyOf(t, p, "b")
+	a.MarkTemporary(time.Minute)
+	b.MarkPermanent()
+	keyOf(t, p, "c").Disable()
+	w := p.Walker()
+
+	cfg := configOf("e", "c", "b", "a")
+	cfg.Keys[3].Name, cfg.Keys[3].Group = "first", "org1"
+	require.NoError(t, p.Reload(cfg))
+
+	require.Equal(t, []keypool.State{keypool.Valid, keypool.Disabled, keypool.Permanent, keypool.Temporary}, p.PoolState())
+	require.Same(t, a, keyOf(t, p, "first"))
+	require.Equal(t, "first", a.Name())
+	require.Equal(t, "org1", a.Group())
+	_, ok := p.Key("d")
+	require.False(t, ok)
+
+	d, kerr := w.Next()
+	require.Nil(t, kerr)
+	require.Equal(t, "d", d.Name(), "a walker at work keeps the keys it began with")
+	require.True(t, d.MarkTemporary(0), "a key that left may still be marked")
+	require.Equal(t, "e", next(t, p).Name())
+
+	require.Error(t, p.Reload(keypool.Config{}))
+	require.Len(t, p.PoolState(), 4, "a bad configuration changes nothing")
+	advance(t, clk, time.Minute)
+	require.Equal(t, keypool.Valid, a.State())
+}
+
+func TestReloadOfReviveAfter(t *testing.T) {
+	never := func(c *keypool.Config) { c.ReviveAfter = 0 }
+	p, clk := newPool(t, never, "a")
+	next(t, p).MarkPermanent()
+	advance(t, clk, 48*time.Hour)
+	_, kerr := p.Walker().Next()
+	require.Equal(t, keypool.AuthFailed, kerr.Kind)
+
+	require.NoError(t, p.Reload(configOf("a")))
+	require.Equal(t, clk.Now().Add(15*time.Minute), p.Snapshot()[0].ReviveAt, "now it is tried again, counted from here")
+	advance(t, clk, 15*time.Minute)
+	next(t, p)
+
+	cfg := configOf("a")
+	never(&cfg)
+	require.NoError(t, p.Reload(cfg))
+	_, kerr = p.Walker().Next()
+	require.Equal(t, keypool.AuthFailed, kerr.Kind)
+}
+
+func TestID(t *testing.T) {
+	id := func(secret, key string) string {
+		p, _ := newPool(t, func(c *keypool.Config) { c.Secret, c.Name = []byte(secret), secret }, key)
+		return keyOf(t, p, key).ID()
+	}
+	require.Len(t, id("", "k0-long-key"), 16)
+	require.Equal(t, id("", "k0-long-key"), id("", "k0-long-key"), "equal on every replica")
+	require.NotEqual(t, id("", "k0-long-key"), id("", "k1-long-key"))
+	require.NotEqual(t, id("", "k0-long-key"), id("s", "k0-long-key"))
+}
+
+func TestSnapshot(t *testing.T) {
+	p, clk := newPool(t, func(c *keypool.Config) { c.Keys[0].Group = "org" }, "k0-long-key", "b", "c", "d")
+	start := clk.Now()
+	a, b, c := keyOf(t, p, "k0-long-key"), keyOf(t, p, "b"), keyOf(t, p, "c")
+	p.Mark(a, keypool.Verdict{Class: keypool.Quota, Action: keypool.CoolDown, Scope: keypool.ScopeGroup}, "")
+	b.MarkPermanent()
+	p.Mark(c, keypool.Verdict{Class: keypool.ModelGone, Action: keypool.NextKey, Scope: keypool.ScopeKeyModel, Cooldown: time.Hour}, "m")
+	next(t, p)
+
+	require.Equal(t, []keypool.KeyStatus{
+		{
+			Name: "k0-long-key", Hint: "k0...ey", ID: a.ID(), Group: "org", State: keypool.Temporary, Reason: keypool.Quota,
+			Until: start.Add(10 * time.Minute), Cooldowns: 1,
+		},
+		{
+			Name: "b", Hint: "...", ID: b.ID(), State: keypool.Permanent, Reason: keypool.Credential,
+			ReviveAt: start.Add(15 * time.Minute), Retirements: 1,
+		},
+		{
+			Name: "c", Hint: "...", ID: c.ID(), Chosen: 1,
+			Parked: []keypool.Parked{{Model: "m", Reason: keypool.ModelGone, Until: start.Add(time.Hour)}},
+		},
+		{Name: "d", Hint: "...", ID: keyOf(t, p, "d").ID()},
+	}, p.Snapshot())
+
+	advance(t, clk, time.Hour)
+	trial := next(t, p)
+	s := p.Snapshot()
+	require.Equal(t, "k0-long-key", trial.Name())
+	require.True(t, s[0].Probation)
+	require.True(t, s[0].Reserved)
+	require.Equal(t, keypool.Valid, s[0].State)
+	require.Zero(t, s[0].Until)
+	require.True(t, s[1].Probation)
+	require.False(t, s[1].Reserved)
+	require.Empty(t, s[2].Parked)
+}

@@ -1,0 +1,213 @@
+package keypool
+
+import (
+	"slices"
+	"time"
+)
+
+// trialWait is what a client is told to wait for when the only usable key is on trial by another request.
+const trialWait = time.Second
+
+// Walker hands out the keys of a pool for one attempt, each at most once, in order of priority. It sees the keys as they were configured when it
+// began, and their states as they are. It is not safe for concurrent use.
+type Walker struct {
+	pool   *Pool
+	roster *roster
+	tried  []string
+	model  string
+	group  bool
+	pos    int
+	held   *Key // the last key handed out, when it is on trial
+}
+
+// Walker returns a walker at the first key, which leaves out the keys with these IDs. It keeps the slice. It is small enough to be inlined, so
+// that choosing a key allocates nothing.
+func (p *Pool) Walker(tried ...string) *Walker {
+	return &Walker{pool: p, roster: p.roster.Load(), tried: tried}
+}
+
+// For leaves out the keys that are parked for the model, and returns the walker. "" is no model.
+func (w *Walker) For(model string) *Walker {
+	w.model = model
+	return w
+}
+
+// WithinFirstGroup leaves out the keys outside the group of the pool's first key, and returns the walker. It is for requests about state kept at
+// the provider, which another organisation does not see. A first key without a group stands alone.
+func (w *Walker) WithinFirstGroup() *Walker {
+	w.group = true
+	return w
+}
+
+// Next returns the next key that is usable now and moves past it. A key on probation is reserved for this walker until a Mark, a MarkSuccess, the
+// following Next or Release. The error is over the whole pool, or the part that the walker is held within, not only over what it had left.
+func (w *Walker) Next() (*Key, *Error) {
+	if w.held != nil {
+		w.Release()
+	}
+	now := w.pool.now()
+	for w.pos < len(w.roster.entries) {
+		e := &w.roster.entries[w.pos]
+		w.pos++
+		if w.skips(e) {
+			continue
+		}
+		k := e.key
+		switch k.slot.useAt(now, w.model) {
+		case busy:
+			continue
+		case trial:
+			if k = w.pool.reserve(k.slot, now, w.model); k == nil {
+				continue
+			}
+			if k.lease != 0 {
+				w.held = k
+			}
+		case free:
+		}
+		k.slot.chosen.Add(1)
+		return k, nil
+	}
+	return nil, w.exhausted(now)
+}
+
+// Peek returns what Next would, without moving, reserving or counting: is there another key to try?
+func (w *Walker) Peek() (*Key, *Error) {
+	now := w.pool.now()
+	for i := w.pos; i < len(w.roster.entries); i++ {
+		e := &w.roster.entries[i]
+		if w.skips(e) {
+			continue
+		}
+		switch e.key.slot.useAt(now, w.model) {
+		case busy:
+			continue
+		case trial:
+			if e.key.slot.reserved() {
+				continue
+			}
+		case free:
+		}
+		return e.key, nil
+	}
+	return nil, w.exhausted(now)
+}
+
+// Release gives back the key that this walker holds for a trial, if nothing ended the trial before. It may be called more than once, and must be
+// called when the attempt is over.
+func (w *Walker) Release() {
+	if w.held != nil {
+		w.pool.release(w.held)
+		w.held = nil
+	}
+}
+
+func (w *Walker) skips(e *entry) bool {
+	return w.outside(e) || slices.Contains(w.tried, e.id)
+}
+
+func (w *Walker) outside(e *entry) bool {
+	return w.group && e.account != w.roster.entries[0].account
+}
+
+// reserved reports whether a trial of the key runs.
+func (s *slot) reserved() bool {
+	s.pool.mu.Lock()
+	defer s.pool.mu.Unlock()
+	return s.reservedLocked()
+}
+
+// exhausted says why no key could be chosen at an instant.
+func (w *Walker) exhausted(now int64) *Error {
+	w.pool.mu.Lock()
+	defer w.pool.mu.Unlock()
+	found := tally{wait: -1}
+	for i := range w.roster.entries {
+		if e := &w.roster.entries[i]; !w.outside(e) {
+			found.addLocked(e.key.slot, now, w.model)
+		}
+	}
+	e := &Error{Group: w.group, Model: w.model != "", Reason: found.reason}
+	switch {
+	case found.usable > 0:
+		e.Kind, e.Reason = RateLimited, None
+	case found.limited > 0:
+		e.Kind, e.RetryAfter = RateLimited, time.Duration(found.wait)
+	case found.parked > 0:
+		e.Kind, e.RetryAfter = ModelUnavailable, time.Duration(found.wait)
+	case found.refused > 0:
+		e.Kind = AuthFailed
+	default:
+		e.Kind = AllDisabled
+	}
+	return e
+}
+
+// tally counts the keys by what stands in their way.
+type tally struct {
+	usable  int // nothing does: it came back meanwhile, or was tried already
+	limited int // a limit, or the trial of another request
+	parked  int // the model
+	refused int // the credential
+
+	wait   int64 // the smallest; -1: none
+	reason Class // what those that rest have in common; None before the first
+}
+
+func (t *tally) addLocked(s *slot, now int64, model string) {
+	if s.disabled.Load() {
+		return
+	}
+	if s.retired.Load() {
+		switch {
+		case s.useAt(now, "") != trial:
+			t.refused++
+			t.note(s.retiredFor)
+			return
+		case s.reservedLocked():
+			t.limit(int64(trialWait), s.retiredFor)
+			return
+		}
+	}
+	wait := s.restsUntil() - now
+	q, parked := s.parkedFor(model, now)
+	switch {
+	case wait > 0 && s.reasonLocked(now) == Credential:
+		t.refused++
+		t.note(Credential)
+		t.least(wait)
+	case wait > 0:
+		t.limit(wait, s.reasonLocked(now))
+	case parked && (q.class == ModelAccess || q.class == ModelGone):
+		t.parked++
+		t.note(q.class)
+		t.least(q.until - now)
+	case parked:
+		t.limit(q.until-now, q.class)
+	case s.reservedLocked():
+		t.limit(int64(trialWait), Quota)
+	default:
+		t.usable++
+	}
+}
+
+func (t *tally) limit(wait int64, reason Class) {
+	t.limited++
+	t.note(reason)
+	t.least(wait)
+}
+
+func (t *tally) least(wait int64) {
+	if t.wait < 0 || wait < t.wait {
+		t.wait = wait
+	}
+}
+
+func (t *tally) note(reason Class) {
+	switch t.reason {
+	case None, reason:
+		t.reason = reason
+	default:
+		t.reason = Unknown
+	}
+}
