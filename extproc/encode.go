@@ -1,0 +1,226 @@
+package extproc
+
+import (
+	"math"
+	"strconv"
+
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// reply is a ProcessingResponse that is already encoded. The transport holds on to what it is handed after SendMsg has
+// returned, so a reply gives its bytes away and starts anew.
+type reply struct{ wire []byte }
+
+// marshal hands the encoded bytes to the transport.
+func (r *reply) marshal() mem.BufferSlice {
+	b := mem.SliceBuffer(r.wire)
+	r.wire = nil
+	return mem.BufferSlice{b}
+}
+
+// mutation collects what becomes a HeaderMutation, in its wire form: set_headers 1, remove_headers 2.
+type mutation struct{ wire []byte }
+
+func (m *mutation) reset() { m.wire = m.wire[:0] }
+
+// set writes a HeaderValueOption {header 1 {key 1, raw_value 3}, append_action 3}: the attempts of a request share one
+// header map, so a header is overwritten. prefix and value are joined.
+func (m *mutation) set(name, prefix, value string) {
+	size := len(prefix) + len(value)
+	pair := sizeBytes(len(name)) + sizeBytes(size)
+	m.wire = appendHead(m.wire, 1, sizeBytes(pair)+2)
+	m.wire = appendHead(m.wire, 1, pair)
+	m.wire = appendText(m.wire, 1, name)
+	m.wire = appendHead(m.wire, 3, size)
+	m.wire = append(m.wire, prefix...)
+	m.wire = append(m.wire, value...)
+	m.wire = append(m.wire, 3<<3, 2) // append_action: OVERWRITE_IF_EXISTS_OR_ADD
+}
+
+func (m *mutation) remove(name string) { m.wire = appendText(m.wire, 2, name) }
+
+func (m *mutation) removeBytes(name []byte) {
+	m.wire = appendHead(m.wire, 2, len(name))
+	m.wire = append(m.wire, name...)
+}
+
+// setting and removing give the wire form of mutations that are the same for every request.
+func removing(names ...string) []byte {
+	var m mutation
+	for _, name := range names {
+		m.remove(name)
+	}
+	return m.wire
+}
+
+// bodyMode is envoy.extensions.filters.http.ext_proc.v3.ProcessingMode.BodySendMode.
+type bodyMode byte
+
+const (
+	bodyNone     bodyMode = 0
+	bodyBuffered bodyMode = 2
+)
+
+// modes is a mode_override. It names both body modes, since one that is unset means NONE.
+type modes struct {
+	set                 bool
+	skipResponseHeaders bool
+	request, response   bodyMode
+}
+
+// pass is the reply to k that changes only the headers in mut, which may be nil. Headers are the same message for all six
+// kinds as far as it is used: field 1 or, for trailers, nothing.
+func (r *reply) pass(k kind, mut *mutation, mode modes, md *dynamic) {
+	r.wire = r.wire[:0]
+	inner := 0
+	if mut != nil && len(mut.wire) > 0 {
+		inner = sizeBytes(len(mut.wire)) // CommonResponse.header_mutation 2
+	}
+	outer := 0
+	if inner > 0 {
+		outer = sizeBytes(inner) // HeadersResponse.response, BodyResponse.response 1
+	}
+	r.grow(sizeBytes(outer) + 16 + md.size())
+	r.wire = appendHead(r.wire, replyField(k), outer)
+	if inner > 0 {
+		r.wire = appendHead(r.wire, 1, inner)
+		r.wire = appendHead(r.wire, 2, len(mut.wire))
+		r.wire = append(r.wire, mut.wire...)
+	}
+	r.wire = md.append(r.wire)
+	r.override(mode)
+}
+
+func (r *reply) override(mode modes) {
+	if !mode.set {
+		return
+	}
+	var b [6]byte // ProcessingMode: response_header_mode 2 (SKIP = 2), request_body_mode 3, response_body_mode 4
+	p := b[:0]
+	if mode.skipResponseHeaders {
+		p = append(p, 2<<3, 2)
+	}
+	if mode.request != bodyNone {
+		p = append(p, 3<<3, byte(mode.request))
+	}
+	if mode.response != bodyNone {
+		p = append(p, 4<<3, byte(mode.response))
+	}
+	r.wire = appendHead(r.wire, 9, len(p))
+	r.wire = append(r.wire, p...)
+}
+
+// immediate is an ImmediateResponse {status 1 {code 1}, headers 2, body 3, details 5}: the client gets it, and Envoy does not
+// retry it.
+func (r *reply) immediate(status int, mut *mutation, body []byte, details string, md *dynamic) {
+	code := protowire.SizeTag(1) + protowire.SizeVarint(uint64(status))
+	size := sizeBytes(code) + sizeBytes(len(mut.wire)) + sizeBytes(len(body)) + sizeBytes(len(details))
+	r.wire = r.wire[:0]
+	r.grow(sizeBytes(size) + md.size())
+	r.wire = appendHead(r.wire, 7, size)
+	r.wire = appendHead(r.wire, 1, code)
+	r.wire = append(r.wire, 1<<3)
+	r.wire = protowire.AppendVarint(r.wire, uint64(status))
+	r.wire = appendHead(r.wire, 2, len(mut.wire))
+	r.wire = append(r.wire, mut.wire...)
+	r.wire = appendHead(r.wire, 3, len(body))
+	r.wire = append(r.wire, body...)
+	r.wire = appendText(r.wire, 5, details)
+	r.wire = md.append(r.wire)
+}
+
+func (r *reply) grow(n int) {
+	if cap(r.wire) < n {
+		r.wire = make([]byte, 0, n)
+	}
+}
+
+// replyField is the field of ProcessingResponse that answers k.
+func replyField(k kind) protowire.Number {
+	switch k {
+	case requestHeaders:
+		return 1
+	case responseHeaders:
+		return 2
+	case requestBody:
+		return 3
+	case responseBody:
+		return 4
+	case requestTrailers:
+		return 5
+	case responseTrailers, unknownMessage:
+	}
+	return 6
+}
+
+// dynamic collects the fields of the Struct that becomes dynamic metadata under metadataNamespace. A nil one is none.
+type dynamic struct{ wire []byte }
+
+const metadataNamespace = "keyturn"
+
+func (d *dynamic) reset() { d.wire = d.wire[:0] }
+
+// text adds a field whose value is the pieces, joined. Envoy appends to lists, so what must be replaced is text.
+func (d *dynamic) text(name string, pieces ...string) {
+	size := 0
+	for _, p := range pieces {
+		size += len(p)
+	}
+	d.field(name, sizeBytes(size))
+	d.wire = appendHead(d.wire, 3, size) // Value.string_value
+	for _, p := range pieces {
+		d.wire = append(d.wire, p...)
+	}
+}
+
+func (d *dynamic) number(name string, n float64) {
+	d.field(name, 9)
+	d.wire = append(d.wire, 2<<3|byte(protowire.Fixed64Type)) // Value.number_value
+	d.wire = protowire.AppendFixed64(d.wire, math.Float64bits(n))
+}
+
+// field opens Struct.fields, an entry {key 1, value 2}, up to the value's content.
+func (d *dynamic) field(name string, value int) {
+	d.wire = appendHead(d.wire, 1, sizeBytes(len(name))+sizeBytes(value))
+	d.wire = appendText(d.wire, 1, name)
+	d.wire = appendHead(d.wire, 2, value)
+}
+
+// size is what append adds at most.
+func (d *dynamic) size() int {
+	if d == nil || len(d.wire) == 0 {
+		return 0
+	}
+	return len(d.wire) + len(metadataNamespace) + 24
+}
+
+// append writes ProcessingResponse.dynamic_metadata 8: a Struct whose one field is the namespace, a Struct again.
+func (d *dynamic) append(b []byte) []byte {
+	if d == nil || len(d.wire) == 0 {
+		return b
+	}
+	value := sizeBytes(len(d.wire)) // Value.struct_value 5
+	entry := sizeBytes(len(metadataNamespace)) + sizeBytes(value)
+	b = appendHead(b, 8, sizeBytes(entry))
+	b = appendHead(b, 1, entry)
+	b = appendText(b, 1, metadataNamespace)
+	b = appendHead(b, 2, value)
+	b = appendHead(b, 5, len(d.wire))
+	return append(b, d.wire...)
+}
+
+// appendHead opens a length-delimited field. All field numbers here are below 16: one byte of tag.
+func appendHead(b []byte, num protowire.Number, size int) []byte {
+	return protowire.AppendVarint(append(b, byte(num)<<3|byte(protowire.BytesType)), uint64(size))
+}
+
+func appendText(b []byte, num protowire.Number, s string) []byte {
+	return append(appendHead(b, num, len(s)), s...)
+}
+
+// sizeBytes is the size of a length-delimited field with n bytes in it.
+func sizeBytes(n int) int { return 1 + protowire.SizeBytes(n) }
+
+// seconds is a whole number of seconds as a header has it, rounded up.
+func seconds(s float64) string { return strconv.FormatInt(int64(math.Ceil(s)), 10) }

@@ -1,0 +1,136 @@
+package extproc
+
+import (
+	"bytes"
+	"strings"
+)
+
+// credentials are the headers in which SDKs and people send a credential to a provider.
+var credentials = []string{"authorization", "x-api-key", "api-key", "x-goog-api-key"}
+
+// Headers that no provider may see from a client whose credential is replaced: other credentials of the client's, and names
+// of organisations that would not fit the pool's key (OpenAI answers mismatched_organization with a 401). x-request-id is
+// the proxy's own.
+var withheld = []string{"proxy-authorization", "cookie", "openai-organization", "openai-project", "anthropic-workspace-id", "x-request-id"}
+
+// Headers of a provider's answer that tell about the account behind the pool's key.
+var accountHeaders = []string{"set-cookie", "openai-organization", "openai-project", "anthropic-organization-id"}
+
+// Keyturn's own headers.
+const (
+	retryHeader = "x-keyturn-retry" // asks Envoy for the next attempt; retriable_headers of the route's retry policy
+	errorHeader = "x-keyturn-error" // the code of an error that Keyturn made
+)
+
+func (m *message) header(name string) []byte {
+	for i := range m.headers {
+		if string(m.headers[i].name) == name {
+			return m.headers[i].value
+		}
+	}
+	return nil
+}
+
+var prefixKeyturn, prefixEnvoy, prefixForwarded = []byte("x-keyturn-"), []byte("x-envoy-"), []byte("x-forwarded-")
+
+// internalHeader tells the names that belong to the proxy and go to no provider. Envoy removes headers by name only, so those
+// that are there must be named one by one.
+func internalHeader(name []byte) bool {
+	return len(name) > 8 && name[0] == 'x' && name[1] == '-' &&
+		(bytes.HasPrefix(name, prefixKeyturn) || bytes.HasPrefix(name, prefixEnvoy) || bytes.HasPrefix(name, prefixForwarded))
+}
+
+var prefixLimit, prefixAnthropicLimit = []byte("x-ratelimit-"), []byte("anthropic-ratelimit-")
+
+// limitHeader tells the names in which providers say how much of a key's allowance is left.
+func limitHeader(name []byte) bool {
+	return bytes.HasPrefix(name, prefixLimit) || bytes.HasPrefix(name, prefixAnthropicLimit)
+}
+
+// bearer is the token of an Authorization value, RFC 6750 section 2.1: exactly two fields, the scheme in any case.
+func bearer(v []byte) []byte {
+	f := bytes.Fields(v)
+	if len(f) != 2 || !strings.EqualFold(string(f[0]), "bearer") {
+		return nil
+	}
+	return f[1]
+}
+
+// clientCredential is what the client itself presents to the provider, nil if nothing.
+func (m *message) clientCredential() []byte {
+	for _, name := range credentials {
+		v := bytes.TrimSpace(m.header(name))
+		if name == "authorization" && len(v) > 0 {
+			if token := bearer(v); token != nil {
+				v = token
+			}
+		}
+		if len(v) > 0 {
+			return v
+		}
+	}
+	return nil
+}
+
+// withoutKey takes the query parameter key, Google's place for an API key, out of a path. It returns the path itself if there
+// is none.
+func withoutKey(path string) string {
+	before, query, found := strings.Cut(path, "?")
+	if !found || !strings.Contains(query, "key=") {
+		return path
+	}
+	kept := make([]string, 0, strings.Count(query, "&")+1)
+	changed := false
+	for p := range strings.SplitSeq(query, "&") {
+		if strings.HasPrefix(p, "key=") {
+			changed = true
+			continue
+		}
+		kept = append(kept, p)
+	}
+	switch {
+	case !changed:
+		return path
+	case len(kept) == 0:
+		return before
+	}
+	return before + "?" + strings.Join(kept, "&")
+}
+
+// model is the model that a path names: Azure's /deployments/{name}/… and Google's /models/{name}:method. Empty where the
+// model stands in the body.
+func model(path string) string {
+	path, _, _ = strings.Cut(path, "?")
+	if _, after, ok := strings.Cut(path, "/deployments/"); ok {
+		name, _, _ := strings.Cut(after, "/")
+		return name
+	}
+	if _, after, ok := strings.Cut(path, "/models/"); ok {
+		if name, _, ok := strings.Cut(after, ":"); ok && !strings.Contains(name, "/") {
+			return name
+		}
+	}
+	return ""
+}
+
+// Segments of paths under which a provider keeps what an organisation has stored: another organisation's key would not find it.
+var storedSegments = map[string]bool{
+	"files": true, "uploads": true, "batches": true, "vector_stores": true, "conversations": true, "containers": true,
+	"assistants": true, "threads": true, "fine_tuning": true, "evals": true, "skills": true, "cachedContents": true, "videos": true,
+}
+
+// stored tells whether a path leads to state that the provider keeps for an organisation: files, batches, conversations, and
+// a response, message batch or completion that has been stored and is named by its id.
+func stored(path string) bool {
+	path, _, _ = strings.Cut(path, "?")
+	rest, below := strings.TrimPrefix(path, "/"), ""
+	for rest != "" {
+		var segment string
+		segment, rest, _ = strings.Cut(rest, "/")
+		if storedSegments[segment] || below == "responses" || below == "completions" {
+			return segment != ""
+		}
+		below = segment
+	}
+	return false
+}

@@ -1,0 +1,207 @@
+package extproc
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/keyturn/keyturn/keypool"
+)
+
+// metrics are the instruments of pools and attempts. Counting happens in plain atomics, which the instruments read when
+// somebody collects: an attempt pays a few nanoseconds for them.
+type metrics struct {
+	tried    metric.Int64Histogram
+	duration metric.Float64Histogram
+	open     atomic.Int64 // streams now
+
+	mu    sync.Mutex // protects pools
+	pools map[string]*poolMetrics
+}
+
+// poolMetrics counts for one pool's name. It outlives a reload.
+type poolMetrics struct {
+	attempts    [outcomes]atomic.Int64
+	transitions [reasons]atomic.Int64
+	exhaustions [exhaustionKinds]atomic.Int64
+	record      []metric.RecordOption
+	attributes  metric.ObserveOption
+	byOutcome   [outcomes]metric.ObserveOption
+	byReason    [reasons]metric.ObserveOption
+	byKind      [exhaustionKinds]metric.ObserveOption
+	byState     [len(states)]metric.ObserveOption
+}
+
+var states = [...]keypool.State{keypool.Valid, keypool.Temporary, keypool.Permanent, keypool.Disabled}
+
+// reason is why a key changed its state, a closed set: the label of keyturn_key_pool_state_transitions_total.
+type reason uint8
+
+const (
+	rateLimited reason = iota
+	unauthorized
+	forbidden
+	quota
+	modelParked
+	otherReason
+	reasons
+)
+
+var reasonNames = [reasons]string{"rate_limited", "unauthorized", "forbidden", "quota", "model", "other"}
+
+func reasonOf(status int, v keypool.Verdict) reason {
+	switch {
+	case v.Scope == keypool.ScopeKeyModel:
+		return modelParked
+	case v.Class == keypool.Quota:
+		return quota
+	case status == 429:
+		return rateLimited
+	case status == 401, status == 400:
+		return unauthorized
+	case status == 403:
+		return forbidden
+	}
+	return otherReason
+}
+
+const exhaustionKinds = int(keypool.AllDisabled) + 1
+
+func newMetrics(provider metric.MeterProvider, pools func() *poolSet) (*metrics, error) {
+	m := &metrics{pools: map[string]*poolMetrics{}}
+	meter := provider.Meter("github.com/keyturn/keyturn/extproc")
+	var errs []error
+	fail := func(err error) {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	var err error
+	m.tried, err = meter.Int64Histogram("key_pool_failover_attempts",
+		metric.WithDescription("Keys tried for one request."), metric.WithExplicitBucketBoundaries(1, 2, 3, 4, 5, 10, 25))
+	fail(err)
+	m.duration, err = meter.Float64Histogram("attempt_duration", metric.WithUnit("s"),
+		metric.WithDescription("From an attempt's request headers to the verdict on its response: what the provider took to answer."),
+		metric.WithExplicitBucketBoundaries(.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120))
+	fail(err)
+	attempts, err := meter.Int64ObservableCounter("attempts", metric.WithDescription("Attempts by the way they ended."))
+	fail(err)
+	transitions, err := meter.Int64ObservableCounter("key_pool_state_transitions", metric.WithDescription("Keys that left their state, by the reason."))
+	fail(err)
+	exhaustions, err := meter.Int64ObservableCounter("key_pool_exhaustions", metric.WithDescription("Requests that no key of the pool could serve, by what the client was told."))
+	fail(err)
+	state, err := meter.Int64ObservableGauge("key_pool_state", metric.WithDescription("Keys by state, as they are at this moment."))
+	fail(err)
+	open, err := meter.Int64ObservableGauge("streams", metric.WithDescription("ext_proc streams open now."))
+	fail(err)
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	_, err = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		o.ObserveInt64(open, m.open.Load())
+		set := pools()
+		if set == nil {
+			return nil
+		}
+		for _, b := range set.all {
+			pm := b.metrics
+			for i, n := range b.keys.Counts() {
+				o.ObserveInt64(state, int64(n), pm.byState[i])
+			}
+			for i := range pm.attempts {
+				o.ObserveInt64(attempts, pm.attempts[i].Load(), pm.byOutcome[i])
+			}
+			for i := range pm.transitions {
+				o.ObserveInt64(transitions, pm.transitions[i].Load(), pm.byReason[i])
+			}
+			for i := range pm.exhaustions {
+				o.ObserveInt64(exhaustions, pm.exhaustions[i].Load(), pm.byKind[i])
+			}
+		}
+		return nil
+	}, attempts, transitions, exhaustions, state, open)
+	return m, err
+}
+
+// forPool gives the counters of a pool's name, the same after each reload.
+func (m *metrics) forPool(name string) *poolMetrics {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if pm := m.pools[name]; pm != nil {
+		return pm
+	}
+	provider := attribute.String("provider", name)
+	with := func(key, value string) metric.ObserveOption {
+		return metric.WithAttributeSet(attribute.NewSet(provider, attribute.String(key, value)))
+	}
+	pm := &poolMetrics{record: []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(provider))}}
+	for i := range pm.byOutcome {
+		pm.byOutcome[i] = with("outcome", outcome(i).String())
+	}
+	for i := range pm.byReason {
+		pm.byReason[i] = with("reason", reasonNames[i])
+	}
+	for i := range pm.byKind {
+		pm.byKind[i] = with("outcome", keypool.Kind(i).String())
+	}
+	for i, s := range states {
+		pm.byState[i] = with("state", s.String())
+	}
+	m.pools[name] = pm
+	return pm
+}
+
+// record counts and logs what an attempt came to.
+func (s *Server) record(ctx context.Context, x *exchange) {
+	if x.pool == nil {
+		return
+	}
+	m := x.pool.metrics
+	m.attempts[x.outcome].Add(1)
+	if x.exhaustion != nil && x.outcome == exhausted {
+		m.exhaustions[x.exhaustion.Kind].Add(1)
+	}
+	if x.key != nil && x.status != 0 {
+		s.metrics.duration.Record(ctx, s.clock.Since(x.began).Seconds(), m.record...)
+	}
+	if tried := x.triedKeys(); tried > 0 && x.outcome != turned {
+		s.metrics.tried.Record(ctx, int64(tried), m.record...)
+	}
+	if x.transition.Changed {
+		m.transitions[reasonOf(x.status, x.verdict)].Add(1)
+		s.log.LogAttrs(ctx, slog.LevelWarn, "key marked "+x.transition.To.String(), append(x.keyAttrs(),
+			slog.Int("status", x.status), slog.String("class", x.verdict.Class.String()), slog.String("code", x.verdict.Code),
+			slog.Time("until", x.transition.Until))...)
+	}
+	if s.log.Enabled(ctx, slog.LevelDebug) {
+		s.log.LogAttrs(ctx, slog.LevelDebug, "attempt", append(x.keyAttrs(),
+			slog.String("outcome", x.outcome.String()), slog.Int("attempt", x.attempt), slog.Int("status", x.status),
+			slog.String("dialect", x.dialect.String()), slog.Duration("took", s.clock.Since(x.began).Round(time.Microsecond)))...)
+	}
+}
+
+// triedKeys is how many keys the request has used, this attempt's included. The client's own credential counts for none.
+func (x *exchange) triedKeys() int {
+	if x.key == nil && x.exhaustion == nil {
+		return 0
+	}
+	if x.key == nil {
+		return x.attempt - 1
+	}
+	return x.attempt
+}
+
+func (x *exchange) keyAttrs() []slog.Attr {
+	attrs := make([]slog.Attr, 0, 10)
+	attrs = append(attrs, slog.String("pool", x.pool.name))
+	if x.key != nil {
+		attrs = append(attrs, slog.String("key", x.key.Name()), slog.String("hint", x.key.Hint()))
+	}
+	return attrs
+}

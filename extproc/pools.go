@@ -1,0 +1,140 @@
+package extproc
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/keypool"
+)
+
+// Pool ties a pool of keys to the Envoy clusters whose requests use it.
+type Pool struct {
+	// Keys are the pool's keys and what is known of them.
+	Keys *keypool.Pool
+	// Provider is the provider's name. For "anthropic", errors on paths without a dialect have Anthropic's form, else OpenAI's;
+	// for "gemini", the query parameter key is taken out of paths.
+	Provider string
+	// Clusters are the names of Envoy's clusters, as the attribute xds.cluster_name gives them. At least one.
+	Clusters []string
+	// Header is the request header that carries the key, in lower case; Scheme stands before it, with a space, if not empty.
+	Header, Scheme string
+	// BYOK leaves a client's own credential alone, unless it is one of Placeholders.
+	BYOK         bool
+	Placeholders []string
+	// Deadline ends failing over: once it has passed since the first attempt began, a failure is handed to the client.
+	// Zero means 30 s.
+	Deadline time.Duration
+	// KeepRateLimitHeaders lets x-ratelimit-* and anthropic-ratelimit-* of the pool's keys pass to the client.
+	KeepRateLimitHeaders bool
+}
+
+// defaultDeadline bounds the time for choosing and failing over.
+const defaultDeadline = 30 * time.Second
+
+// bound is a Pool made ready for requests.
+type bound struct {
+	name             string
+	keys             *keypool.Pool
+	dialect          dialect.Dialect // of errors, where the path has none
+	header, prefix   string
+	requestRemovals  []byte // wire form
+	responseRemovals []byte
+	byok             bool
+	placeholders     []string
+	deadline         time.Duration
+	keepLimits       bool
+	queryKey         bool
+	metrics          *poolMetrics
+}
+
+// poolSet is all pools of one configuration. It does not change.
+type poolSet struct {
+	all       []*bound
+	byCluster map[string]*bound
+}
+
+func newPoolSet(pools []Pool, m *metrics) (*poolSet, error) {
+	set := &poolSet{byCluster: map[string]*bound{}}
+	var errs []error
+	names := map[string]bool{}
+	for i, p := range pools {
+		b, err := bind(p)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("pools[%d]: %w", i, err))
+			continue
+		}
+		if names[b.name] {
+			errs = append(errs, fmt.Errorf("pools[%d]: name %q is another pool's already", i, b.name))
+		}
+		names[b.name] = true
+		b.metrics = m.forPool(b.name)
+		set.all = append(set.all, b)
+		for _, c := range p.Clusters {
+			if other := set.byCluster[c]; other != nil {
+				errs = append(errs, fmt.Errorf("pools[%d] %q: cluster %q belongs to pool %q already", i, b.name, c, other.name))
+			}
+			set.byCluster[c] = b
+		}
+	}
+	return set, errors.Join(errs...)
+}
+
+func bind(p Pool) (*bound, error) {
+	switch {
+	case p.Keys == nil:
+		return nil, errors.New("no keys")
+	case len(p.Clusters) == 0:
+		return nil, fmt.Errorf("%q: no cluster; name at least one", p.Keys.Name())
+	case p.Header == "" || p.Header != strings.ToLower(p.Header):
+		return nil, fmt.Errorf("%q: credential header %q must be a header's name in lower case", p.Keys.Name(), p.Header)
+	}
+	b := &bound{
+		name: p.Keys.Name(), keys: p.Keys, header: p.Header,
+		byok: p.BYOK, placeholders: slices.Clone(p.Placeholders),
+		deadline: p.Deadline, keepLimits: p.KeepRateLimitHeaders, queryKey: p.Provider == "gemini",
+	}
+	if p.Scheme != "" {
+		b.prefix = p.Scheme + " "
+	}
+	if p.Provider == "anthropic" {
+		b.dialect = dialect.Messages
+	}
+	if b.deadline == 0 {
+		b.deadline = defaultDeadline
+	}
+	// The pool's own header is overwritten.
+	b.requestRemovals = removing(slices.DeleteFunc(slices.Concat(credentials, withheld), func(name string) bool { return name == p.Header })...)
+	b.responseRemovals = removing(accountHeaders...)
+	return b, nil
+}
+
+// ownCredential is the credential that a client brings for the provider and that the pool leaves alone; nil means that the
+// pool's key is to be used.
+func (b *bound) ownCredential(m *message) []byte {
+	if !b.byok {
+		return nil
+	}
+	own := m.clientCredential()
+	if own == nil || slices.Contains(b.placeholders, string(own)) {
+		return nil
+	}
+	return own
+}
+
+func splitIDs(ids string) []string {
+	if ids == "" {
+		return nil
+	}
+	return strings.Split(ids, ",")
+}
+
+func joinIDs(ids, id string) string {
+	if ids == "" {
+		return id
+	}
+	return ids + "," + id
+}

@@ -1,0 +1,213 @@
+package extproc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+
+	"github.com/coder/quartz"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/metric/noop"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	grpcmetadata "google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+// Config is what a Server needs. Only Pools has no default.
+type Config struct {
+	// Pools are the pools and the clusters they serve. A request to another cluster passes untouched.
+	Pools []Pool
+	// MaxBody is the largest body in bytes that is asked for whole: the route's request_body_buffer_limit. Zero means 32 MiB.
+	MaxBody int64
+	// Log gets one line for each change of a key's state, and at level debug one for each attempt. Nil discards them. No line
+	// holds a key, a header's value or a body.
+	Log *slog.Logger
+	// MeterProvider makes the instruments. Nil makes none.
+	MeterProvider metric.MeterProvider
+	// Clock tells the time. Nil means the real one.
+	Clock quartz.Clock
+}
+
+// Bodies, in bytes.
+const (
+	defaultMaxBody = 32 << 20
+	maxErrorBody   = 1 << 20 // the body of an error beyond this is not read: its status alone is judged
+)
+
+// What a route can promise of its requests' bodies, in the gRPC metadata promiseKey.
+const (
+	promiseKey      = "keyturn-request"
+	promiseBuffered = "buffered" // a buffer filter has the whole body before the first attempt
+	promiseStreamed = "streamed" // the body streams, and the response's headers are not sent here
+)
+
+// Server is Envoy's external processor (envoy.service.ext_proc.v3.ExternalProcessor): one stream is one attempt of a request.
+// It serves the gRPC health service too.
+type Server struct {
+	grpc    *grpc.Server
+	health  *health.Server
+	log     *slog.Logger
+	clock   quartz.Clock
+	metrics *metrics
+	maxBody int64
+	pools   atomic.Pointer[poolSet]
+}
+
+// New makes a Server. Its errors name the pool and what is wrong with it.
+func New(cfg Config) (*Server, error) {
+	s := &Server{log: cfg.Log, clock: cfg.Clock, maxBody: cfg.MaxBody, health: health.NewServer()}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.clock == nil {
+		s.clock = quartz.NewReal()
+	}
+	if s.maxBody == 0 {
+		s.maxBody = defaultMaxBody
+	}
+	if cfg.MeterProvider == nil {
+		cfg.MeterProvider = noop.NewMeterProvider()
+	}
+	var err error
+	if s.metrics, err = newMetrics(cfg.MeterProvider, s.pools.Load); err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
+	if err := s.SetPools(cfg.Pools); err != nil {
+		return nil, err
+	}
+	s.grpc = grpc.NewServer(
+		grpc.ForceServerCodecV2(newCodec()),
+		grpc.MaxRecvMsgSize(int(s.maxBody)+1<<20), // a whole body is one message
+		grpc.MaxSendMsgSize(int(s.maxBody)+1<<20),
+		grpc.NumStreamWorkers(streamWorkers),
+		grpc.SharedWriteBuffer(true),
+		grpc.InitialWindowSize(streamWindow),
+		grpc.InitialConnWindowSize(connectionWindow),
+	)
+	s.grpc.RegisterService(&serviceDesc, s)
+	healthpb.RegisterHealthServer(s.grpc, s.health)
+	s.health.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
+	s.health.SetServingStatus(serviceDesc.ServiceName, healthpb.HealthCheckResponse_SERVING)
+	return s, nil
+}
+
+const (
+	streamWorkers    = 32       // goroutines kept with their grown stacks; streams beyond them get goroutines of their own
+	streamWindow     = 1 << 20  // bytes on their way in one stream
+	connectionWindow = 16 << 20 // bytes on their way in one connection of Envoy's
+)
+
+var serviceDesc = grpc.ServiceDesc{
+	ServiceName: "envoy.service.ext_proc.v3.ExternalProcessor",
+	HandlerType: (*any)(nil),
+	Streams: []grpc.StreamDesc{{
+		StreamName: "Process", ServerStreams: true, ClientStreams: true,
+		Handler: func(srv any, stream grpc.ServerStream) error { return srv.(*Server).process(stream) },
+	}},
+	Metadata: "envoy/service/ext_proc/v3/external_processor.proto",
+}
+
+// SetPools replaces the pools. Attempts under way go on with what they began with. An error leaves the pools as they were.
+func (s *Server) SetPools(pools []Pool) error {
+	set, err := newPoolSet(pools, s.metrics)
+	if err != nil {
+		return err
+	}
+	s.pools.Store(set)
+	return nil
+}
+
+// Serve accepts Envoy's connections until Shutdown. It returns nil after one.
+func (s *Server) Serve(l net.Listener) error {
+	if err := s.grpc.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		return fmt.Errorf("serve ext_proc: %w", err)
+	}
+	return nil
+}
+
+// Shutdown reports not serving to health checks, refuses new streams and waits for those that run. When ctx ends first, they
+// are cut, and its error is returned.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.health.Shutdown()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.grpc.GracefulStop()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		s.grpc.Stop() // ends GracefulStop too
+		<-done
+		return ctx.Err()
+	}
+}
+
+// attempt is what one stream needs, kept for the next one.
+type attempt struct {
+	exchange
+	message *message
+}
+
+var (
+	attempts = sync.Pool{New: func() any { return &attempt{message: new(message)} }}
+	messages = sync.Pool{New: func() any { return new(message) }}
+)
+
+// process is one stream: receive, handle, send. It ends as soon as nothing is left to decide: Envoy then goes on by itself,
+// however long the response streams.
+func (s *Server) process(stream grpc.ServerStream) (err error) {
+	s.metrics.open.Add(1)
+	defer s.metrics.open.Add(-1)
+	a := attempts.Get().(*attempt)
+	promised := ""
+	if v := grpcmetadata.ValueFromIncomingContext(stream.Context(), promiseKey); len(v) > 0 {
+		promised = v[len(v)-1]
+	}
+	a.reset(s.pools.Load(), promised, s.maxBody)
+	defer func() {
+		if r := recover(); r != nil {
+			s.log.Error("attempt panicked; this is a bug", slog.Any("panic", r), slog.String("stack", string(debug.Stack())))
+			a.finish()
+			err = status.Error(codes.Internal, "internal error")
+			return // a is not used again
+		}
+		s.record(stream.Context(), &a.exchange)
+		a.finish()
+		a.message.release()
+		attempts.Put(a)
+	}()
+	for !a.done {
+		if err := stream.RecvMsg(a.message); err != nil {
+			if errors.Is(err, io.EOF) || status.Code(err) == codes.Canceled {
+				return nil
+			}
+			return err
+		}
+		out, keep, err := a.handle(a.message, s.clock.Now())
+		if err != nil {
+			s.log.Warn("Envoy's message does not fit", slog.Any("error", err))
+			return status.Error(codes.InvalidArgument, err.Error())
+		}
+		if keep {
+			a.message = messages.Get().(*message)
+		}
+		if out == nil {
+			continue
+		}
+		if err := stream.SendMsg(out); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,213 @@
+package extproc
+
+import (
+	"testing"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	procv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+)
+
+func pair(name, value string) *corev3.HeaderValue {
+	return &corev3.HeaderValue{Key: name, RawValue: []byte(value)}
+}
+
+func object(t testing.TB, v map[string]any) *structpb.Struct {
+	t.Helper()
+	s, err := structpb.NewStruct(v)
+	require.NoError(t, err)
+	return s
+}
+
+// samples are one message of each kind, as Envoy 1.40 sends them and a few that it does not.
+func samples(t testing.TB) []*extprocv3.ProcessingRequest {
+	headers := &corev3.HeaderMap{Headers: []*corev3.HeaderValue{
+		pair(":path", "/v1/responses"), pair(":method", "POST"), pair("authorization", "Bearer client"), {Key: "old", Value: "text"}, pair("empty", ""),
+	}}
+	attributes := map[string]*structpb.Struct{"envoy.filters.http.ext_proc": object(t, map[string]any{"xds.cluster_name": "openai", "upstream.request_attempt_count": 2})}
+	md := &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{
+		"keyturn": object(t, map[string]any{"tried": "a,b", "attempt": 2, "started": 1.7e12, "turn": "3", "other": []any{"x", true, nil}}),
+	}}
+	return []*extprocv3.ProcessingRequest{
+		{Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: &extprocv3.HttpHeaders{Headers: headers}}, Attributes: attributes, MetadataContext: md},
+		{Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: &extprocv3.HttpHeaders{Headers: headers, EndOfStream: true}}, ProtocolConfig: &extprocv3.ProtocolConfiguration{RequestBodyMode: procv3.ProcessingMode_BUFFERED}},
+		{Request: &extprocv3.ProcessingRequest_ResponseHeaders{ResponseHeaders: &extprocv3.HttpHeaders{Headers: &corev3.HeaderMap{Headers: []*corev3.HeaderValue{pair(":status", "429")}}}}, MetadataContext: md},
+		{Request: &extprocv3.ProcessingRequest_RequestBody{RequestBody: &extprocv3.HttpBody{Body: []byte(`{"a":1}`), EndOfStream: true}}},
+		{Request: &extprocv3.ProcessingRequest_ResponseBody{ResponseBody: &extprocv3.HttpBody{Body: []byte("error")}}},
+		{Request: &extprocv3.ProcessingRequest_RequestTrailers{RequestTrailers: &extprocv3.HttpTrailers{Trailers: headers}}},
+		{Request: &extprocv3.ProcessingRequest_ResponseTrailers{ResponseTrailers: &extprocv3.HttpTrailers{}}},
+		{FlowControlInit: &extprocv3.ProcessingRequest_FlowControlInit{InitialWindowDownstreamToSidestream: 7}},
+		{},
+	}
+}
+
+// generated reads the same as message.decode by the generated code.
+func generated(t testing.TB, b []byte) (*message, bool) {
+	t.Helper()
+	var r extprocv3.ProcessingRequest
+	if proto.Unmarshal(b, &r) != nil {
+		return nil, false
+	}
+	m := &message{}
+	var headers *corev3.HeaderMap
+	switch v := r.Request.(type) {
+	case *extprocv3.ProcessingRequest_RequestHeaders:
+		m.kind, m.end, headers = requestHeaders, v.RequestHeaders.GetEndOfStream(), v.RequestHeaders.GetHeaders()
+	case *extprocv3.ProcessingRequest_ResponseHeaders:
+		m.kind, m.end, headers = responseHeaders, v.ResponseHeaders.GetEndOfStream(), v.ResponseHeaders.GetHeaders()
+	case *extprocv3.ProcessingRequest_RequestBody:
+		m.kind, m.end, m.body = requestBody, v.RequestBody.GetEndOfStream(), v.RequestBody.GetBody()
+	case *extprocv3.ProcessingRequest_ResponseBody:
+		m.kind, m.end, m.body = responseBody, v.ResponseBody.GetEndOfStream(), v.ResponseBody.GetBody()
+	case *extprocv3.ProcessingRequest_RequestTrailers:
+		m.kind = requestTrailers
+	case *extprocv3.ProcessingRequest_ResponseTrailers:
+		m.kind = responseTrailers
+	}
+	for _, h := range headers.GetHeaders() {
+		value := h.GetRawValue()
+		if len(value) == 0 {
+			value = []byte(h.GetValue())
+		}
+		m.headers = append(m.headers, header{name: []byte(h.GetKey()), value: value})
+	}
+	for _, s := range r.GetAttributes() {
+		m.cluster = []byte(s.GetFields()["xds.cluster_name"].GetStringValue())
+	}
+	if s, ok := r.GetMetadataContext().GetFilterMetadata()["keyturn"]; ok {
+		f := s.GetFields()
+		m.metadata = metadata{
+			tried: []byte(f["tried"].GetStringValue()), turn: []byte(f["turn"].GetStringValue()),
+			attempt: f["attempt"].GetNumberValue(), started: f["started"].GetNumberValue(),
+		}
+	}
+	return m, len(r.GetAttributes()) < 2
+}
+
+func requireSame(t testing.TB, want, got *message) {
+	t.Helper()
+	require.Equal(t, want.kind, got.kind)
+	require.Equal(t, want.end, got.end)
+	require.Equal(t, string(want.body), string(got.body))
+	require.Equal(t, string(want.cluster), string(got.cluster))
+	require.Equal(t, string(want.metadata.tried), string(got.metadata.tried))
+	require.Equal(t, string(want.metadata.turn), string(got.metadata.turn))
+	require.InDelta(t, want.metadata.attempt, got.metadata.attempt, 0)
+	require.InDelta(t, want.metadata.started, got.metadata.started, 0)
+	require.Len(t, got.headers, len(want.headers))
+	for i := range want.headers {
+		require.Equal(t, string(want.headers[i].name), string(got.headers[i].name))
+		require.Equal(t, string(want.headers[i].value), string(got.headers[i].value))
+	}
+}
+
+func TestDecode(t *testing.T) {
+	m := &message{} // one for all: nothing of a message may show in the next
+	for _, r := range samples(t) {
+		b, err := proto.Marshal(r)
+		require.NoError(t, err)
+		require.NoError(t, m.unmarshal(mem.BufferSlice{mem.SliceBuffer(b)}))
+		want, _ := generated(t, b)
+		requireSame(t, want, m)
+		for i := range b { // cut anywhere: an error or less, never a panic
+			_ = (&message{}).decode(b[:i])
+		}
+	}
+}
+
+// FuzzDecode holds our decoder equal to the generated one on everything that the generated one accepts.
+func FuzzDecode(f *testing.F) {
+	for _, r := range samples(f) {
+		b, err := proto.Marshal(r)
+		require.NoError(f, err)
+		f.Add(b)
+		twice, err := proto.Marshal(samples(f)[0])
+		require.NoError(f, err)
+		f.Add(append(b, twice...)) // messages in sequence are merged
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var m message
+		err := m.decode(b)
+		want, comparable := generated(t, b)
+		if want == nil {
+			return
+		}
+		require.NoError(t, err)
+		if comparable {
+			requireSame(t, want, &m)
+		}
+	})
+}
+
+// TestEncode holds what we write equal to what the generated code reads.
+func TestEncode(t *testing.T) {
+	long := string(make([]byte, 300))
+	var mut mutation
+	mut.set("authorization", "Bearer ", "k0")
+	mut.set("long", "", long)
+	mut.remove("cookie")
+	mut.removeBytes([]byte("x-keyturn-turn"))
+	var dyn dynamic
+	dyn.text("tried", "a", ",", "b")
+	dyn.text("long", long)
+	dyn.number("attempt", 2)
+	wantMutation := &extprocv3.HeaderMutation{
+		SetHeaders: []*corev3.HeaderValueOption{
+			{Header: pair("authorization", "Bearer k0"), AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD},
+			{Header: pair("long", long), AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD},
+		},
+		RemoveHeaders: []string{"cookie", "x-keyturn-turn"},
+	}
+	wantMetadata := object(t, map[string]any{"keyturn": map[string]any{"tried": "a,b", "long": long, "attempt": 2.0}})
+	common := &extprocv3.CommonResponse{HeaderMutation: wantMutation}
+	read := func(r *reply) *extprocv3.ProcessingResponse {
+		var got extprocv3.ProcessingResponse
+		slices := r.marshal()
+		require.NoError(t, proto.Unmarshal(slices.Materialize(), &got))
+		require.Empty(t, got.ProtoReflect().GetUnknown())
+		return &got
+	}
+	equal := func(want *extprocv3.ProcessingResponse, r *reply) {
+		t.Helper()
+		got := read(r)
+		require.True(t, proto.Equal(want, got), "want %v\ngot  %v", want, got)
+	}
+
+	var r reply
+	r.pass(requestHeaders, &mut, modes{set: true, request: bodyBuffered}, &dyn)
+	equal(&extprocv3.ProcessingResponse{
+		Response:        &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{Response: common}},
+		DynamicMetadata: wantMetadata, ModeOverride: &procv3.ProcessingMode{RequestBodyMode: procv3.ProcessingMode_BUFFERED},
+	}, &r)
+	r.pass(responseHeaders, nil, modes{set: true, skipResponseHeaders: true, response: bodyBuffered}, nil)
+	equal(&extprocv3.ProcessingResponse{
+		Response:     &extprocv3.ProcessingResponse_ResponseHeaders{ResponseHeaders: &extprocv3.HeadersResponse{}},
+		ModeOverride: &procv3.ProcessingMode{ResponseHeaderMode: procv3.ProcessingMode_SKIP, ResponseBodyMode: procv3.ProcessingMode_BUFFERED},
+	}, &r)
+	r.pass(responseBody, &mut, modes{}, nil)
+	equal(&extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseBody{ResponseBody: &extprocv3.BodyResponse{Response: common}}}, &r)
+	r.pass(requestBody, nil, modes{}, nil)
+	equal(&extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_RequestBody{RequestBody: &extprocv3.BodyResponse{}}}, &r)
+	r.pass(requestTrailers, nil, modes{}, nil)
+	equal(&extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_RequestTrailers{RequestTrailers: &extprocv3.TrailersResponse{}}}, &r)
+	r.pass(responseTrailers, nil, modes{}, nil)
+	equal(&extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseTrailers{ResponseTrailers: &extprocv3.TrailersResponse{}}}, &r)
+	r.immediate(429, &mut, []byte(`{"error":{}}`), "keyturn_rate_limited", &dyn)
+	equal(&extprocv3.ProcessingResponse{
+		Response: &extprocv3.ProcessingResponse_ImmediateResponse{ImmediateResponse: &extprocv3.ImmediateResponse{
+			Status: &typev3.HttpStatus{Code: 429}, Headers: wantMutation, Body: []byte(`{"error":{}}`), Details: "keyturn_rate_limited",
+		}},
+		DynamicMetadata: wantMetadata,
+	}, &r)
+}
+
+func TestSecondsRoundUp(t *testing.T) {
+	require.Equal(t, "1", seconds(0.2))
+	require.Equal(t, "3", seconds(3))
+	require.Equal(t, "4", seconds(3.0001))
+}
