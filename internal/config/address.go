@@ -1,0 +1,181 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// identifier is a name that stands in paths, logs and metrics.
+func identifier(private bool) scalar[string] {
+	s := pattern("name", "a name of at most 63 letters, digits, '.', '_' and '-', which begins with a letter or digit",
+		`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`, private)
+	fits := s.parse
+	s.parse = func(v string) (string, wrong) {
+		if secretStart.MatchString(v) {
+			return "", "what stands here looks like a key itself, and names appear in logs; write another name"
+		}
+		return fits(v)
+	}
+	return s
+}
+
+const socket = "unix:"
+
+var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$`)
+
+// address is a place to listen: "unix:PATH" or "host:port".
+type address struct {
+	numeric bool // Envoy listens on addresses only and looks up no names
+	sockets bool // nothing but a Unix socket will do
+}
+
+func (a address) of() scalar[string] {
+	want := "unix:PATH or host:port"
+	re := `^(unix:.+|.+:[0-9]+)$`
+	switch {
+	case a.sockets:
+		want, re = "unix:PATH", `^unix:.+$`
+	case a.numeric:
+		want = "unix:PATH or address:port"
+	}
+	s := text(want, want, a.check)
+	s.schema = map[string]any{"type": "string", "pattern": re}
+	return s
+}
+
+func (a address) check(s string) wrong {
+	path, isSocket := strings.CutPrefix(s, socket)
+	if isSocket {
+		switch {
+		case path == "" || strings.ContainsRune(path, 0):
+			return "found no path behind unix:; write unix:PATH"
+		case strings.HasPrefix(path, "//"):
+			return "found unix://; write unix:PATH, with one slash or none"
+		}
+		return ""
+	}
+	if a.sockets {
+		return wrong("found " + shown(s) + "; write unix:PATH: only a Unix socket keeps other users of the machine out")
+	}
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return wrong("found " + shown(s) + "; write host:port, such as 127.0.0.1:9000, [::1]:9000, or unix:PATH")
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 || strconv.Itoa(n) != port {
+		return wrong(fmt.Sprintf("found the port %s; write a number from 0 to 65535", shown(port)))
+	}
+	_, notIP := netip.ParseAddr(host)
+	switch {
+	case host == "":
+		return wrong(fmt.Sprintf("found no host before the port; write 127.0.0.1:%s for this machine, or 0.0.0.0:%s for every network", port, port))
+	case notIP == nil:
+		return ""
+	case a.numeric:
+		return wrong(fmt.Sprintf("found the host %s; write its address, such as 127.0.0.1:%s: Envoy does not look up names to listen on", shown(host), port))
+	case !hostName.MatchString(host):
+		return wrong("found the host " + shown(host) + "; write a name or an address")
+	}
+	return ""
+}
+
+// local says whether only this machine can reach an address that check accepted.
+func local(s string) bool {
+	if strings.HasPrefix(s, socket) {
+		return true
+	}
+	host, _, err := net.SplitHostPort(s)
+	ip, notIP := netip.ParseAddr(host)
+	return err == nil && (host == "localhost" || notIP == nil && ip.Unmap().IsLoopback())
+}
+
+// socketAt joins a socket's path to the folder of the configuration. used says whether its length
+// matters. An abstract socket ("unix:@name") has no folder.
+func (r *reader) socketAt(path string, s *string, used bool) {
+	const maxPath = 107 // sun_path of unix(7), less its end
+	name, isSocket := strings.CutPrefix(*s, socket)
+	if !isSocket {
+		return
+	}
+	if !strings.HasPrefix(name, "@") {
+		name = r.in(name)
+	}
+	if used && len(name) > maxPath {
+		r.refuse(path, "the socket's path has %d bytes, and the system takes at most %d; write a shorter one", len(name), maxPath)
+	}
+	*s = socket + name
+}
+
+// baseURL is an http or https URL to which paths are appended.
+type baseURL struct{}
+
+func (baseURL) read(r *reader, path string, n *yaml.Node, into **url.URL) {
+	const want = "an absolute URL such as https://api.example.com"
+	s := text("URL", want, func(s string) wrong {
+		u, err := url.Parse(s)
+		switch {
+		case err != nil || !hasHost(u):
+			return wrong("found " + shownURL(s) + "; write " + want)
+		case u.User != nil:
+			return "found credentials in the URL; remove them: keys by reference only, under keys"
+		case u.RawQuery != "" || u.ForceQuery || strings.Contains(s, "#"):
+			return "found a query or fragment in the URL; write the base URL alone"
+		}
+		return ""
+	})
+	var written string
+	s.read(r, path, n, &written)
+	if written == "" {
+		return
+	}
+	u, _ := url.Parse(written) // the check did
+	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), strings.TrimRight(u.RawPath, "/")
+	u.Host, u.Scheme = strings.ToLower(u.Host), strings.ToLower(u.Scheme)
+	*into = u
+}
+
+func hasHost(u *url.URL) bool {
+	port, err := strconv.Atoi(u.Port())
+	return (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && u.Opaque == "" &&
+		(u.Port() == "" && !strings.HasSuffix(u.Host, ":") || err == nil && port > 0 && port <= 65535)
+}
+
+// shownURL is shown, but for a URL that may hold a password.
+func shownURL(s string) string {
+	if strings.Contains(s, "@") {
+		return "a text with an @ (not shown)"
+	}
+	return shown(s)
+}
+
+func (baseURL) show(u *url.URL) string {
+	if u == nil {
+		return ""
+	}
+	return u.String()
+}
+
+func (baseURL) describe(*url.URL) description {
+	return description{word: "URL", schema: map[string]any{"type": "string", "pattern": "^https?://[^/?#@]+(/[^?#]*)?$"}}
+}
+
+// plaintext says whether what is sent to u can be read on the way.
+func plaintext(u *url.URL) bool {
+	return u.Scheme == "http" && !local(net.JoinHostPort(u.Hostname(), "0"))
+}
+
+// somewhere is a path that need not exist yet.
+func somewhere(want string) scalar[string] {
+	return text("path", want, func(s string) wrong {
+		if s == "" || strings.ContainsRune(s, 0) {
+			return wrong("found no path; write " + want)
+		}
+		return ""
+	})
+}

@@ -1,0 +1,194 @@
+package config
+
+import (
+	"log/slog"
+	"net/url"
+	"time"
+)
+
+// Config is a configuration that was checked whole, with every default filled in and every key resolved. Printing one shows no
+// secret: the types that hold them format themselves.
+type Config struct {
+	// Path is the file that was read, as Load was given it.
+	Path string
+	// Listen is where Envoy reaches the processor: "unix:PATH" or "host:port". Socket paths are already joined to the folder of Path.
+	Listen string
+	// Admin is Keyturn's own health, metrics and pool state over HTTP.
+	Admin Admin
+	// Log says what is logged and how.
+	Log Log
+	// Fingerprint is the secret of the keys' fingerprints. Empty: the built-in one.
+	Fingerprint string `json:"-" yaml:"-"`
+	// Pools are the key pools, in the file's order; at least one.
+	Pools []Pool
+	// Envoy is for the commands that render or run one.
+	Envoy Envoy
+	// Warnings are what an operator should know and may leave as it is, each as "FILE:LINE: path: text". Never a secret.
+	Warnings []string
+
+	files []string
+	sum   digest
+}
+
+// Admin is Keyturn's own HTTP endpoint.
+type Admin struct {
+	// Listen is "unix:PATH" or "host:port".
+	Listen string
+	// Token is the bearer token that requests must carry. Empty: none, which only a listener on loopback may have.
+	Token string `json:"-" yaml:"-"`
+}
+
+// Log says what is logged and how.
+type Log struct {
+	// Level is the least severe level that is written.
+	Level slog.Level
+	// Format is "auto" (text on a terminal, else JSON), "text" or "json".
+	Format string
+}
+
+// Pool is the keys of one provider and the rules for turning them.
+type Pool struct {
+	// Name is the pool's name in paths, logs and metrics.
+	Name string
+	// Provider is the preset that the pool began with: openai, anthropic, azure, gemini, openrouter or compatible.
+	Provider string
+	// Upstream is the provider's base URL: http or https, a host, perhaps a path without trailing slash.
+	Upstream *url.URL
+	// Clusters are the Envoy clusters that use this pool; at least one.
+	Clusters []string
+	// Credential is the header that carries a key.
+	Credential Credential
+	// Keys are the keys in order of priority; at least one, no two alike.
+	Keys []Key
+	// KeysFile is the file whose keys were appended to Keys, joined to the folder of the configuration. Empty: none.
+	KeysFile string
+	// BYOK says whether clients may bring their own keys.
+	BYOK BYOK
+	// Policy says what an answer means for its key.
+	Policy Policy
+	// Cooldown says how long keys rest.
+	Cooldown Cooldown
+	// ReviveAfter is the time after which a key that was given up is tried again by one request. Zero: never.
+	ReviveAfter time.Duration
+	// Deadline bounds choosing and failing over, up to the first byte to the client. Never zero.
+	Deadline time.Duration
+	// MaxBody is the largest body in bytes that is read whole. Never zero.
+	MaxBody int64
+	// KeepRateLimitHeaders hands the provider's rate-limit headers to the client.
+	KeepRateLimitHeaders bool
+}
+
+// Credential is the header that carries a key.
+type Credential struct {
+	// Header is the header's name in lower case.
+	Header string
+	// Scheme stands before the key, with one space between. Empty: the key alone.
+	Scheme string
+}
+
+// Key is one key of a pool.
+type Key struct {
+	// Name is unique in its pool.
+	Name string
+	// Group is the organisation that the key's limits belong to. Empty: a group of its own.
+	Group string
+	// Secret is the key itself: visible ASCII, never empty.
+	Secret string `json:"-" yaml:"-"`
+	// From says where the key was read, as "env NAME", "file PATH" or "PATH:LINE".
+	From string
+	// Line is the line of the configuration that names the key: its entry, or the keys_file.
+	Line int
+}
+
+// BYOK says whether clients may bring their own keys.
+type BYOK struct {
+	// Allow leaves a client's own credential alone.
+	Allow bool
+	// Placeholders are the credentials that mean "use the pool" when Allow is set.
+	Placeholders []string
+}
+
+// Policy says what an answer means for its key.
+type Policy struct {
+	// Preset is "strict" or "lenient".
+	Preset string
+	// Rules come before the preset; the first that matches decides.
+	Rules []Rule
+}
+
+// Rule decides about answers of one status, one error code, or both.
+type Rule struct {
+	// Status is the HTTP status. Zero: any.
+	Status int
+	// Code is a pattern over the provider's error code or type; "*" stands for any text. Empty: any.
+	Code string
+	// Action is "surface", "next_key", "cooldown" or "permanent".
+	Action string
+	// For is how long the action "cooldown" lasts. Zero: what the answer says, or the pool's default.
+	For time.Duration
+}
+
+// Cooldown says how long keys rest.
+type Cooldown struct {
+	// Default is for an answer that names no time.
+	Default time.Duration
+	// Min and Max bound what an answer names.
+	Min, Max time.Duration
+	// Billing is the first rest of a key without credit; it doubles up to BillingMax.
+	Billing, BillingMax time.Duration
+}
+
+// Envoy is for the commands that render, check or run one.
+type Envoy struct {
+	// Listen is where clients connect: "unix:PATH" or "address:port".
+	Listen string
+	// Clients says who may use the pools.
+	Clients Clients
+	// Admin is Envoy's own admin endpoint; on loopback always.
+	Admin string
+	// Loopback is the socket ("unix:PATH") by which Keyturn sends requests of its own through Envoy.
+	Loopback string
+	// Attach is "listener" (one filter for every cluster behind it) or "cluster" (one for each provider).
+	Attach string
+	// MaxRequestBytes is the largest request body that is accepted. Never zero.
+	MaxRequestBytes int64
+	// Concurrency is Envoy's number of worker threads. Zero: one for each core.
+	Concurrency int
+	// IdleTimeout ends a stream on which nothing moved for so long. Never zero.
+	IdleTimeout time.Duration
+	// AccessLog is "stdout", "off" or a path.
+	AccessLog string
+	// BinaryPath is the Envoy to run. Empty: ENVOY_BIN, PATH, the cache.
+	BinaryPath string
+}
+
+// Clients says who may use the pools: at most one of its fields is set.
+type Clients struct {
+	// APIKeys are the clients' own keys, from a file of lines "name:key" or "key".
+	APIKeys []ClientKey
+	// JWT accepts tokens of an issuer. Nil: none.
+	JWT *JWT
+	// Open lets everybody in who reaches the listener.
+	Open bool
+}
+
+// ClientKey is one client's key.
+type ClientKey struct {
+	// Name is unique; it is what logs show of the client.
+	Name string
+	// Secret is the key itself.
+	Secret string `json:"-" yaml:"-"`
+}
+
+// JWT accepts tokens of one issuer.
+type JWT struct {
+	// Issuer is what the token's "iss" must be.
+	Issuer string
+	// Audiences are what its "aud" must be one of. Empty: any.
+	Audiences []string
+	// JWKSFile or JWKSURL, exactly one, is where the issuer's public keys are.
+	JWKSFile, JWKSURL string
+}
+
+// Files returns every file that was read for c: the configuration first, then the files that it names.
+func (c *Config) Files() []string { return append([]string(nil), c.files...) }

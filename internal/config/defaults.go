@@ -1,0 +1,36 @@
+package config
+
+import (
+	"log/slog"
+	"time"
+)
+
+const mebibyte = 1 << 20
+
+// defaults is every value that a file need not give, but for those of its pools. Socket paths are relative to the folder of the file.
+var defaults = Config{
+	Listen: "unix:run/extproc.sock",
+	Admin:  Admin{Listen: "127.0.0.1:9420"},
+	Log:    Log{Level: slog.LevelInfo, Format: "auto"},
+	Envoy: Envoy{
+		Listen:          "127.0.0.1:10000",
+		Admin:           "127.0.0.1:9901",
+		Loopback:        "unix:run/loopback.sock",
+		Attach:          "listener",
+		MaxRequestBytes: 32 * mebibyte,
+		IdleTimeout:     5 * time.Minute,
+		AccessLog:       "stdout",
+	},
+}
+
+// defaultPool is every value that a pool need not give, but for those that its provider decides.
+var defaultPool = Pool{
+	Policy: Policy{Preset: "strict"},
+	Cooldown: Cooldown{
+		Default: time.Minute, Min: time.Second, Max: time.Hour,
+		Billing: 10 * time.Minute, BillingMax: 24 * time.Hour,
+	},
+	ReviveAfter: 15 * time.Minute,
+	Deadline:    30 * time.Second,
+	MaxBody:     32 * mebibyte,
+}

@@ -1,0 +1,224 @@
+package config
+
+import (
+	"log/slog"
+	"net/url"
+	"time"
+)
+
+// root describes the whole file.
+func root() object[Config] {
+	return object[Config]{
+		fields: []field[Config]{
+			is("listen", func(c *Config) *string { return &c.Listen }, address{}.of(),
+				"Where Envoy reaches the processor (gRPC). Whoever reaches it can ask for keys: a Unix socket, or a network that only Envoy is on."),
+			is("admin", func(c *Config) *Admin { return &c.Admin }, adminFields(), "Health, metrics and the state of the pools over HTTP."),
+			is("log", func(c *Config) *Log { return &c.Log }, logFields(), "What is logged to standard error, and how."),
+			is("fingerprint_secret", func(c *Config) *string { return &c.Fingerprint }, secretOf(16),
+				"Secret of the keys' fingerprints, equal on all replicas; at least 16 bytes.").otherwise("built in"),
+			is("pools", func(c *Config) *[]Pool { return &c.Pools }, list[Pool]{poolFields(), "- {provider: openai, keys: [{env: OPENAI_KEY}]}", 1},
+				"The key pools, one for each provider or account.").must("[{provider: openai, keys: [{env: NAME}]}]"),
+			is("envoy", func(c *Config) *Envoy { return &c.Envoy }, envoyFields(),
+				"For the commands that render, check or run an Envoy; serving alone needs none of it."),
+		},
+		refused: map[string]string{"tools": noTools},
+		example: "pools: [{provider: openai, keys: [{env: NAME}]}]",
+		start:   func(func(string) string) Config { return defaults },
+		after:   (*reader).wholeFile,
+	}
+}
+
+const noTools = "tools are not in this version; remove them"
+
+func adminFields() object[Admin] {
+	return object[Admin]{
+		fields: []field[Admin]{
+			is("listen", func(a *Admin) *string { return &a.Listen }, address{}.of(), "Where it listens. Beyond loopback a token is required."),
+			is("token", func(a *Admin) *string { return &a.Token }, secretOf(1), "Bearer token that requests must carry.").otherwise("none"),
+		},
+		example: "{listen: 127.0.0.1:9420}",
+		after: func(r *reader, path string, a *Admin) {
+			if !local(a.Listen) && !r.failed(path) && a.Token == "" {
+				r.refuse(within(path, "listen"), "%s is reachable from beyond this machine and there is no token; add token: {env: NAME}, or write 127.0.0.1:PORT", a.Listen)
+			}
+		},
+	}
+}
+
+func logFields() object[Log] {
+	return object[Log]{
+		fields: []field[Log]{
+			is("level", func(l *Log) *slog.Level { return &l.Level }, level(), "Least severe level that is written."),
+			is("format", func(l *Log) *string { return &l.Format }, choice("auto", "text", "json"), "`auto` is text on a terminal, else JSON."),
+		},
+		example: "{level: info}",
+	}
+}
+
+func poolFields() object[Pool] {
+	return object[Pool]{
+		fields: []field[Pool]{
+			is("name", func(p *Pool) *string { return &p.Name }, identifier(false), "Name of the pool in paths, logs and metrics.").otherwise("the provider"),
+			is("provider", func(p *Pool) *string { return &p.Provider }, choice(providers...),
+				"What the presets for the upstream and the credential come from.").otherwise("the name, when that is a provider"),
+			is("upstream", func(p *Pool) **url.URL { return &p.Upstream }, baseURL{},
+				"Base URL of the provider. Required for azure and compatible.").otherwise("by provider"),
+			is("clusters", func(p *Pool) *[]string { return &p.Clusters }, list[string]{cluster(), "[openai]", 1},
+				"Envoy clusters that use this pool; with Istio for example `outbound|443||api.openai.com`.").otherwise("[NAME]"),
+			is("credential", func(p *Pool) *Credential { return &p.Credential }, credentialFields(), "The header that carries a key.").otherwise("by provider"),
+			is("keys", func(p *Pool) *[]Key { return &p.Keys }, list[Key]{item: aKey(), example: "- {env: OPENAI_KEY}"},
+				"The keys, by reference only; the order is the priority. Required unless keys_file is given.").otherwise("none"),
+			is("keys_file", func(p *Pool) *string { return &p.KeysFile }, secretFile(),
+				"File of further keys, one a line, appended to keys; `#` begins a comment line. Read again when it changes.").otherwise("none"),
+			is("byok", func(p *Pool) *BYOK { return &p.BYOK }, byokShape{}, "Whether clients may bring their own keys: `deny` replaces what they send."),
+			is("policy", func(p *Pool) *Policy { return &p.Policy }, policyFields(), "What an answer means for its key."),
+			is("cooldown", func(p *Pool) *Cooldown { return &p.Cooldown }, cooldownFields(), "How long keys rest."),
+			is("revive_after", func(p *Pool) *time.Duration { return &p.ReviveAfter }, duration(0, 30*day),
+				"When a key that was given up is tried again, by one request; doubles up to 24h. 0: never."),
+			is("deadline", func(p *Pool) *time.Duration { return &p.Deadline }, duration(time.Millisecond, time.Hour),
+				"Time for choosing a key and failing over, before the first byte."),
+			is("max_body", func(p *Pool) *int64 { return &p.MaxBody }, size(1024, maxBuffer), "Largest body that is read whole; a larger one passes unread."),
+			is("keep_ratelimit_headers", func(p *Pool) *bool { return &p.KeepRateLimitHeaders }, boolean(),
+				"Hand the provider's rate-limit headers to the client, though they tell of one key only."),
+		},
+		refused: map[string]string{
+			"tools": noTools, "key": byReference, "api_key": byReference, "secret": byReference,
+			"env": "unknown field; write keys: [{env: NAME}]", "file": "unknown field; write keys: [{file: PATH}], or keys_file: PATH for several",
+		},
+		start:   func(text func(string) string) Pool { return startPool(text("name"), text("provider")) },
+		after:   (*reader).wholePool,
+		example: "{provider: openai, keys: [{env: OPENAI_KEY}]}",
+		extra:   map[string]any{"anyOf": []any{map[string]any{"required": []string{"keys"}}, map[string]any{"required": []string{"keys_file"}}}},
+	}
+}
+
+const day = 24 * time.Hour
+
+// maxBuffer is what a stream between Envoy and the processor can hold: the HTTP/2 window that Envoy must be given is 256 MiB.
+const maxBuffer = 256 * mebibyte
+
+func cluster() scalar[string] {
+	return pattern("text", "the name of an Envoy cluster, without spaces", `^[!-~]+$`, false)
+}
+
+func credentialFields() object[Credential] {
+	return object[Credential]{
+		fields: []field[Credential]{
+			is("header", func(c *Credential) *string { return &c.Header }, headerName(), "Header that carries the key.").otherwise("by provider"),
+			is("scheme", func(c *Credential) *string { return &c.Scheme },
+				pattern("text", `a word such as Bearer, or "" for the key alone`, `^[A-Za-z0-9-]*$`, true),
+				"Word before the key; `\"\"` for the key alone.").otherwise("by provider"),
+		},
+		refused: inline,
+		private: true,
+		example: "{header: authorization, scheme: Bearer}",
+	}
+}
+
+func policyFields() object[Policy] {
+	return object[Policy]{
+		fields: []field[Policy]{
+			is("preset", func(p *Policy) *string { return &p.Preset }, choice("strict", "lenient"),
+				"`strict` gives a key up on 401, and on 403 unless that is about the model, the region or the request; `lenient` lets it rest on 401 and hands 403 on."),
+			is("rules", func(p *Policy) *[]Rule { return &p.Rules }, list[Rule]{item: ruleFields(), example: "[{status: 403, action: surface}]"},
+				"Exceptions; the first that matches decides.").otherwise("none"),
+		},
+		example: "{preset: lenient}",
+		after:   (*reader).wholePolicy,
+	}
+}
+
+func ruleFields() object[Rule] {
+	return object[Rule]{
+		fields: []field[Rule]{
+			is("status", func(p *Rule) *int { return &p.Status }, number(400, 599), "HTTP status.").otherwise("any"),
+			is("code", func(p *Rule) *string { return &p.Code },
+				pattern("text", "an error code such as insufficient_quota, in which * stands for any text", `^[A-Za-z0-9_.:/*-]{1,64}$`, false),
+				"Error code or type in the answer's body; `*` stands for any text.").otherwise("any"),
+			is("action", func(p *Rule) *string { return &p.Action }, choice("surface", "next_key", "cooldown", "permanent"),
+				"`surface` hands the answer to the client, `next_key` tries another key and blames none, `cooldown` lets the key rest, `permanent` gives it up.").must("surface, next_key, cooldown or permanent"),
+			is("for", func(p *Rule) *time.Duration { return &p.For }, duration(time.Second, 30*day),
+				"How long the key rests, with `cooldown`.").otherwise("what the answer says"),
+		},
+		example: "{status: 403, action: surface}",
+		extra:   map[string]any{"anyOf": []any{map[string]any{"required": []string{"status"}}, map[string]any{"required": []string{"code"}}}},
+		after:   (*reader).wholeRule,
+	}
+}
+
+func cooldownFields() object[Cooldown] {
+	return object[Cooldown]{
+		fields: []field[Cooldown]{
+			is("default", func(c *Cooldown) *time.Duration { return &c.Default }, duration(time.Millisecond, 30*day), "Rest after an answer that names no time."),
+			is("min", func(c *Cooldown) *time.Duration { return &c.Min }, duration(0, 30*day), "Shortest rest, whatever the answer names."),
+			is("max", func(c *Cooldown) *time.Duration { return &c.Max }, duration(time.Millisecond, 30*day), "Longest rest, whatever the answer names."),
+			is("billing", func(c *Cooldown) *time.Duration { return &c.Billing }, duration(time.Millisecond, 30*day),
+				"First rest of a key whose credit is used up; doubles each time."),
+			is("billing_max", func(c *Cooldown) *time.Duration { return &c.BillingMax }, duration(time.Millisecond, 30*day), "Longest rest of such a key."),
+		},
+		example: "{default: 60s}",
+		after:   (*reader).wholeCooldown,
+	}
+}
+
+func envoyFields() object[Envoy] {
+	return object[Envoy]{
+		fields: []field[Envoy]{
+			is("listen", func(e *Envoy) *string { return &e.Listen }, address{numeric: true}.of(), "Where clients connect. Beyond loopback, clients is required."),
+			is("clients", func(e *Envoy) *Clients { return &e.Clients }, clientFields(), "Who may use the pools: one of the following.").otherwise("everybody, on loopback"),
+			is("admin", func(e *Envoy) *string { return &e.Admin }, address{numeric: true}.of(), "Envoy's own admin endpoint; on loopback only."),
+			is("loopback", func(e *Envoy) *string { return &e.Loopback }, address{sockets: true}.of(), "Socket by which Keyturn sends requests of its own through Envoy."),
+			is("attach", func(e *Envoy) *string { return &e.Attach }, choice("listener", "cluster"),
+				"One filter for every cluster behind the listener, or one for each provider's cluster."),
+			is("max_request_bytes", func(e *Envoy) *int64 { return &e.MaxRequestBytes }, size(1024, maxBuffer), "Largest request body; a larger one is answered with 413."),
+			is("concurrency", func(e *Envoy) *int { return &e.Concurrency }, number(0, 1024), "Envoy's worker threads. 0: one for each core."),
+			is("idle_timeout", func(e *Envoy) *time.Duration { return &e.IdleTimeout }, duration(time.Second, day), "Ends a stream on which nothing moved for so long."),
+			is("access_log", func(e *Envoy) *string { return &e.AccessLog }, somewhere("stdout, off or the path of a file"), "`stdout`, `off` or a path."),
+			is("binary", func(e *Envoy) *string { return &e.BinaryPath }, somewhere("the path of an Envoy"),
+				"The Envoy to run.").otherwise("`ENVOY_BIN`, then `PATH`"),
+		},
+		example: "{listen: 127.0.0.1:10000}",
+		after:   (*reader).wholeEnvoy,
+	}
+}
+
+func clientFields() object[Clients] {
+	return object[Clients]{
+		fields: []field[Clients]{
+			is("api_keys_file", func(c *Clients) *[]ClientKey { return &c.APIKeys }, clientKeys{secretFile()},
+				"File of the clients' keys, one a line, as `name:key` or `key`; `#` begins a comment line.").otherwise("none"),
+			is("jwt", func(c *Clients) **JWT { return &c.JWT }, optional[JWT]{jwtFields()}, "Accept the tokens of an issuer.").otherwise("none"),
+			is("open", func(c *Clients) *bool { return &c.Open }, boolean(), "Let in everybody who reaches the listener."),
+		},
+		refused: map[string]string{"api_keys": "keys by reference only; write them into a file, one a line, and name that with api_keys_file:"},
+		private: true,
+		example: "{api_keys_file: clients.keys}",
+		after: func(r *reader, path string, c *Clients) {
+			ways := 0
+			for _, way := range []bool{r.given(within(path, "api_keys_file")), r.given(within(path, "jwt")), c.Open} {
+				if way {
+					ways++
+				}
+			}
+			if ways > 1 {
+				r.refuse(path, "gives %d ways to let clients in; keep one", ways)
+			}
+		},
+	}
+}
+
+func jwtFields() object[JWT] {
+	return object[JWT]{
+		fields: []field[JWT]{
+			is("issuer", func(j *JWT) *string { return &j.Issuer }, pattern("text", "the issuer as tokens name it, such as https://login.example.com/", `^[!-~]+$`, false),
+				"What a token's `iss` must be.").must("https://ISSUER/"),
+			is("audiences", func(j *JWT) *[]string { return &j.Audiences },
+				list[string]{pattern("text", "an audience as tokens name it", `^[!-~]+$`, false), "[keyturn]", 1}, "A token's `aud` must be one of these.").otherwise("any"),
+			is("jwks_file", func(j *JWT) *string { return &j.JWKSFile }, somewhere("the path of the issuer's key set"), "File of the issuer's public keys (JWKS).").otherwise("none"),
+			is("jwks_url", func(j *JWT) *string { return &j.JWKSURL }, text("URL", "an https URL", jwksURL), "Where Envoy fetches the issuer's public keys.").otherwise("none"),
+		},
+		example: "{issuer: ISSUER, jwks_url: URL}",
+		extra:   oneOf("jwks_file", "jwks_url"),
+		after:   (*reader).wholeJWT,
+	}
+}

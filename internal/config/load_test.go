@@ -1,0 +1,200 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// write makes a file in a folder of the test, with mode 0600.
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+}
+
+func TestLoadOfWhatIsNoConfiguration(t *testing.T) {
+	folder := t.TempDir()
+	in := func(name string) string { return filepath.Join(folder, name) }
+	write(t, in("empty.yaml"), "")
+	write(t, in("nothing.yaml"), "---\n")
+	write(t, in("large.yaml"), "pools: []\n"+strings.Repeat("# much\n", maxFileBytes/7+1))
+	write(t, in("binary.yaml"), "\x7fELF\x02\x01\x01\x00")
+	write(t, in("latin.yaml"), "pools: []\nlisten: \xfc\n")
+	require.NoError(t, os.Symlink(in("round.yaml"), in("round.yaml")))
+	for _, tc := range []struct{ name, file, want string }{
+		{"missing", "nowhere.yaml", "nowhere.yaml: does not exist; create it, or name another"},
+		{"folder", ".", "is a folder; name a file in it"},
+		{"device", "/dev/null", "/dev/null: is not a regular file; name one"},
+		{"circle of links", "round.yaml", "cannot be read (too many levels of symbolic links); name another"},
+		{"empty", "empty.yaml", "is empty; a configuration begins with pools:"},
+		{"nothing", "nothing.yaml", "is empty; a configuration begins with pools:"},
+		{"large", "large.yaml", "is larger than 1MiB; make it smaller, or name another"},
+		{"binary", "binary.yaml", "binary.yaml:1: a control character; this is no text file"},
+		{"latin-1", "latin.yaml", "latin.yaml:2: a character that is not UTF-8"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			path := tc.file
+			if !filepath.IsAbs(path) {
+				path = in(tc.file)
+			}
+			c, err := Load(path)
+			require.ErrorContains(t, err, tc.want)
+			require.Nil(t, c)
+		})
+	}
+}
+
+func TestAFileThatMustNotBeReadIsToldFromAMissingOne(t *testing.T) {
+	denied := &fs.PathError{Op: "open", Path: "hush", Err: fs.ErrPermission}
+	require.Equal(t, "must not be read by this user; change its owner or its mode, or name another", cannotRead(denied))
+	require.Equal(t, "cannot be read; name another", cannotRead(&fs.PathError{Op: "open", Path: "hush", Err: fs.ErrClosed}))
+}
+
+func TestAnchorsCannotMakeASmallFileEndless(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("pools:\n- &p\n  provider: openai\n  clusters: &c [" + strings.Repeat("a,", 2000) + "b]\n  keys: [{env: KT_A}]\n")
+	b.WriteString(strings.Repeat("- *p\n", 2000))
+	path := filepath.Join(t.TempDir(), "keyturn.yaml")
+	write(t, path, b.String())
+	_, err := Load(path)
+	require.ErrorContains(t, err, "holds more than 200000 values once its anchors are followed")
+}
+
+func TestWarnings(t *testing.T) {
+	setEnvironment(t)
+	folder := t.TempDir()
+	path := filepath.Join(folder, "keyturn.yaml")
+	write(t, path, `listen: 0.0.0.0:9000
+pools:
+- name: one
+  provider: compatible
+  upstream: http://gateway.internal:8080
+  keys:
+  - {file: open.key}
+  - {file: closed.key}
+- provider: openai
+  keys: [{file: open.key}, {env: KT_A}]
+envoy:
+  clients: {jwt: {issuer: "https://login.example.com/", jwks_url: "https://login.example.com/jwks.json"}}
+`)
+	write(t, filepath.Join(folder, "open.key"), "hush-open\n")
+	require.NoError(t, os.Chmod(filepath.Join(folder, "open.key"), 0o644))
+	write(t, filepath.Join(folder, "closed.key"), "hush-closed\n")
+
+	c, err := Load(path)
+	require.NoError(t, err)
+	readable := fmt.Sprintf("every user of this machine can read %s/open.key (mode 0644); set mode 0600, or defaultMode: 0400 of the Kubernetes volume", folder)
+	require.Equal(t, []string{
+		path + ":1: listen: 0.0.0.0:9000 is reachable from beyond this machine, and whoever reaches it can ask for keys; let only Envoy reach it, or write unix:PATH",
+		path + ":5: pools[0].upstream: keys are sent to gateway.internal:8080 without encryption; write https, unless something on the way encrypts",
+		path + ":7: pools[0].keys[0]: " + readable,
+		path + ":9: pools[1]: holds the key of pools[0] (file " + folder + "/open.key) too (file " + folder + "/open.key); each pool lets it rest for itself",
+		path + ":10: pools[1].keys[0]: " + readable,
+		path + ":12: envoy.clients.jwt: a token that the issuer made for another service is accepted too; write audiences: [NAME]",
+	}, c.Warnings)
+}
+
+func TestPrintingShowsNoSecret(t *testing.T) {
+	setEnvironment(t)
+	c, err := Load("testdata/every-field.good.yaml")
+	require.NoError(t, err)
+	withClients, err := Load("testdata/key-sources.good.yaml")
+	require.NoError(t, err)
+
+	var b bytes.Buffer
+	for _, v := range []any{
+		c, *c, c.Admin, c.Pools, c.Pools[0], &c.Pools[0], c.Pools[0].Keys, c.Pools[0].Keys[0], &c.Pools[0].Keys[0],
+		withClients.Envoy, withClients.Envoy.Clients, withClients.Envoy.Clients.APIKeys[0],
+	} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
+			fmt.Fprintf(&b, verb+"\n", v)
+		}
+		data, err := json.Marshal(v)
+		require.NoError(t, err)
+		b.Write(data)
+		slog.New(slog.NewTextHandler(&b, nil)).Info("m", slog.Any("v", v))
+		slog.New(slog.NewJSONHandler(&b, nil)).Info("m", slog.Any("v", v))
+	}
+	text := strings.ReplaceAll(b.String(), "org-hush", "") // a group, and no secret
+	require.NotContains(t, text, marker)
+	require.NotContains(t, text, fmt.Sprintf("%x", marker))
+}
+
+// TestExample loads the example of the repository, with the files and variables that it names.
+func TestExample(t *testing.T) {
+	example, err := os.ReadFile("../../keyturn.example.yaml")
+	require.NoError(t, err)
+	folder := t.TempDir()
+	path := filepath.Join(folder, "keyturn.yaml")
+	write(t, path, string(example))
+	write(t, filepath.Join(folder, "secrets/openai-b"), "hush-b\n")
+	write(t, filepath.Join(folder, "openai.keys"), "# more\nhush-c\nhush-d\n")
+	write(t, filepath.Join(folder, "clients.keys"), "alice:hush-alice\n")
+	t.Setenv("OPENAI_KEY_A", "hush-a")
+
+	c, err := Load(path)
+	require.NoError(t, err)
+	require.Empty(t, c.Warnings)
+	require.Len(t, c.Pools[0].Keys, 4)
+
+	// What the example calls a default is one.
+	write(t, path, "pools: [{provider: openai, keys: [{env: OPENAI_KEY_A}]}]\n")
+	short, err := Load(path)
+	require.NoError(t, err)
+	p := &c.Pools[0]
+	p.Keys, p.KeysFile, p.Policy.Rules, c.Envoy.Clients = short.Pools[0].Keys, "", nil, Clients{}
+	short.files, short.sum = c.files, c.sum
+	require.Equal(t, short, c)
+}
+
+func TestPresetsAreComplete(t *testing.T) {
+	require.Len(t, presets, len(providers))
+	for _, name := range providers {
+		of, ok := presets[name]
+		require.True(t, ok, name)
+		require.NotEmpty(t, of.header)
+		if of.upstream != "" {
+			u, err := url.Parse(of.upstream)
+			require.NoError(t, err)
+			require.True(t, hasHost(u))
+		}
+	}
+}
+
+func TestWhatAMessageMayShow(t *testing.T) {
+	for _, s := range []string{
+		"sk-x", "SK-proj-1", "sk_live_1", "gsk_1", "Bearer abc", "AIzaSyA", "eyJhbGciOi", "xai-1", "ghp_1", "AKIA1234", "hf_1",
+		"0123456789abcdef0123456789abcdef", "5f0c7e0a-1111-2222-3333-444455556666", "aB3-_aB3-_aB3-_aB3-_aB3-_aB3-_aB3",
+		strings.Repeat("x", 32), "https://api.example.com/0123456789abcdef0123",
+	} {
+		require.True(t, looksSecret(s), s)
+	}
+	for _, s := range []string{
+		"", "openai", "opnai", "OPENAI_KEY_A", "AZURE_OPENAI_KEY_PRODUCTION_ACCOUNT_2", "/run/secrets/openai-b", "unix:run/extproc.sock",
+		"0.0.0.0:10000", "https://api.openai.com", "outbound|443||api.openai.com", "insufficient_quota", "keep_ratelimit_headers",
+	} {
+		require.False(t, looksSecret(s), s)
+	}
+	require.Equal(t, `"`+strings.Repeat("é ", 30)+`…"`, shown(strings.Repeat("é ", 40)))
+}
+
+func TestNearest(t *testing.T) {
+	names := []string{"name", "keys", "keys_file", "clusters", "max_body", "revive_after"}
+	for _, tc := range []struct{ in, want string }{
+		{"clutsers", "clusters"}, {"Clusters", "clusters"}, {"max-body", "max_body"}, {"maxBody", "max_body"}, {"kyes", "keys"}, {"key", "keys"},
+		{"nmae", "name"}, {"reviveafter", "revive_after"}, {"foo", ""}, {"", ""}, {"k", ""}, {strings.Repeat("k", 1000), ""},
+	} {
+		got, _ := nearest(tc.in, names)
+		require.Equal(t, tc.want, got, tc.in)
+	}
+}

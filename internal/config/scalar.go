@@ -1,0 +1,243 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// wrong says why a text is refused: what was found; what to write instead.
+type wrong string
+
+// scalar is a single value, parsed from its text.
+type scalar[V any] struct {
+	word   string // the reference's word
+	want   string // for messages: "a duration such as 30s"
+	tags   []string
+	parse  func(text string) (V, wrong) // wrong "" accepts
+	render func(V) string
+	schema map[string]any
+}
+
+func (s scalar[V]) read(r *reader, path string, n *yaml.Node, into *V) {
+	switch {
+	case n.Kind != yaml.ScalarNode, n.Tag == "!!null" && n.Value != "":
+		r.refuse(path, "found %s; write %s", found(n), s.want)
+		return
+	case n.Tag == "!!null":
+		r.refuse(path, "found nothing; write %s%s", s.want, orNothing(n))
+		return
+	case !slices.Contains(s.tags, n.Tag) && slices.Contains(s.tags, "!!str"):
+		r.refuse(path, "found %s; write %s, in quotes", found(n), s.want)
+		return
+	case !slices.Contains(s.tags, n.Tag):
+		r.refuse(path, "found %s; write %s", found(n), s.want)
+		return
+	}
+	v, w := s.parse(n.Value)
+	if w != "" {
+		r.refuse(path, "%s", string(w))
+		return
+	}
+	*into = v
+}
+
+func (s scalar[V]) show(v V) string { return s.render(v) }
+
+func (s scalar[V]) describe(V) description { return description{word: s.word, schema: s.schema} }
+
+var asText = []string{"!!str", "!!timestamp"}
+
+func itself(s string) string { return s }
+
+// text is a string that check accepts.
+func text(word, want string, check func(string) wrong) scalar[string] {
+	return scalar[string]{
+		word: word, want: want, tags: asText, render: itself,
+		parse:  func(s string) (string, wrong) { return s, check(s) },
+		schema: map[string]any{"type": "string"},
+	}
+}
+
+// pattern is a string that matches re; the schema says so too. Its texts are never repeated when private.
+func pattern(word, want, re string, private bool) scalar[string] {
+	compiled := regexp.MustCompile(re)
+	s := text(word, want, func(s string) wrong {
+		switch {
+		case compiled.MatchString(s):
+			return ""
+		case private:
+			return wrong("the text here does not fit; write " + want)
+		}
+		return wrong("found " + shown(s) + "; write " + want)
+	})
+	s.schema = map[string]any{"type": "string", "pattern": re}
+	return s
+}
+
+// choice is one of a few words.
+func choice(words ...string) scalar[string] {
+	s := text(either(words), either(words), func(s string) wrong {
+		if slices.Contains(words, s) {
+			return ""
+		}
+		if near, ok := nearest(s, words); ok {
+			return wrong(fmt.Sprintf("found %s; write %s (did you mean %s?)", shown(s), either(words), near))
+		}
+		return wrong("found " + shown(s) + "; write " + either(words))
+	})
+	s.schema = map[string]any{"type": "string", "enum": words}
+	return s
+}
+
+var levels = map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+
+func level() scalar[slog.Level] {
+	of := choice("debug", "info", "warn", "error")
+	return scalar[slog.Level]{
+		word: of.word, want: of.want, tags: of.tags, schema: of.schema,
+		parse:  func(s string) (slog.Level, wrong) { return levels[s], second(of.parse(s)) },
+		render: func(l slog.Level) string { return strings.ToLower(l.String()) },
+	}
+}
+
+func second(_ string, w wrong) wrong { return w }
+
+func boolean() scalar[bool] {
+	return scalar[bool]{
+		word: "true or false", want: "true or false", tags: []string{"!!bool"}, render: strconv.FormatBool,
+		parse:  func(s string) (bool, wrong) { return strings.EqualFold(s, "true"), "" },
+		schema: map[string]any{"type": "boolean"},
+	}
+}
+
+func number(from, to int) scalar[int] {
+	want := fmt.Sprintf("a whole number from %d to %d", from, to)
+	return scalar[int]{
+		word: "number", want: want, tags: []string{"!!int"}, render: strconv.Itoa,
+		parse: func(s string) (int, wrong) {
+			n, err := strconv.Atoi(s)
+			if err != nil || n < from || n > to {
+				return 0, wrong("found " + shown(s) + "; write " + want)
+			}
+			return n, ""
+		},
+		schema: map[string]any{"type": "integer", "minimum": from, "maximum": to},
+	}
+}
+
+const durationPattern = `^([0-9]+(\.[0-9]+)?(h|m|s|ms))+$`
+
+var durationForm = regexp.MustCompile(durationPattern)
+
+// duration is a time with units. Zero needs none.
+func duration(from, to time.Duration) scalar[time.Duration] {
+	const want = "a duration such as 30s, 5m or 24h"
+	schema := map[string]any{"type": "string", "pattern": durationPattern}
+	if from == 0 {
+		schema = map[string]any{"oneOf": []any{schema, map[string]any{"const": 0}}}
+	}
+	return scalar[time.Duration]{
+		word: "duration", want: want, tags: []string{"!!str", "!!int", "!!float"}, render: duration0,
+		parse: func(s string) (time.Duration, wrong) {
+			d, err := time.ParseDuration(s)
+			switch _, bare := strconv.ParseFloat(s, 64); {
+			case s != "0" && bare == nil:
+				return 0, wrong(fmt.Sprintf("found %s without a unit; write %ss for seconds, %sm for minutes", s, s, s))
+			case err != nil, s != "0" && !durationForm.MatchString(s):
+				return 0, wrong("found " + shown(s) + "; write " + want)
+			case d < from:
+				return 0, wrong(fmt.Sprintf("found %s; write at least %s", s, duration0(from)))
+			case d > to:
+				return 0, wrong(fmt.Sprintf("found %s; write at most %s", s, duration0(to)))
+			}
+			return d, ""
+		},
+		schema: schema,
+	}
+}
+
+// duration0 writes 24h for what time.Duration writes as 24h0m0s.
+func duration0(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = s[:len(s)-2]
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = s[:len(s)-2]
+	}
+	if s == "0s" {
+		return "0"
+	}
+	return s
+}
+
+var units = []struct {
+	name  string
+	bytes int64
+}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
+
+// size is a number of bytes with a unit.
+func size(from, to int64) scalar[int64] {
+	const want = "a size such as 32MiB (the units are B, KiB, MiB and GiB)"
+	return scalar[int64]{
+		word: "size", want: want, tags: []string{"!!str", "!!int", "!!float"}, render: bytesText,
+		parse: func(s string) (int64, wrong) {
+			if n, err := strconv.ParseInt(s, 10, 64); err == nil && n >= 1024 {
+				return 0, wrong(fmt.Sprintf("found %s without a unit; write %s", s, bytesText(n)))
+			}
+			if _, err := strconv.ParseFloat(s, 64); err == nil {
+				return 0, wrong(fmt.Sprintf("found %s without a unit; write %sB for bytes, %sMiB for mebibytes", s, s, s))
+			}
+			for _, u := range units {
+				digits, ok := strings.CutSuffix(s, u.name)
+				if !ok {
+					continue
+				}
+				n, err := strconv.ParseInt(digits, 10, 64)
+				switch {
+				case err != nil, n < 0:
+					return 0, wrong("found " + shown(s) + "; write " + want)
+				case n > to/u.bytes:
+					return 0, wrong(fmt.Sprintf("found %s; write at most %s", s, bytesText(to)))
+				case n*u.bytes < from:
+					return 0, wrong(fmt.Sprintf("found %s; write at least %s", s, bytesText(from)))
+				}
+				return n * u.bytes, ""
+			}
+			return 0, wrong("found " + shown(s) + "; write " + want)
+		},
+		schema: map[string]any{"type": "string", "pattern": `^[0-9]+(B|KiB|MiB|GiB)$`},
+	}
+}
+
+func bytesText(n int64) string {
+	for _, u := range units {
+		if n != 0 && n%u.bytes == 0 {
+			return fmt.Sprintf("%d%s", n/u.bytes, u.name)
+		}
+	}
+	return "0B"
+}
+
+// optional is a pointer to a value that may be left out.
+type optional[V any] struct{ shape[V] }
+
+func (o optional[V]) read(r *reader, path string, n *yaml.Node, into **V) {
+	var v V
+	o.shape.read(r, path, n, &v)
+	*into = &v
+}
+
+func (optional[V]) show(*V) string { return "" }
+
+func (o optional[V]) describe(*V) description {
+	var none V
+	return o.shape.describe(none)
+}

@@ -1,0 +1,285 @@
+package config
+
+import (
+	"fmt"
+	"go.yaml.in/yaml/v3"
+	"regexp"
+	"strings"
+)
+
+const byReference = "keys by reference only: put it into an environment variable or a file, and name that with env: or file:"
+
+const itselfAKey = "what stands here looks like a key itself; " + byReference
+
+// inline are the names under which a key itself would stand.
+var inline = map[string]string{
+	"key": byReference, "value": byReference, "secret": byReference, "token": byReference, "api_key": byReference, "apikey": byReference,
+	"password": byReference,
+}
+
+// reference names the place of a secret.
+type reference struct{ Name, Env, File, Group string }
+
+func variable() scalar[string] {
+	s := text("text", "the name of an environment variable such as OPENAI_KEY", func(s string) wrong {
+		switch {
+		case envName.MatchString(s):
+			return ""
+		case looksSecret(s):
+			return itselfAKey
+		}
+		return "what stands here cannot be the name of an environment variable; write a name such as OPENAI_KEY (" + byReference + ")"
+	})
+	s.schema = map[string]any{"type": "string", "pattern": envName.String()}
+	return s
+}
+
+func secretFile() scalar[string] {
+	return text("path", "the path of a file", func(s string) wrong {
+		if s == "" {
+			return "found an empty path; write the path of a file"
+		}
+		return ""
+	})
+}
+
+var (
+	envField  = is("env", func(e *reference) *string { return &e.Env }, variable(), "Environment variable that holds the secret; this or file.")
+	fileField = is("file", func(e *reference) *string { return &e.File }, secretFile(), "File that holds the secret and nothing else, read again when it changes; this or env.")
+)
+
+// oneOf is the schema of "exactly one of these fields".
+func oneOf(names ...string) map[string]any {
+	var each []any
+	for _, n := range names {
+		each = append(each, map[string]any{"required": []string{n}})
+	}
+	return map[string]any{"oneOf": each}
+}
+
+// secret is a reference, {env: NAME} or {file: PATH}, read as what it refers to.
+type secret struct {
+	mapping  object[reference]
+	minBytes int
+}
+
+func secretOf(minBytes int) secret {
+	return secret{minBytes: minBytes, mapping: object[reference]{
+		fields: []field[reference]{envField, fileField}, refused: inline, private: true,
+		example: "{env: NAME} or {file: PATH}: keys by reference only", extra: oneOf("env", "file"),
+	}}
+}
+
+func (s secret) read(r *reader, path string, n *yaml.Node, into *string) {
+	var ref reference
+	s.mapping.read(r, path, n, &ref)
+	v, _, ok := r.resolve(path, ref)
+	if ok && len(v) < s.minBytes {
+		r.refuse(path, "the secret has %d bytes; use at least %d", len(v), s.minBytes)
+		return
+	}
+	if ok {
+		*into = v
+	}
+}
+
+func (secret) show(string) string { return "" }
+
+func (s secret) describe(string) description { return s.mapping.describe(reference{}) }
+
+// keyEntry is one entry of a pool's keys.
+type keyEntry struct{ mapping object[reference] }
+
+func aKey() keyEntry {
+	return keyEntry{object[reference]{
+		fields: []field[reference]{
+			is("name", func(e *reference) *string { return &e.Name }, identifier(true), "Name in logs, metrics and the admin API; unique in the pool.").otherwise("POOL-N"),
+			envField,
+			fileField,
+			is("group", func(e *reference) *string { return &e.Group }, identifier(true),
+				"Organisation whose limits the key shares: keys of one group rest together when the provider says that credit is used up.").otherwise("of its own"),
+		},
+		refused: inline, private: true, example: "{env: NAME} or {file: PATH}: keys by reference only", extra: oneOf("env", "file"),
+	}}
+}
+
+func (e keyEntry) read(r *reader, path string, n *yaml.Node, into *Key) {
+	var ref reference
+	e.mapping.read(r, path, n, &ref)
+	v, from, _ := r.resolve(path, ref)
+	*into = Key{Name: ref.Name, Group: ref.Group, Secret: v, From: from, Line: r.at(path, "").line}
+}
+
+func (keyEntry) show(Key) string { return "" }
+
+func (e keyEntry) describe(Key) description { return e.mapping.describe(reference{}) }
+
+// resolve returns the secret that ref names, and where it was found.
+func (r *reader) resolve(path string, ref reference) (value, from string, ok bool) {
+	switch {
+	case r.failed(path):
+		return "", "", false
+	case ref.Env != "" && ref.File != "":
+		r.refuse(path, "names both env and file; keep one")
+		return "", "", false
+	case ref.Env != "":
+		return r.fromEnv(path, ref.Env)
+	case ref.File != "":
+		return r.fromFile(path, ref.File)
+	}
+	r.refuse(path, "names no key; write env: NAME or file: PATH")
+	return "", "", false
+}
+
+func (r *reader) fromEnv(path, name string) (value, from string, ok bool) {
+	from = "env " + name
+	if !plainEnv.MatchString(name) {
+		from = "the environment variable named here"
+	}
+	value, set := r.env(name)
+	value = strings.TrimRight(value, "\r\n")
+	switch w := badSecret(value); {
+	case !set && looksSecret(name):
+		r.refuse(path, "%s", itselfAKey)
+	case !set:
+		r.refuse(path, "%s is not set; set it, or name another with env: or file:", from)
+	case value == "":
+		r.refuse(path, "%s is empty; set it, or name another with env: or file:", from)
+	case w != "":
+		r.refuse(path, "%s holds %s", from, w)
+	default:
+		return value, "env " + name, true
+	}
+	return "", "", false
+}
+
+func (r *reader) fromFile(path, written string) (value, from string, ok bool) {
+	const maxBytes = 64 << 10
+	data, ok := r.secrets(path, written, maxBytes)
+	if !ok {
+		return "", "", false
+	}
+	value = strings.TrimRight(strings.TrimPrefix(string(data), byteOrderMark), "\r\n")
+	name := shownPath(written, r.in(written))
+	switch w := badSecret(value); {
+	case value == "":
+		r.refuse(path, "%s is empty; write the key into it", name)
+	case strings.ContainsAny(value, "\r\n"):
+		r.refuse(path, "%s holds more than one line; write the key alone, or name a file of several keys with keys_file:", name)
+	case w != "":
+		r.refuse(path, "%s holds %s", name, w)
+	default:
+		return value, "file " + r.in(written), true
+	}
+	return "", "", false
+}
+
+const byteOrderMark = "\ufeff"
+
+var assignment = regexp.MustCompile(`^(export\s+)?[A-Z][A-Z0-9_]*=`)
+
+// badSecret says what is wrong with a secret that is to stand in a header, without repeating it.
+func badSecret(s string) wrong {
+	first := strings.IndexFunc(s, func(c rune) bool { return c <= ' ' || c > '~' })
+	switch {
+	case assignment.MatchString(s):
+		return "a NAME=value pair; write the key alone"
+	case len(s) > 1 && (s[0] == '"' || s[0] == '\'') && s[len(s)-1] == s[0]:
+		return "a key in quotes; remove them"
+	case first < 0:
+		return ""
+	case len(s) > 7 && strings.EqualFold(s[:7], "bearer "):
+		return "a key behind the word Bearer; write the key alone"
+	case s[first] == ' ', s[first] == '\t':
+		return "a key with a space in it; remove the space"
+	case s[first] < ' ', s[first] == 0x7f:
+		return "a key with a control character in it; write the key again"
+	}
+	return "a key with a character that no header can carry; write the key again"
+}
+
+// lines returns the lines of a file that hold something, with their numbers. Lines that begin with "#" are comments.
+func lines(data []byte) (texts []string, numbers []int) {
+	for i, l := range strings.Split(strings.TrimPrefix(string(data), byteOrderMark), "\n") {
+		if l = strings.TrimSpace(l); l != "" && l[0] != '#' {
+			texts, numbers = append(texts, l), append(numbers, i+1)
+		}
+	}
+	return texts, numbers
+}
+
+// keysFile appends the keys of the pool's keys_file; origins says where each key stands.
+func (r *reader) keysFile(path string, p *Pool, origins []origin) []origin {
+	const maxBytes = 1 << 20
+	data, ok := r.secrets(path, p.KeysFile, maxBytes)
+	if !ok {
+		return origins
+	}
+	full := r.in(p.KeysFile)
+	texts, numbers := lines(data)
+	if len(texts) == 0 {
+		r.refuse(path, "%s holds no key; write one a line", shownPath(p.KeysFile, full))
+	}
+	for i, s := range texts {
+		o := origin{path: path, file: full, line: numbers[i]}
+		if w := badSecret(s); w != "" {
+			r.refuseIn(o, "the line holds %s (one key a line, comments on lines of their own)", w)
+			continue
+		}
+		p.Keys = append(p.Keys, Key{Secret: s, From: fmt.Sprintf("%s:%d", full, numbers[i]), Line: r.line[path]})
+		origins = append(origins, o)
+	}
+	p.KeysFile = full
+	return origins
+}
+
+// clientKeys is a file of clients' keys, read as those.
+type clientKeys struct{ scalar[string] }
+
+func (c clientKeys) read(r *reader, path string, n *yaml.Node, into *[]ClientKey) {
+	const maxBytes = 1 << 20
+	var written string
+	c.scalar.read(r, path, n, &written)
+	if r.failed(path) {
+		return
+	}
+	data, ok := r.secrets(path, written, maxBytes)
+	if !ok {
+		return
+	}
+	full := r.in(written)
+	texts, numbers := lines(data)
+	if len(texts) == 0 {
+		r.refuse(path, "%s holds no key; write one a line, as name:key", shownPath(written, full))
+	}
+	names, secrets := map[string]int{}, map[string]int{}
+	for i, s := range texts {
+		o := origin{path: path, file: full, line: numbers[i]}
+		name, key, named := strings.Cut(s, ":")
+		if !named {
+			name, key = fmt.Sprintf("client-%d", i+1), s
+		}
+		name, key = strings.TrimSpace(name), strings.TrimSpace(key)
+		_, wrongName := identifier(true).parse(name)
+		w := badSecret(key)
+		switch {
+		case wrongName != "":
+			r.refuseIn(o, "what stands before the colon cannot be a client's name; write name:key, the name of letters, digits, '.', '_' and '-'")
+		case key == "":
+			r.refuseIn(o, "the line holds no key; write name:key")
+		case w != "":
+			r.refuseIn(o, "the line holds %s (one key a line, comments on lines of their own)", w)
+		case names[name] > 0:
+			r.refuseIn(o, "the name %s is taken by line %d; give each client its own", name, names[name])
+		case secrets[key] > 0:
+			r.refuseIn(o, "holds the same key as line %d; give each client its own", secrets[key])
+		default:
+			*into = append(*into, ClientKey{Name: name, Secret: key})
+		}
+		names[name], secrets[key] = numbers[i], numbers[i]
+	}
+}
+
+func (clientKeys) show([]ClientKey) string { return "" }
+
+func (c clientKeys) describe([]ClientKey) description { return c.scalar.describe("") }

@@ -1,0 +1,317 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"path"
+	"regexp"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// The checks that need more than one field.
+
+func (r *reader) wholeFile(_ string, c *Config) {
+	if !local(c.Listen) && !r.failed("listen") {
+		r.warn("listen", "%s is reachable from beyond this machine, and whoever reaches it can ask for keys; let only Envoy reach it, or write unix:PATH", c.Listen)
+	}
+	if !local(c.Envoy.Listen) && !r.failed("envoy") && !c.Envoy.Clients.Open && c.Envoy.Clients.JWT == nil && len(c.Envoy.Clients.APIKeys) == 0 {
+		r.refuse("envoy.listen", "%s is reachable from beyond this machine, and everybody there could use the keys; "+
+			"add clients: {api_keys_file: PATH}, or write 127.0.0.1:PORT (clients: {open: true} lets everybody in)", c.Envoy.Listen)
+	}
+	taken := map[string]string{}
+	for _, at := range []struct {
+		path string
+		s    *string
+	}{{"listen", &c.Listen}, {"admin.listen", &c.Admin.Listen}, {"envoy.listen", &c.Envoy.Listen}, {"envoy.admin", &c.Envoy.Admin}, {"envoy.loopback", &c.Envoy.Loopback}} {
+		r.socketAt(at.path, at.s, r.given("envoy") || !strings.HasPrefix(at.path, "envoy."))
+		if strings.HasSuffix(*at.s, ":0") { // the system chooses a free port
+			continue
+		}
+		if other := taken[*at.s]; r.given(at.path) && other != "" {
+			r.refuse(at.path, "is the same address as %s; give each its own", other)
+		} else if other != "" {
+			r.refuse(other, "is the same address as %s; give each its own", at.path)
+		}
+		taken[*at.s] = at.path
+	}
+	r.apart(c.Pools)
+}
+
+// apart refuses what two pools cannot share.
+func (r *reader) apart(pools []Pool) {
+	names, clusters, keys := map[string]string{}, map[string]string{}, map[string]string{}
+	for i, p := range pools {
+		path := fmt.Sprintf("pools[%d]", i)
+		if other := names[p.Name]; other != "" && p.Name != "" {
+			r.refuse(within(path, "name"), "the name %s is taken by %s; give each pool its own", p.Name, other)
+		} else {
+			names[p.Name] = path
+		}
+		for j, name := range p.Clusters {
+			at := within(path, "clusters")
+			if r.given(at) {
+				at = fmt.Sprintf("%s[%d]", at, j)
+			}
+			other := clusters[name]
+			switch {
+			case other == "":
+				clusters[name] = at
+			case !r.given(at) && names[p.Name] != path: // that the name is taken was said
+			default:
+				r.refuse(at, "the cluster %s is taken by %s; a cluster has one pool", shown(name), other)
+			}
+		}
+		for _, k := range p.Keys {
+			if other := keys[k.Secret]; other != "" && k.Secret != "" && !strings.HasPrefix(other, path+" ") {
+				r.warn(path, "holds the key of %s too (%s); each pool lets it rest for itself", other, k.From)
+			} else {
+				keys[k.Secret] = path + " (" + k.From + ")"
+			}
+		}
+	}
+}
+
+var versionPath = regexp.MustCompile(`^v[0-9]`)
+
+func (r *reader) wholePool(path string, p *Pool) {
+	switch {
+	case p.Provider == "" && !r.strays[path] && !r.failed(within(path, "provider")) && !r.failed(within(path, "name")):
+		r.refuse(path, "has no provider; write provider: %s", either(providers))
+	case versionPath.MatchString(p.Name):
+		r.refuse(within(path, "name"), "%s would take the place of the providers' own paths, such as /v1/messages; begin it otherwise", p.Name)
+	}
+	switch at := within(path, "upstream"); {
+	case r.failed(at), r.strays[path]:
+	case p.Upstream == nil && presets[p.Provider].header != "":
+		r.refuse(path, "a pool of provider %s has no upstream; write upstream: https://HOST", p.Provider)
+	case p.Upstream != nil && plaintext(p.Upstream):
+		r.warn(at, "keys are sent to %s without encryption; write https, unless something on the way encrypts", p.Upstream.Host)
+	}
+	if !r.given(within(path, "clusters")) && p.Name != "" {
+		p.Clusters = []string{p.Name}
+	}
+	p.Credential.Header = strings.ToLower(p.Credential.Header)
+
+	origins := make([]origin, len(p.Keys))
+	for i := range p.Keys {
+		origins[i].path = fmt.Sprintf("%s.keys[%d]", path, i)
+	}
+	if at := within(path, "keys_file"); p.KeysFile != "" && !r.failed(at) {
+		origins = r.keysFile(at, p, origins)
+	}
+	if len(p.Keys) == 0 && !r.strays[path] && !r.failed(within(path, "keys")) && !r.failed(within(path, "keys_file")) {
+		r.refuse(path, "has no key; write keys: [{env: NAME}], or keys_file: PATH")
+	}
+	r.eachItsOwn(p, origins)
+}
+
+// eachItsOwn names the keys that have no name, and refuses names and keys that stand twice.
+func (r *reader) eachItsOwn(p *Pool, origins []origin) {
+	names, keys := map[string]int{}, map[string]int{}
+	for i := range p.Keys {
+		k := &p.Keys[i]
+		if k.Name == "" {
+			k.Name = fmt.Sprintf("%s-%d", p.Name, i+1)
+		}
+		if other, taken := names[k.Name]; taken {
+			r.refuseIn(origins[i], "the name %s is taken by %s; give each key its own", k.Name, placeOf(origins[other]))
+		}
+		if other, taken := keys[k.Secret]; taken && k.Secret != "" {
+			r.refuseIn(origins[i], "holds the same key (%s) as %s; remove one", k.From, whereIs(origins[other], p.Keys[other]))
+		}
+		names[k.Name], keys[k.Secret] = i, i
+	}
+}
+
+func whereIs(o origin, k Key) string {
+	if o.file != "" {
+		return k.From
+	}
+	return o.path + " (" + k.From + ")"
+}
+
+func placeOf(o origin) string {
+	if o.file != "" {
+		return fmt.Sprintf("%s:%d", o.file, o.line)
+	}
+	return o.path
+}
+
+func (r *reader) wholePolicy(path string, p *Policy) {
+	if r.failed(path) {
+		return
+	}
+	for i, late := range p.Rules {
+		for j, early := range p.Rules[:i] {
+			if (early.Status == 0 || early.Status == late.Status) && (early.Code == "" || early.Code == late.Code) {
+				r.refuse(fmt.Sprintf("%s.rules[%d]", path, i), "is never reached: rules[%d] matches the same answers first; move it up, or remove one", j)
+				break
+			}
+		}
+	}
+}
+
+func (r *reader) wholeRule(path string, rule *Rule) {
+	switch {
+	case r.failed(path):
+	case rule.Status == 0 && rule.Code == "":
+		r.refuse(path, "would match every answer; write a status, a code, or both")
+	case rule.For != 0 && rule.Action != "cooldown":
+		r.refuse(within(path, "for"), "says how long a key rests, and the action is %s; write action: cooldown, or remove it", rule.Action)
+	}
+}
+
+func (r *reader) wholeCooldown(path string, c *Cooldown) {
+	if r.failed(path) {
+		return
+	}
+	ordered := func(low, high string, a, b time.Duration) bool {
+		at := within(path, high)
+		if a <= b {
+			return true
+		}
+		if !r.given(at) {
+			at = within(path, low)
+		}
+		r.refuse(at, "%s (%s) is longer than %s (%s); write them the other way round, or give both", low, duration0(a), high, duration0(b))
+		return false
+	}
+	if ordered("min", "max", c.Min, c.Max) {
+		ordered("min", "default", c.Min, c.Default)
+		ordered("default", "max", c.Default, c.Max)
+	}
+	ordered("billing", "billing_max", c.Billing, c.BillingMax)
+}
+
+func (r *reader) wholeEnvoy(path string, e *Envoy) {
+	if at := within(path, "admin"); !local(e.Admin) && !r.failed(at) {
+		r.refuse(at, "%s is reachable from beyond this machine, and Envoy's admin endpoint asks nobody for a password; write 127.0.0.1:PORT or unix:PATH", e.Admin)
+	}
+	if e.AccessLog != "stdout" && e.AccessLog != "off" {
+		e.AccessLog = r.in(e.AccessLog)
+	}
+	if e.BinaryPath != "" {
+		e.BinaryPath = r.in(e.BinaryPath)
+	}
+}
+
+func jwksURL(s string) wrong {
+	u, err := url.Parse(s)
+	if err != nil || !hasHost(u) || u.User != nil || plaintext(u) {
+		return wrong("found " + shownURL(s) + "; write an https URL such as https://login.example.com/jwks.json")
+	}
+	return ""
+}
+
+func (r *reader) wholeJWT(path string, j *JWT) {
+	const maxBytes = 1 << 20
+	switch {
+	case r.failed(path):
+		return
+	case j.JWKSFile != "" && j.JWKSURL != "":
+		r.refuse(path, "names both jwks_file and jwks_url; keep one")
+		return
+	case j.JWKSFile == "" && j.JWKSURL == "":
+		r.refuse(path, "does not say where the issuer's keys are; write jwks_url: URL or jwks_file: PATH")
+		return
+	}
+	if len(j.Audiences) == 0 {
+		r.warn(path, "a token that the issuer made for another service is accepted too; write audiences: [NAME]")
+	}
+	if j.JWKSFile == "" {
+		return
+	}
+	at, full := within(path, "jwks_file"), r.in(j.JWKSFile)
+	data, _, trouble := r.open(full, maxBytes)
+	var set struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	switch {
+	case trouble != "":
+		r.refuse(at, "%s %s", full, trouble)
+	case json.Unmarshal(data, &set) != nil || len(set.Keys) == 0:
+		r.refuse(at, `%s is no key set; write a JSON object such as {"keys": [...]}`, full)
+	}
+	j.JWKSFile = full
+}
+
+// headers that no credential may take the place of: Envoy, HTTP or Keyturn use them.
+var reserved = []string{"host", "content-length", "content-type", "transfer-encoding", "connection", "te", "upgrade", "x-keyturn-*", "x-envoy-*"}
+
+func headerName() scalar[string] {
+	s := pattern("name", "the name of a header such as authorization", "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$", true)
+	token := s.parse
+	s.parse = func(v string) (string, wrong) {
+		for _, glob := range reserved {
+			if ok, _ := path.Match(glob, strings.ToLower(v)); ok {
+				return "", wrong("found " + shown(v) + ", which has another use; write the name of a header such as authorization")
+			}
+		}
+		return token(v)
+	}
+	return s
+}
+
+// byokShape is "deny", "allow" or {allow: {placeholders: [...]}}.
+type byokShape struct{}
+
+func (byokShape) word() scalar[string] { return choice("deny", "allow") }
+
+func (byokShape) object() object[BYOK] {
+	return object[BYOK]{
+		fields: []field[BYOK]{
+			is("allow", func(b *BYOK) *BYOK { return b }, object[BYOK]{
+				fields: []field[BYOK]{
+					is("placeholders", func(b *BYOK) *[]string { return &b.Placeholders },
+						list[string]{placeholder(), "[dummy]", 1},
+						"Credentials that mean \"use the pool\"; any other is the client's own and is left alone.").otherwise("none"),
+				},
+				example: "{placeholders: [dummy]}",
+			}, "Leave a client's own credential alone.").must("{placeholders: [dummy]}"),
+		},
+		refused: map[string]string{"placeholders": "unknown field; write byok: {allow: {placeholders: [...]}}"},
+		example: "{allow: {placeholders: [dummy]}}",
+	}
+}
+
+func (b byokShape) read(r *reader, path string, n *yaml.Node, into *BYOK) {
+	if n.Kind == yaml.MappingNode {
+		b.object().read(r, path, n, into)
+		into.Allow = true
+		return
+	}
+	var word string
+	s := b.word()
+	s.want = "deny, allow or {allow: {placeholders: [dummy]}}"
+	s.read(r, path, n, &word)
+	into.Allow = word == "allow"
+}
+
+// placeholder may look like a key, as what SDKs insist on does.
+func placeholder() scalar[string] {
+	return text("text", "a word without spaces", func(s string) wrong {
+		if s == "" || badSecret(s) != "" {
+			return "the placeholder is empty or has spaces in it; write what the clients send behind the scheme"
+		}
+		return ""
+	})
+}
+
+func (byokShape) show(b BYOK) string {
+	if b.Allow {
+		return "allow"
+	}
+	return "deny"
+}
+
+func (b byokShape) describe(v BYOK) description {
+	of := b.object().describe(v)
+	return description{
+		word: "deny, allow or mapping", fields: of.fields,
+		schema: map[string]any{"oneOf": []any{b.word().schema, of.schema}},
+	}
+}
