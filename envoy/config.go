@@ -1,0 +1,85 @@
+package envoy
+
+import (
+	"net/url"
+	"time"
+)
+
+// Attach says where the filter goes.
+type Attach uint8
+
+// The two places of an upstream filter.
+const (
+	// Listener puts the filter into the router of the listener (Router.upstream_http_filters), disabled, and each route
+	// to a pool enables it.
+	Listener Attach = iota
+	// Cluster puts the filter into each pool's cluster (HttpProtocolOptions.http_filters): whatever reaches the cluster
+	// passes the filter, whichever listener it came through.
+	Cluster
+)
+
+// String returns "listener" or "cluster", the words of the configuration file.
+func (a Attach) String() string {
+	if a == Cluster {
+		return "cluster"
+	}
+	return "listener"
+}
+
+// Config is what Render makes a configuration of. Addresses are "host:port", "[v6]:port" or "unix:path"; a relative
+// path is relative to the folder that Envoy is started in.
+type Config struct {
+	Listen    string // where clients connect. Required.
+	Admin     string // Envoy's admin interface; "" = none. Beyond loopback only /ready and /stats are served.
+	Loopback  string // "unix:path" of the listener for Keyturn's own requests; "" = none.
+	Processor string // where Keyturn listens for Envoy's gRPC. Required.
+
+	Attach  Attach  // zero: Listener
+	Clients Clients // who may use the listener; required when Listen is beyond loopback.
+
+	MaxRequestBytes int64         // the largest request body, in bytes; 0 = 32 MiB, at most 128 MiB. File uploads are streamed and not bounded.
+	IdleTimeout     time.Duration // ends a stream on which nothing moved for so long; 0 = 5 minutes
+	AccessLog       string        // "stdout", "off" or the path of a file; "" = stdout
+	CAFile          string        // PEM bundle that certificates of providers are verified against; "" = the system's
+
+	Pools []Pool // at least one
+}
+
+// Pool is the Envoy side of one pool of keys: a provider, reached through one cluster.
+type Pool struct {
+	Name             string   // also the first segment of the pool's path on the listener
+	Provider         string   // "anthropic" decides the default route of /v1/messages
+	Upstream         *url.URL // the provider: http or https, host, optional port, optional base path
+	Clusters         []string // the pool's clusters: Render renders the first, Check looks for all; empty = Name
+	Keys             int      // how many keys the pool has: bounds the retries
+	BYOK             bool     // clients may send their own credential, so the routes do not remove it
+	CredentialHeader string   // the header that carries the key; "" = authorization
+	MaxBodyBytes     int64    // the largest body that Keyturn asks Envoy to hold whole, in bytes; 0 = 32 MiB
+}
+
+// Clients says who may use the main listener. At most one of APIKeys, JWT and Open.
+type Clients struct {
+	APIKeys []ClientKey // keys of the gateway's own, checked by Envoy's api_key_auth filter
+	JWT     *JWT        // signed tokens, checked by Envoy's jwt_authn filter
+	Open    bool        // nobody is asked: whoever reaches the listener spends the pools' keys
+}
+
+// ClientKey is one client and its key.
+type ClientKey struct {
+	Name   string // appears in the access log
+	Secret string // sent by the client as x-keyturn-key, Authorization: Bearer, x-api-key or api-key
+}
+
+// String returns the client's name, so that printing a ClientKey does not print its key.
+func (k ClientKey) String() string { return k.Name }
+
+// GoString is String, for %#v.
+func (k ClientKey) GoString() string { return k.Name }
+
+// JWT says which tokens are accepted. Exactly one of JWKSFile and JWKSURL.
+type JWT struct {
+	Issuer    string   // the iss claim; "" = any
+	Audiences []string // one of them must be in the aud claim; empty = any
+	JWKSFile  string   // path of the key set
+	JWKSURL   string   // http or https address of the key set, fetched by Envoy
+}

@@ -1,0 +1,119 @@
+package envoy
+
+import (
+	"errors"
+	"fmt"
+
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	overloadv3 "github.com/envoyproxy/go-control-plane/envoy/config/overload/v3"
+	connectionsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+// maxClientConnections bounds what clients can make Envoy hold open; without a bound Envoy warns at every start.
+const maxClientConnections = 50_000
+
+// Render returns a complete Envoy configuration: the clients' listener, the loopback listener, the pools' clusters and
+// the processor's. Each pool is served under /<its name>/…, the prefix cut off and the upstream's base path put in
+// front; without a prefix /v1/messages… goes to the first pool of provider anthropic and everything else to the first
+// pool of another provider. The result is validated against the rules of Envoy's API; the error joins every problem.
+//
+// The configuration holds the clients' keys when Clients has any.
+func Render(cfg Config) (*bootstrapv3.Bootstrap, error) {
+	p, err := newPlan(cfg)
+	if err != nil {
+		return nil, err
+	}
+	r := &renderer{plan: p}
+	b := &bootstrapv3.Bootstrap{
+		Admin:           r.adminInterface(),
+		StaticResources: &bootstrapv3.Bootstrap_StaticResources{Listeners: r.listeners(), Clusters: r.clusters()},
+		OverloadManager: &overloadv3.OverloadManager{ResourceMonitors: []*overloadv3.ResourceMonitor{{
+			Name: "envoy.resource_monitors.global_downstream_max_connections",
+			ConfigType: &overloadv3.ResourceMonitor_TypedConfig{TypedConfig: r.pack(&connectionsv3.DownstreamConnectionsConfig{
+				MaxActiveDownstreamConnections: maxClientConnections,
+			})},
+		}}},
+	}
+	if err := errors.Join(append(r.errs, b.ValidateAll())...); err != nil {
+		return nil, fmt.Errorf("the rendered configuration breaks Envoy's rules: %w", err)
+	}
+	return b, nil
+}
+
+// renderer turns a plan into Envoy's types.
+type renderer struct {
+	*plan
+	errs []error // of messages that do not pass their own validation
+}
+
+// pack validates a message, which the validation of what surrounds it does not, and wraps it.
+func (r *renderer) pack(m interface {
+	proto.Message
+	ValidateAll() error
+},
+) *anypb.Any {
+	a := &anypb.Any{}
+	err := m.ValidateAll()
+	if err == nil {
+		err = anypb.MarshalFrom(a, m, proto.MarshalOptions{Deterministic: true})
+	}
+	if err != nil {
+		r.errs = append(r.errs, err)
+	}
+	return a
+}
+
+func (r *renderer) listeners() []*listenerv3.Listener {
+	main := r.listener("main", r.listen.bind(0), r.mainManager())
+	if r.Loopback == "" {
+		return []*listenerv3.Listener{main}
+	}
+	loopback := r.listener("loopback", r.loopback.bind(0o600), r.loopbackManager())
+	loopback.IgnoreGlobalConnLimit = true // a full house of clients must not stop requests that already run
+	return []*listenerv3.Listener{main, loopback}
+}
+
+func (r *renderer) clusters() []*clusterv3.Cluster {
+	cs := []*clusterv3.Cluster{r.processorCluster()}
+	for i := range r.Pools {
+		cs = append(cs, r.poolCluster(&r.Pools[i]))
+	}
+	if r.jwksURL != nil {
+		cs = append(cs, r.remote(jwksCluster, r.jwksURL))
+	}
+	return cs
+}
+
+// adminInterface is nil without an address. It has no authentication, so other machines may only read its metrics.
+func (r *renderer) adminInterface() *bootstrapv3.Admin {
+	if r.Admin == "" {
+		return nil
+	}
+	a := &bootstrapv3.Admin{Address: r.admin.bind(0o600), IgnoreGlobalConnLimit: true}
+	if !r.admin.local() {
+		a.AllowPaths = []*matcherv3.StringMatcher{exact("/ready"), prefix("/stats")}
+	}
+	return a
+}
+
+func exact(s string) *matcherv3.StringMatcher {
+	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: s}}
+}
+
+func prefix(s string) *matcherv3.StringMatcher {
+	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: s}}
+}
+
+// set is a header to put in place of whatever is there.
+func set(name, value string) *corev3.HeaderValueOption {
+	return &corev3.HeaderValueOption{
+		Header:       &corev3.HeaderValue{Key: name, Value: value},
+		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	}
+}

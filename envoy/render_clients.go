@@ -1,0 +1,104 @@
+package envoy
+
+import (
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	apikeyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/api_key_auth/v3"
+	jwtv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+const (
+	apiKeyFilter = "envoy.filters.http.api_key_auth"
+
+	jwksTimeout = 5 * time.Second
+	jwksCache   = 10 * time.Minute
+)
+
+// clientCredentialHeaders are where a client's key for the gateway is looked for, in this order: the header of its own
+// first, so that the others may hold the client's own credential for a BYOK pool.
+var clientCredentialHeaders = []string{clientKeyHeader, "authorization", "x-api-key", "api-key"}
+
+// authentication is the filter that lets clients in, nil when nobody is asked.
+func (r *renderer) authentication() *hcmv3.HttpFilter {
+	switch {
+	case len(r.Clients.APIKeys) > 0:
+		return &hcmv3.HttpFilter{Name: apiKeyFilter, ConfigType: typed(r.pack(r.apiKeys()))}
+	case r.Clients.JWT != nil:
+		return &hcmv3.HttpFilter{Name: "envoy.filters.http.jwt_authn", ConfigType: typed(r.pack(r.tokens()))}
+	}
+	return nil
+}
+
+// apiKeys checks keys that the gateway gave out. The client's name goes on; the key is cut out of the request, and with
+// it whatever is in the other headers (hide_credentials empties them all): hence byokSources.
+func (r *renderer) apiKeys() *apikeyv3.ApiKeyAuth {
+	a := &apikeyv3.ApiKeyAuth{Forwarding: keyForwarding()}
+	for _, h := range clientCredentialHeaders {
+		a.KeySources = append(a.KeySources, &apikeyv3.KeySource{Header: h})
+	}
+	for _, k := range r.Clients.APIKeys {
+		a.Credentials = append(a.Credentials, &apikeyv3.Credential{Key: k.Secret, Client: k.Name})
+	}
+	return a
+}
+
+// byokSources restricts a route of a BYOK pool to the header of the gateway's own, so that the client's credential in
+// the others is neither taken for a key nor removed. Nil when clients have no keys.
+func (r *renderer) byokSources() *anypb.Any {
+	if len(r.Clients.APIKeys) == 0 {
+		return nil
+	}
+	return r.pack(&apikeyv3.ApiKeyAuthPerRoute{
+		KeySources: []*apikeyv3.KeySource{{Header: clientKeyHeader}}, Forwarding: keyForwarding(),
+	})
+}
+
+func keyForwarding() *apikeyv3.Forwarding {
+	return &apikeyv3.Forwarding{Header: clientHeader, HideCredentials: true}
+}
+
+// tokens checks signed tokens. Each header is a provider of its own, any of which suffices: with one provider for all,
+// Envoy wants every token that it finds to be valid, and a BYOK credential beside the gateway's is none.
+func (r *renderer) tokens() *jwtv3.JwtAuthentication {
+	a := &jwtv3.JwtAuthentication{Providers: map[string]*jwtv3.JwtProvider{}}
+	any := &jwtv3.JwtRequirementOrList{}
+	for _, h := range clientCredentialHeaders {
+		p := &jwtv3.JwtProvider{
+			Issuer: r.Clients.JWT.Issuer, Audiences: r.Clients.JWT.Audiences,
+			FromHeaders:    []*jwtv3.JwtHeader{{Name: h}},
+			ClaimToHeaders: []*jwtv3.JwtClaimToHeader{{HeaderName: clientHeader, ClaimName: "sub"}},
+		}
+		if h == "authorization" {
+			p.FromHeaders[0].ValuePrefix = "Bearer "
+		}
+		if f := r.Clients.JWT.JWKSFile; f != "" {
+			p.JwksSourceSpecifier = &jwtv3.JwtProvider_LocalJwks{LocalJwks: file(f)}
+		} else {
+			p.JwksSourceSpecifier = &jwtv3.JwtProvider_RemoteJwks{RemoteJwks: &jwtv3.RemoteJwks{
+				HttpUri: &corev3.HttpUri{
+					Uri:              r.jwksURL.String(),
+					HttpUpstreamType: &corev3.HttpUri_Cluster{Cluster: jwksCluster},
+					Timeout:          durationpb.New(jwksTimeout),
+				},
+				CacheDuration: durationpb.New(jwksCache),
+				AsyncFetch:    &jwtv3.JwksAsyncFetch{},
+			}}
+		}
+		a.Providers[h] = p
+		any.Requirements = append(any.Requirements, &jwtv3.JwtRequirement{
+			RequiresType: &jwtv3.JwtRequirement_ProviderName{ProviderName: h},
+		})
+	}
+	a.Rules = []*jwtv3.RequirementRule{{
+		Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
+		RequirementType: &jwtv3.RequirementRule_Requires{Requires: &jwtv3.JwtRequirement{
+			RequiresType: &jwtv3.JwtRequirement_RequiresAny{RequiresAny: any},
+		}},
+	}}
+	return a
+}

@@ -1,0 +1,250 @@
+package envoy
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Names of what Render makes. A pool's cluster may not have one of them.
+const (
+	filterName       = "keyturn"
+	processorCluster = "keyturn-processor"
+	jwksCluster      = "keyturn-jwks"
+)
+
+const (
+	defaultBodyBytes   = 32 << 20
+	maxBodyBytes       = 128 << 20 // a body is one message of the processor's stream, whose window is 256 MiB
+	defaultIdleTimeout = 5 * time.Minute
+)
+
+// credentialHeaders are where clients of the providers' SDKs put their credential.
+var credentialHeaders = []string{"authorization", "x-api-key", "api-key", "x-goog-api-key"}
+
+var poolName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._~-]*$`)
+
+// caFiles are the usual places of the system's trusted certificates, the ones that Go's crypto/x509 looks at.
+var caFiles = []string{
+	"/etc/ssl/certs/ca-certificates.crt",                // Debian, Ubuntu, Arch, Gentoo
+	"/etc/pki/tls/certs/ca-bundle.crt",                  // Fedora, RHEL 6
+	"/etc/ssl/ca-bundle.pem",                            // openSUSE
+	"/etc/pki/tls/cacert.pem",                           // OpenELEC
+	"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", // RHEL 7 and later
+	"/etc/ssl/cert.pem",                                 // Alpine, macOS, BSD
+}
+
+// plan is a Config that was checked, with its defaults filled in and its addresses parsed.
+type plan struct {
+	Config
+	listen, admin, loopback, processor address
+	jwksURL                            *url.URL
+	bodyBytes                          uint64 // what Envoy may hold of one request or response
+}
+
+// newPlan checks the configuration; the error joins every problem.
+func newPlan(cfg Config) (*plan, error) {
+	p := &plan{Config: cfg}
+	var errs []error
+	addr := func(field, s string, to *address, required bool) {
+		if s == "" {
+			if required {
+				errs = append(errs, fmt.Errorf(`%s: an address is needed, "host:port" or "unix:path"`, field))
+			}
+			return
+		}
+		a, err := parseAddress(s)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", field, err))
+		}
+		if to != &p.processor && a.host != "" && !a.ip.IsValid() {
+			errs = append(errs, fmt.Errorf("%s: %q is a name; Envoy listens on an IP address", field, a.host))
+		}
+		*to = a
+	}
+	addr("listen", cfg.Listen, &p.listen, true)
+	addr("admin", cfg.Admin, &p.admin, false)
+	addr("loopback", cfg.Loopback, &p.loopback, false)
+	addr("processor", cfg.Processor, &p.processor, true)
+	if p.loopback.host != "" {
+		errs = append(errs, errors.New("loopback: must be unix:path: whoever reaches it speaks for Keyturn, and only a socket's mode keeps others out"))
+	}
+	p.MaxRequestBytes = cmp.Or(p.MaxRequestBytes, defaultBodyBytes)
+	if p.MaxRequestBytes < 0 || p.MaxRequestBytes > maxBodyBytes {
+		errs = append(errs, fmt.Errorf("max_request_bytes: must be from 1 to %d (128 MiB), not %d", maxBodyBytes, p.MaxRequestBytes))
+	}
+	p.IdleTimeout = cmp.Or(p.IdleTimeout, defaultIdleTimeout)
+	if p.IdleTimeout < 0 {
+		errs = append(errs, fmt.Errorf("idle_timeout: must not be negative, is %v", p.IdleTimeout))
+	}
+	errs = append(errs, p.checkPools()...)
+	errs = append(errs, p.checkClients()...)
+	// Never below 32 MiB: the limit must stay above the provider clusters' own of 1 MiB.
+	p.bodyBytes = uint64(max(p.MaxRequestBytes, defaultBodyBytes))
+	for _, pool := range p.Pools {
+		p.bodyBytes = max(p.bodyBytes, uint64(max(pool.MaxBodyBytes, 0)))
+	}
+	if p.CAFile == "" && p.needsCA() {
+		p.CAFile = systemCA()
+		if p.CAFile == "" {
+			errs = append(errs, fmt.Errorf("ca_file: the system's trusted certificates were not found (looked at SSL_CERT_FILE and %s): name a PEM bundle", strings.Join(caFiles, ", ")))
+		}
+	}
+	return p, errors.Join(errs...)
+}
+
+func (p *plan) checkPools() (errs []error) {
+	if len(p.Pools) == 0 {
+		errs = append(errs, errors.New("pools: at least one is needed"))
+	}
+	p.Pools = slices.Clone(p.Pools)
+	names, clusters := map[string]int{}, map[string]int{}
+	for i := range p.Pools {
+		pool := &p.Pools[i]
+		bad := func(format string, args ...any) {
+			errs = append(errs, fmt.Errorf("pools[%d] %q: %w", i, pool.Name, fmt.Errorf(format, args...)))
+		}
+		if !poolName.MatchString(pool.Name) {
+			bad("name: it is a segment of the path on the listener: letters, digits, and . _ ~ - after the first")
+		}
+		if pool.Name == "v1" {
+			bad("name: /v1/ is where requests without a pool's name go")
+		}
+		if j, ok := names[pool.Name]; ok {
+			bad("name: pools[%d] has it too", j)
+		}
+		names[pool.Name] = i
+		if len(pool.Clusters) == 0 {
+			pool.Clusters = []string{pool.Name}
+		}
+		for _, c := range pool.Clusters {
+			if c == "" || c == processorCluster || c == jwksCluster {
+				bad("clusters: %q is not a name that a pool's cluster can have", c)
+			}
+			if j, ok := clusters[c]; ok {
+				bad("clusters: %q is pools[%d]'s too", c, j)
+			}
+			clusters[c] = i
+		}
+		if pool.Keys < 0 {
+			bad("keys: must not be negative, is %d", pool.Keys)
+		}
+		if pool.MaxBodyBytes < 0 || pool.MaxBodyBytes > maxBodyBytes {
+			bad("max_body: must be from 0 to %d (128 MiB), not %d", maxBodyBytes, pool.MaxBodyBytes)
+		}
+		pool.CredentialHeader = strings.ToLower(cmp.Or(pool.CredentialHeader, "authorization"))
+		if err := checkUpstream(pool.Upstream); err != nil {
+			bad("upstream: %w", err)
+		}
+	}
+	return errs
+}
+
+func checkUpstream(u *url.URL) error {
+	switch {
+	case u == nil:
+		return errors.New("an address is needed, https://host[:port][/base/path]")
+	case u.Scheme != "https" && u.Scheme != "http":
+		return fmt.Errorf("must begin with https:// or http://, not %q", u.Scheme+"://")
+	case u.Hostname() == "":
+		return errors.New("has no host")
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return errors.New("may have a host, a port and a base path, nothing else")
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return fmt.Errorf("port %q must be a number from 1 to 65535", port)
+		}
+	}
+	return nil
+}
+
+func (p *plan) checkClients() (errs []error) {
+	c := p.Clients
+	ways := 0
+	for _, set := range []bool{len(c.APIKeys) > 0, c.JWT != nil, c.Open} {
+		if set {
+			ways++
+		}
+	}
+	if ways > 1 {
+		errs = append(errs, errors.New("clients: api_keys, jwt and open exclude each other"))
+	}
+	if ways == 0 && p.Listen != "" && !p.listen.local() {
+		errs = append(errs, fmt.Errorf("clients: %s is reachable from other machines, and whoever reaches it would spend the pools' keys: "+
+			"set api_keys or jwt, listen on 127.0.0.1, or say open: true", p.Listen))
+	}
+	seen := map[string]int{}
+	for i, k := range c.APIKeys {
+		if k.Name == "" || k.Secret == "" {
+			errs = append(errs, fmt.Errorf("clients: api_keys[%d]: a name and a key are needed", i))
+		}
+		if j, ok := seen[k.Secret]; ok && k.Secret != "" {
+			errs = append(errs, fmt.Errorf("clients: api_keys[%d] %q has the key of api_keys[%d] %q", i, k.Name, j, c.APIKeys[j].Name))
+		}
+		seen[k.Secret] = i
+	}
+	if c.JWT == nil {
+		return errs
+	}
+	if (c.JWT.JWKSFile == "") == (c.JWT.JWKSURL == "") {
+		errs = append(errs, errors.New("clients: jwt: exactly one of jwks_file and jwks_url is needed"))
+	}
+	if c.JWT.JWKSURL != "" {
+		u, err := url.Parse(c.JWT.JWKSURL)
+		if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return append(errs, errors.New("clients: jwt: jwks_url: must be an http:// or https:// address"))
+		}
+		p.jwksURL = u
+	}
+	return errs
+}
+
+func (p *plan) needsCA() bool {
+	for _, pool := range p.Pools {
+		if pool.Upstream != nil && pool.Upstream.Scheme == "https" {
+			return true
+		}
+	}
+	return p.jwksURL != nil && p.jwksURL.Scheme == "https"
+}
+
+// systemCA returns the file of the system's trusted certificates, "" when there is none in the usual places.
+func systemCA() string {
+	for _, f := range append([]string{os.Getenv("SSL_CERT_FILE")}, caFiles...) {
+		if st, err := os.Stat(f); err == nil && st.Mode().IsRegular() && st.Size() > 0 {
+			return f
+		}
+	}
+	return ""
+}
+
+// retries is how often a request may be retried: once for each key after the first, and some more, since a reload of
+// Keyturn may add keys without Envoy being told. More do no harm: Envoy retries only when Keyturn asks.
+func retries(keys int) uint32 { return uint32(keys) + 15 }
+
+// basePath is the upstream's path without its final slash: what the provider's paths begin with.
+func (pool *Pool) basePath() string { return strings.TrimRight(pool.Upstream.EscapedPath(), "/") }
+
+// upstreamAddress is where a URL's server listens.
+func upstreamAddress(u *url.URL) address {
+	a := address{host: u.Hostname(), port: 443}
+	if u.Scheme == "http" {
+		a.port = 80
+	}
+	if n, err := strconv.ParseUint(u.Port(), 10, 16); err == nil {
+		a.port = uint32(n)
+	}
+	if ip, err := netip.ParseAddr(a.host); err == nil {
+		a.ip = ip
+	}
+	return a
+}

@@ -1,0 +1,73 @@
+package envoy
+
+import (
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	tometadatav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_to_metadata/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+const managerFilter = "envoy.filters.network.http_connection_manager"
+
+func (r *renderer) listener(name string, a *corev3.Address, m *hcmv3.HttpConnectionManager) *listenerv3.Listener {
+	return &listenerv3.Listener{
+		Name: name, Address: a,
+		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
+			Name:       managerFilter,
+			ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: r.pack(m)},
+		}}}},
+	}
+}
+
+// mainManager serves the clients.
+//
+// Headers with underscores stay allowed, as is Envoy's default: Codex sends session_id, and nothing here reads a
+// header that an underscore could pose as. Escaped slashes stay as they are: they are part of models' names
+// (/v1/models/org%2Fmodel), and no route grants what another refuses.
+func (r *renderer) mainManager() *hcmv3.HttpConnectionManager {
+	m := r.manager("main", r.mainRoutes())
+	m.UseRemoteAddress = wrapperspb.Bool(true) // a client's own x-forwarded-for and x-envoy-* count for nothing
+	m.NormalizePath = wrapperspb.Bool(true)
+	m.MergeSlashes = true
+	m.LocalReplyConfig = r.localReplies()
+	m.RequestHeadersTimeout = durationpb.New(requestHeadersTimeout)
+	rules := []*tometadatav3.Config_Rule{headerRule("x-request-id", "request_id", false)}
+	auth := r.authentication()
+	if auth != nil {
+		m.HttpFilters = append(m.HttpFilters, auth)
+		rules = append(rules, headerRule(clientHeader, "client", true))
+	}
+	m.HttpFilters = append(m.HttpFilters, r.toMetadata(rules...))
+	m.HttpFilters = append(m.HttpFilters, r.tail()...)
+	return m
+}
+
+// loopbackManager serves Keyturn's own requests. Only it makes the metadata of x-keyturn-turn, so no client can.
+func (r *renderer) loopbackManager() *hcmv3.HttpConnectionManager {
+	m := r.manager("loopback", []*routev3.Route{r.loopbackRoute()})
+	m.HttpFilters = append(m.HttpFilters, r.toMetadata(
+		headerRule(turnHeader, "turn", true),
+		headerRule("x-request-id", "request_id", false),
+	))
+	m.HttpFilters = append(m.HttpFilters, r.tail()...)
+	return m
+}
+
+// manager is what both listeners have in common.
+func (r *renderer) manager(name string, routes []*routev3.Route) *hcmv3.HttpConnectionManager {
+	return &hcmv3.HttpConnectionManager{
+		StatPrefix:        name,
+		StreamIdleTimeout: durationpb.New(r.IdleTimeout),
+		AccessLog:         r.accessLog(),
+		RouteSpecifier: &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: &routev3.RouteConfiguration{
+			Name: name,
+			VirtualHosts: []*routev3.VirtualHost{{
+				Name: "all", Domains: []string{"*"}, Routes: routes,
+				RequestBodyBufferLimit: wrapperspb.UInt64(r.bodyBytes),
+			}},
+		}},
+	}
+}

@@ -1,0 +1,294 @@
+package envoy_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	procv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"github.com/keyturn/keyturn/envoy"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/structpb"
+)
+
+// processor stands for Keyturn: the least that shows whether a rendered configuration lets keys turn. It has three
+// keys and turns on every 429.
+type processor struct {
+	extprocv3.UnimplementedExternalProcessorServer
+	mu       sync.Mutex // protects the fields below
+	attempts []attempt
+}
+
+// attempt is what the processor saw of one.
+type attempt struct {
+	word, cluster, turn, client, requestID string
+	headers                                map[string]string
+	tried                                  int
+}
+
+// serve answers on a socket until the test ends.
+func (p *processor) serve(t *testing.T, socket net.Listener) {
+	server := grpc.NewServer()
+	extprocv3.RegisterExternalProcessorServer(server, p)
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(socket) }()
+	t.Cleanup(func() { server.Stop(); require.NoError(t, <-served) })
+}
+
+func (p *processor) Process(stream extprocv3.ExternalProcessor_ProcessServer) error {
+	var a attempt
+	for {
+		m, err := stream.Recv()
+		if err != nil {
+			return nil //nolint:nilerror // the end of the stream
+		}
+		var answer *extprocv3.ProcessingResponse
+		switch r := m.Request.(type) {
+		case *extprocv3.ProcessingRequest_RequestHeaders:
+			a = p.record(stream.Context(), m, r.RequestHeaders)
+			if a.headers["x-keyturn-test"] == "die" {
+				return fmt.Errorf("told to")
+			}
+			answer = begin(a)
+		case *extprocv3.ProcessingRequest_ResponseHeaders:
+			answer = judge(a, headers(r.ResponseHeaders)[":status"])
+		default:
+			return fmt.Errorf("unexpected message %T", r)
+		}
+		if err := stream.Send(answer); err != nil {
+			return err
+		}
+	}
+}
+
+func (p *processor) record(ctx context.Context, m *extprocv3.ProcessingRequest, h *extprocv3.HttpHeaders) attempt {
+	md, _ := metadata.FromIncomingContext(ctx)
+	fields := m.GetMetadataContext().GetFilterMetadata()["keyturn"].GetFields()
+	a := attempt{
+		word:      strings.Join(md.Get("keyturn-request"), ","),
+		cluster:   m.Attributes["envoy.filters.http.ext_proc"].GetFields()["xds.cluster_name"].GetStringValue(),
+		turn:      fields["turn"].GetStringValue(),
+		client:    fields["client"].GetStringValue(),
+		requestID: fields["request_id"].GetStringValue(),
+		headers:   headers(h),
+		tried:     int(fields["tried"].GetNumberValue()),
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.attempts = append(p.attempts, a)
+	return a
+}
+
+func headers(h *extprocv3.HttpHeaders) map[string]string {
+	m := map[string]string{}
+	for _, v := range h.GetHeaders().GetHeaders() {
+		m[v.Key] = string(v.RawValue)
+	}
+	return m
+}
+
+func setHeader(name, value string) *corev3.HeaderValueOption {
+	return &corev3.HeaderValueOption{
+		Header:       &corev3.HeaderValue{Key: name, RawValue: []byte(value)},
+		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	}
+}
+
+// begin sets the key of an attempt, and cleans what came with the request as Keyturn does.
+func begin(a attempt) *extprocv3.ProcessingResponse {
+	mutation := &extprocv3.HeaderMutation{}
+	key := fmt.Sprintf("k%d", a.tried)
+	if a.headers["authorization"] == "" || a.tried > 0 {
+		mutation.SetHeaders = append(mutation.SetHeaders, setHeader("authorization", "Bearer "+key))
+	}
+	for name := range a.headers {
+		if strings.HasPrefix(name, "x-envoy-") || strings.HasPrefix(name, "x-forwarded-") || strings.HasPrefix(name, "x-keyturn-") {
+			mutation.RemoveHeaders = append(mutation.RemoveHeaders, name)
+		}
+	}
+	mutation.RemoveHeaders = append(mutation.RemoveHeaders, "x-request-id")
+	dynamic, err := structpb.NewStruct(map[string]any{"keyturn": map[string]any{"tried": a.tried + 1, "key": key, "pool": a.cluster}})
+	if err != nil {
+		panic(err)
+	}
+	answer := &extprocv3.ProcessingResponse{DynamicMetadata: dynamic, Response: &extprocv3.ProcessingResponse_RequestHeaders{
+		RequestHeaders: &extprocv3.HeadersResponse{Response: &extprocv3.CommonResponse{HeaderMutation: mutation}},
+	}}
+	if a.headers["upgrade"] != "" {
+		answer.ModeOverride = &procv3.ProcessingMode{ResponseHeaderMode: procv3.ProcessingMode_SKIP}
+	}
+	return answer
+}
+
+// judge asks for a retry of a 429, and answers itself when the keys are used up.
+func judge(a attempt, status string) *extprocv3.ProcessingResponse {
+	common := &extprocv3.CommonResponse{}
+	if status == "429" && a.tried == 2 {
+		return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ImmediateResponse{
+			ImmediateResponse: &extprocv3.ImmediateResponse{
+				Status: &typev3.HttpStatus{Code: typev3.StatusCode_TooManyRequests},
+				Headers: &extprocv3.HeaderMutation{SetHeaders: []*corev3.HeaderValueOption{
+					setHeader("content-type", "application/json"), setHeader("x-keyturn-error", "exhausted"), setHeader("retry-after", "7"),
+				}},
+				Body: []byte(`{"by":"keyturn"}`),
+			},
+		}}
+	}
+	if status == "429" {
+		common.HeaderMutation = &extprocv3.HeaderMutation{SetHeaders: []*corev3.HeaderValueOption{setHeader("x-keyturn-retry", "1")}}
+	}
+	return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseHeaders{
+		ResponseHeaders: &extprocv3.HeadersResponse{Response: common},
+	}}
+}
+
+// provider answers 429 to the keys k0 and k1 unless the request says otherwise, and remembers the requests.
+type provider struct {
+	*httptest.Server
+	mu       sync.Mutex // protects the fields below
+	requests []*http.Request
+	bytes    int64 // of the last request's body
+}
+
+func newProvider(t *testing.T) *provider {
+	p := &provider{}
+	p.Server = httptest.NewServer(http.HandlerFunc(p.serve))
+	t.Cleanup(p.Close)
+	return p
+}
+
+func (p *provider) serve(w http.ResponseWriter, r *http.Request) {
+	n, _ := io.Copy(io.Discard, r.Body)
+	p.mu.Lock()
+	p.requests, p.bytes = append(p.requests, r), n
+	p.mu.Unlock()
+	test := r.Header.Get("x-test")
+	switch key := r.Header.Get("authorization"); {
+	case r.Header.Get("upgrade") != "" && test != "refuse":
+		conn, rw, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			return
+		}
+		defer func() { _ = conn.Close() }()
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+		line, _ := rw.ReadString('\n')
+		_, _ = io.WriteString(conn, "echo "+line)
+	case test == "all" && key != "", test == "" && (key == "Bearer k0" || key == "Bearer k1"):
+		w.WriteHeader(http.StatusTooManyRequests)
+	case test == "503":
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = io.WriteString(w, "the provider's own")
+	case test == "refuse":
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = io.WriteString(w, "no upgrade")
+	default:
+		_, _ = fmt.Fprintf(w, "%s %s", key, r.URL.Path)
+	}
+}
+
+// rig is a real Envoy with a rendered configuration between a processor and a provider.
+type rig struct {
+	processor *processor
+	provider  *provider
+	folder    string
+	url       string // of the main listener
+	proc      *envoy.Process
+	log       *lockedBuffer
+	client    *http.Client
+}
+
+// startRig renders a configuration with two pools, openai and anthropic, both served by the scripted provider, and
+// starts everything. change may alter the configuration first.
+func startRig(t *testing.T, change func(*envoy.Config)) *rig {
+	t.Helper()
+	folder, err := os.MkdirTemp("", "kt") // t.TempDir is too long for a socket
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(folder)) })
+	r := &rig{processor: &processor{}, provider: newProvider(t), folder: folder, log: &lockedBuffer{}}
+
+	socket, err := net.Listen("unix", filepath.Join(folder, "extproc.sock"))
+	require.NoError(t, err)
+	r.processor.serve(t, socket)
+
+	upstream, err := url.Parse(r.provider.URL)
+	require.NoError(t, err)
+	base := *upstream
+	base.Path = "/base"
+	cfg := envoy.Config{
+		Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Loopback: "unix:loopback.sock", Processor: "unix:extproc.sock",
+		Pools: []envoy.Pool{
+			{Name: "openai", Provider: "openai", Upstream: upstream, Keys: 3},
+			{Name: "anthropic", Provider: "anthropic", Upstream: &base, Clusters: []string{"claude"}, Keys: 3},
+		},
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	b, err := envoy.Render(cfg)
+	require.NoError(t, err)
+	doc, err := envoy.Marshal(b)
+	require.NoError(t, err)
+	proc := start(t, realEnvoy(t), envoy.RunConfig{Bootstrap: doc, Dir: folder, Stdout: r.log, Log: r.log, Drain: -1})
+	require.NoError(t, proc.Ready(bounded(t)), r.log.String())
+	r.proc = proc
+	if cfg.Admin == "127.0.0.1:0" { // else the test asks for itself
+		main, _, _ := strings.Cut(listener(t, proc), "\n") // the others follow
+		r.url = "http://" + main
+	}
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	r.client = &http.Client{Transport: transport}
+	return r
+}
+
+// attempts returns what the processor saw since the last call.
+func (r *rig) attempts() []attempt {
+	r.processor.mu.Lock()
+	defer r.processor.mu.Unlock()
+	seen := r.processor.attempts
+	r.processor.attempts = nil
+	return seen
+}
+
+// requests returns what the provider saw since the last call.
+func (r *rig) requests() []*http.Request {
+	r.provider.mu.Lock()
+	defer r.provider.mu.Unlock()
+	seen := r.provider.requests
+	r.provider.requests = nil
+	return seen
+}
+
+// do sends a request and returns its answer and body. headers are "name: value".
+func (r *rig) do(t *testing.T, method, path, body string, headers ...string) (*http.Response, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, r.url+path, strings.NewReader(body))
+	require.NoError(t, err)
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		if name == "" {
+			continue
+		}
+		req.Header[name] = []string{value} // in the case given: Envoy must not care
+	}
+	res, err := r.client.Do(req)
+	require.NoError(t, err)
+	defer func() { _ = res.Body.Close() }()
+	b, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	return res, string(b)
+}

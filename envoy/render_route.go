@@ -1,0 +1,144 @@
+package envoy
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+const (
+	// requestHeadersTimeout ends connections that dribble headers.
+	requestHeadersTimeout = 30 * time.Second
+	// retryBackOff: the next attempt has another key, so there is nothing to wait for. Envoy's least is 1 ms.
+	retryBackOff = time.Millisecond
+)
+
+// What routes look for in :path, which has the query too. Envoy refuses expressions of more than 100 RE2 instructions.
+const (
+	// uploads are the endpoints that take files, of any size: they are streamed.
+	uploads = `[^?]*/(files|uploads/[^/?]+/parts|audio/(transcriptions|translations)|images/(edits|variations))(\?.*)?`
+	// notUploads end like uploads, but take JSON: files of a vector store are named by their ids.
+	notUploads = "/vector_stores/"
+	// sockets are the endpoints that speak WebSocket.
+	sockets = `[^?]*/(responses|realtime)(\?.*)?`
+)
+
+// mainRoutes are each pool's under its own prefix, then those without a prefix.
+func (r *renderer) mainRoutes() []*routev3.Route {
+	var routes []*routev3.Route
+	for i := range r.Pools {
+		pool := &r.Pools[i]
+		routes = append(routes, r.poolRoutes(pool, pool.Name, "/"+pool.Name+"/")...)
+	}
+	isAnthropic := func(p Pool) bool { return p.Provider == "anthropic" }
+	messages := slices.IndexFunc(r.Pools, isAnthropic)
+	others := max(0, slices.IndexFunc(r.Pools, func(p Pool) bool { return !isAnthropic(p) }))
+	if messages >= 0 && messages != others {
+		pool := &r.Pools[messages]
+		route := r.route(pool, "default messages", "/v1/messages", "/v1/messages")
+		routes = append(routes, r.buffered(route, pool.Keys))
+	}
+	return append(routes, r.poolRoutes(&r.Pools[others], "default", "/")...)
+}
+
+// poolRoutes are the routes of a pool below a prefix, the particular ones first.
+func (r *renderer) poolRoutes(pool *Pool, name, below string) []*routev3.Route {
+	upload := r.route(pool, name+" uploads", below, "/")
+	upload.Match.Headers = []*routev3.HeaderMatcher{
+		header(":method", exact("POST")),
+		header(":path", regex(uploads)),
+		header(":path", &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Contains{Contains: notUploads}}),
+	}
+	upload.Match.Headers[2].InvertMatch = true
+	maps.Copy(upload.TypedPerFilterConfig, r.streamed())
+
+	websocket := exact("websocket")
+	websocket.IgnoreCase = true
+	socket := r.route(pool, name+" websocket", below, "/")
+	socket.Match.Headers = []*routev3.HeaderMatcher{
+		header(":method", exact("GET")),
+		header(":path", regex(sockets)),
+		header("upgrade", websocket),
+	}
+	maps.Copy(socket.TypedPerFilterConfig, r.streamed())
+	socket.GetRoute().UpgradeConfigs = []*routev3.RouteAction_UpgradeConfig{{
+		UpgradeType: "websocket", Enabled: wrapperspb.Bool(true),
+	}}
+	return []*routev3.Route{upload, socket, r.buffered(r.route(pool, name, below, "/"), pool.Keys)}
+}
+
+// route is what all routes to a pool have in common. The path begins with a prefix, in place of which the provider
+// gets the upstream's base path and what follows.
+func (r *renderer) route(pool *Pool, name, prefix, follows string) *routev3.Route {
+	route := &routev3.Route{
+		Name:                    name,
+		Match:                   &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: prefix}},
+		TypedPerFilterConfig:    map[string]*anypb.Any{},
+		ResponseHeadersToRemove: []string{retryHeader},
+	}
+	action := &routev3.RouteAction{
+		ClusterSpecifier:     &routev3.RouteAction_Cluster{Cluster: pool.Clusters[0]},
+		Timeout:              durationpb.New(0),
+		HostRewriteSpecifier: &routev3.RouteAction_HostRewriteLiteral{HostRewriteLiteral: pool.Upstream.Host},
+	}
+	if to := pool.basePath() + follows; to != prefix {
+		action.PrefixRewrite = to
+	}
+	route.Action = &routev3.Route_Route{Route: action}
+	if !pool.BYOK {
+		route.RequestHeadersToRemove = r.credentials()
+	} else if sources := r.byokSources(); sources != nil {
+		route.TypedPerFilterConfig[apiKeyFilter] = sources
+	}
+	return route
+}
+
+// buffered makes a route one with failover: the request is whole before it leaves, and Envoy retries when asked.
+func (r *renderer) buffered(route *routev3.Route, keys int) *routev3.Route {
+	maps.Copy(route.TypedPerFilterConfig, r.whole())
+	route.GetRoute().RetryPolicy = &routev3.RetryPolicy{
+		RetryOn:    "retriable-headers",
+		NumRetries: u32(retries(keys)),
+		RetriableHeaders: []*routev3.HeaderMatcher{{
+			Name: retryHeader, HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true},
+		}},
+		RetryBackOff: &routev3.RetryPolicy_RetryBackOff{
+			BaseInterval: durationpb.New(retryBackOff), MaxInterval: durationpb.New(retryBackOff),
+		},
+	}
+	return route
+}
+
+// loopbackRoute sends Keyturn's own requests to the cluster that they name. They repeat the path and the authority of
+// the client's request as its first attempt saw them, so nothing is rewritten; a credential on them is meant.
+func (r *renderer) loopbackRoute() *routev3.Route {
+	keys := 0
+	for _, pool := range r.Pools {
+		keys = max(keys, pool.Keys)
+	}
+	return r.buffered(&routev3.Route{
+		Name:                    "loopback",
+		Match:                   &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
+		TypedPerFilterConfig:    map[string]*anypb.Any{},
+		RequestHeadersToRemove:  []string{clusterHeader},
+		ResponseHeadersToRemove: []string{retryHeader},
+		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
+			ClusterSpecifier: &routev3.RouteAction_ClusterHeader{ClusterHeader: clusterHeader},
+			Timeout:          durationpb.New(0),
+		}},
+	}, keys)
+}
+
+func header(name string, m *matcherv3.StringMatcher) *routev3.HeaderMatcher {
+	return &routev3.HeaderMatcher{Name: name, HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: m}}
+}
+
+func regex(s string) *matcherv3.StringMatcher {
+	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: s}}}
+}

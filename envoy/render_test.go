@@ -1,0 +1,177 @@
+package envoy_test
+
+import (
+	"errors"
+	"flag"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/keyturn/keyturn/envoy"
+	"github.com/stretchr/testify/require"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func parse(t *testing.T, s string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(s)
+	require.NoError(t, err)
+	return u
+}
+
+// goldens are the configurations of testdata/render, each the smallest that shows one thing.
+func goldens(t *testing.T) map[string]envoy.Config {
+	base := envoy.Config{
+		Listen: "127.0.0.1:10000", Admin: "127.0.0.1:9901", Loopback: "unix:run/loopback.sock", Processor: "unix:run/extproc.sock",
+		CAFile: "testdata/ca.pem",
+		Pools:  []envoy.Pool{{Name: "local", Provider: "compatible", Upstream: parse(t, "http://127.0.0.1:9300"), Keys: 3}},
+	}
+	with := func(change func(*envoy.Config)) envoy.Config {
+		c := base
+		change(&c)
+		return c
+	}
+	return map[string]envoy.Config{
+		"one": base,
+		"two": with(func(c *envoy.Config) {
+			c.MaxRequestBytes = 1 << 20
+			c.Pools = append(c.Pools, envoy.Pool{
+				Name: "claude", Provider: "anthropic", Upstream: parse(t, "http://[::1]:9301/api/"), Clusters: []string{"anthropic"}, Keys: 40,
+				CredentialHeader: "X-Custom-Key", MaxBodyBytes: 64 << 20,
+			})
+		}),
+		"byok": with(func(c *envoy.Config) {
+			c.Pools = []envoy.Pool{c.Pools[0]}
+			c.Pools[0].BYOK = true
+			c.Clients.APIKeys = []envoy.ClientKey{{Name: "alice", Secret: "off"}}
+		}),
+		"cluster": with(func(c *envoy.Config) { c.Attach = envoy.Cluster }),
+		"clients": with(func(c *envoy.Config) {
+			c.Listen, c.Admin = "0.0.0.0:10000", "[::]:9901"
+			c.AccessLog = "run/access.log"
+			c.Clients.APIKeys = []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}, {Name: "bob", Secret: "gw-bob"}}
+		}),
+		"jwt": with(func(c *envoy.Config) {
+			c.Listen, c.AccessLog = "0.0.0.0:10000", "off"
+			c.Clients.JWT = &envoy.JWT{Issuer: "https://issuer.example", Audiences: []string{"keyturn"}, JWKSFile: "testdata/jwks.json"}
+		}),
+		"jwks": with(func(c *envoy.Config) {
+			c.Listen, c.Admin, c.Loopback = "unix:run/main.sock", "", ""
+			c.Clients.JWT = &envoy.JWT{Issuer: "https://issuer.example", JWKSURL: "https://issuer.example/keys"}
+		}),
+		"https": with(func(c *envoy.Config) {
+			c.Processor = "keyturn.internal:9000"
+			c.Pools = []envoy.Pool{{Name: "openai", Provider: "openai", Upstream: parse(t, "https://api.openai.com"), Keys: 2}}
+		}),
+	}
+}
+
+func TestGolden(t *testing.T) {
+	binary := realEnvoy(t).Path
+	for name, cfg := range goldens(t) {
+		t.Run(name, func(t *testing.T) {
+			b, err := envoy.Render(cfg)
+			require.NoError(t, err)
+			got, err := envoy.Marshal(b)
+			require.NoError(t, err)
+			path := filepath.Join("testdata", "render", name+".yaml")
+			if *update {
+				require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+				require.NoError(t, os.WriteFile(path, got, 0o644))
+			}
+			want, err := os.ReadFile(path)
+			require.NoError(t, err)
+			require.Equal(t, string(want), string(got), "run with -update and read the difference")
+
+			out, err := exec.CommandContext(bounded(t), binary, "--mode", "validate", "-c", path, "--log-level", "warning").CombinedOutput()
+			require.NoError(t, err, string(out))
+			require.NotContains(t, string(out), "eprecated")
+
+			findings, err := envoy.Check(got, envoy.Want{Processor: cfg.Processor, Pools: cfg.Pools, Loopback: cfg.Loopback != ""})
+			require.NoError(t, err)
+			require.Empty(t, findings)
+		})
+	}
+}
+
+// TestMarshalIsStable holds that the same configuration is the same bytes: Go and protobuf both shuffle maps.
+func TestMarshalIsStable(t *testing.T) {
+	var first []byte
+	for range 10 {
+		b, err := envoy.Render(goldens(t)["jwt"])
+		require.NoError(t, err)
+		doc, err := envoy.Marshal(b)
+		require.NoError(t, err)
+		if first == nil {
+			first = doc
+		}
+		require.Equal(t, string(first), string(doc))
+	}
+}
+
+func TestRenderRefuses(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		change func(*envoy.Config)
+		want   string
+	}{
+		{"no listener", func(c *envoy.Config) { c.Listen = "" }, `listen: an address is needed`},
+		{"no processor", func(c *envoy.Config) { c.Processor = "" }, `processor: an address is needed`},
+		{"no pools", func(c *envoy.Config) { c.Pools = nil }, `pools: at least one is needed`},
+		{"open by accident", func(c *envoy.Config) { c.Listen = ":10000" }, `clients: :10000 is reachable from other machines`},
+		{"open by accident, one address", func(c *envoy.Config) { c.Listen = "192.0.2.1:10000" }, `say open: true`},
+		{"a name to listen on", func(c *envoy.Config) { c.Listen = "gateway.example:10000" }, `listen: "gateway.example" is a name; Envoy listens on an IP address`},
+		{"no port", func(c *envoy.Config) { c.Listen = "127.0.0.1" }, `listen: "127.0.0.1" is neither unix:path nor host:port`},
+		{"bad port", func(c *envoy.Config) { c.Admin = "127.0.0.1:70000" }, `admin: "127.0.0.1:70000": the port must be a number`},
+		{"no path", func(c *envoy.Config) { c.Processor = "unix:" }, `processor: "unix:" needs a path`},
+		{"long path", func(c *envoy.Config) { c.Loopback = "unix:/" + strings.Repeat("x", 200) }, `loopback: the path of a Unix socket may have`},
+		{"loopback over TCP", func(c *envoy.Config) { c.Loopback = "127.0.0.1:1" }, `loopback: must be unix:path`},
+		{"negative limit", func(c *envoy.Config) { c.MaxRequestBytes = -1 }, `max_request_bytes: must be from 1 to 134217728`},
+		{"limit beyond the window", func(c *envoy.Config) { c.MaxRequestBytes = 1 << 30 }, `max_request_bytes: must be from 1 to 134217728`},
+		{"body beyond the window", func(c *envoy.Config) { c.Pools[0].MaxBodyBytes = 1 << 30 }, `pools[0] "a": max_body: must be from 0`},
+		{"negative idle timeout", func(c *envoy.Config) { c.IdleTimeout = -1 }, `idle_timeout: must not be negative`},
+		{"pool without a name", func(c *envoy.Config) { c.Pools[0].Name = "" }, `pools[0] "": name: it is a segment of the path`},
+		{"pool's name with a slash", func(c *envoy.Config) { c.Pools[0].Name = "a/b" }, `pools[0] "a/b": name`},
+		{"pool named v1", func(c *envoy.Config) { c.Pools[0].Name = "v1" }, `/v1/ is where requests without a pool's name go`},
+		{"two of a name", func(c *envoy.Config) { c.Pools = append(c.Pools, c.Pools[0]) }, `pools[1] "a": name: pools[0] has it too`},
+		{"two with a cluster", func(c *envoy.Config) {
+			c.Pools = append(c.Pools, envoy.Pool{Name: "b", Clusters: []string{"a"}, Upstream: c.Pools[0].Upstream})
+		}, `pools[1] "b": clusters: "a" is pools[0]'s too`},
+		{"reserved cluster", func(c *envoy.Config) { c.Pools[0].Clusters = []string{"keyturn-processor"} }, `"keyturn-processor" is not a name that a pool's cluster can have`},
+		{"negative keys", func(c *envoy.Config) { c.Pools[0].Keys = -1 }, `keys: must not be negative`},
+		{"no upstream", func(c *envoy.Config) { c.Pools[0].Upstream = nil }, `upstream: an address is needed`},
+		{"upstream of another scheme", func(c *envoy.Config) { c.Pools[0].Upstream = &url.URL{Scheme: "ftp", Host: "x"} }, `upstream: must begin with https:// or http://, not "ftp://"`},
+		{"upstream without a host", func(c *envoy.Config) { c.Pools[0].Upstream = &url.URL{Scheme: "http"} }, `upstream: has no host`},
+		{"upstream with a query", func(c *envoy.Config) { c.Pools[0].Upstream = &url.URL{Scheme: "http", Host: "x", RawQuery: "a"} }, `upstream: may have a host, a port and a base path`},
+		{"upstream's port", func(c *envoy.Config) { c.Pools[0].Upstream = &url.URL{Scheme: "http", Host: "x:0"} }, `upstream: port "0" must be`},
+		{"two ways for clients", func(c *envoy.Config) { c.Clients = envoy.Clients{Open: true, JWT: &envoy.JWT{JWKSFile: "x"}} }, `api_keys, jwt and open exclude each other`},
+		{"client without a key", func(c *envoy.Config) { c.Clients.APIKeys = []envoy.ClientKey{{Name: "alice"}} }, `api_keys[0]: a name and a key are needed`},
+		{"two clients with a key", func(c *envoy.Config) {
+			c.Clients.APIKeys = []envoy.ClientKey{{Name: "alice", Secret: "sesame"}, {Name: "bob", Secret: "sesame"}}
+		}, `api_keys[1] "bob" has the key of api_keys[0] "alice"`},
+		{"tokens without a key set", func(c *envoy.Config) { c.Clients.JWT = &envoy.JWT{} }, `exactly one of jwks_file and jwks_url`},
+		{"key set from nowhere", func(c *envoy.Config) { c.Clients.JWT = &envoy.JWT{JWKSURL: "issuer"} }, `jwks_url: must be an http:// or https:// address`},
+		{"text that protobuf refuses", func(c *envoy.Config) { c.AccessLog = "\xff" }, `invalid UTF-8`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			cfg := envoy.Config{
+				Listen: "127.0.0.1:10000", Processor: "unix:extproc.sock",
+				Pools: []envoy.Pool{{Name: "a", Upstream: parse(t, "http://127.0.0.1:9300")}},
+			}
+			tc.change(&cfg)
+			_, err := envoy.Render(cfg)
+			require.ErrorContains(t, err, tc.want)
+			require.NotContains(t, err.Error(), "sesame")
+		})
+	}
+	t.Run("all at once", func(t *testing.T) {
+		_, err := envoy.Render(envoy.Config{Pools: []envoy.Pool{{Name: "a"}}})
+		var all interface{ Unwrap() []error }
+		require.True(t, errors.As(err, &all))
+		require.Len(t, all.Unwrap(), 3)
+	})
+}

@@ -1,0 +1,25 @@
+package envoy
+
+import (
+	"errors"
+	"os"
+	"syscall"
+)
+
+// childAttr has the kernel kill Envoy when the thread that started it ends, however that happens, and keeps Envoy out
+// of the terminal's process group: a Ctrl-C is for Keyturn, which then drains Envoy.
+func childAttr() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+}
+
+// tryLock reports whether it has taken the lock of f; closing f gives it back.
+func tryLock(f *os.File) (bool, error) {
+	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) // #nosec G115 -- a descriptor fits an int
+	if errors.Is(err, syscall.EWOULDBLOCK) || errors.Is(err, syscall.EINTR) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// maxSocketPath is the longest path of a Unix socket, in bytes: sun_path holds 108 with its final zero, unix(7).
+const maxSocketPath = 107
