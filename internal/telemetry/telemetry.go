@@ -1,0 +1,92 @@
+// Package telemetry is how the process tells about itself: metrics for Prometheus and the log.
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/otel/attribute"
+	otelprometheus "go.opentelemetry.io/otel/exporters/prometheus"
+	"go.opentelemetry.io/otel/metric"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/resource"
+)
+
+// namespace stands before the name of every instrument: attempts becomes keyturn_attempts_total.
+const namespace = "keyturn"
+
+// Telemetry holds the process's metrics. Each has its own registry, so that two in one process (tests) do not meet.
+type Telemetry struct {
+	provider *sdkmetric.MeterProvider
+	registry *prometheus.Registry
+}
+
+// New makes the meter provider, its Prometheus exporter, the collectors of the Go runtime and of the process, and
+// keyturn_build_info.
+func New() (*Telemetry, error) {
+	registry := prometheus.NewRegistry()
+	exporter, err := otelprometheus.New(
+		otelprometheus.WithRegisterer(registry),
+		otelprometheus.WithNamespace(namespace),
+		// Three labels on every series, and a target_info, would say only which Go package made an instrument.
+		otelprometheus.WithoutScopeInfo(),
+		otelprometheus.WithoutTargetInfo(),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("prometheus exporter: %w", err)
+	}
+	t := &Telemetry{
+		registry: registry,
+		// Without target_info nothing reads the resource; detecting one would read the environment for nothing.
+		provider: sdkmetric.NewMeterProvider(sdkmetric.WithReader(exporter), sdkmetric.WithResource(resource.Empty())),
+	}
+	err = errors.Join(
+		registry.Register(collectors.NewGoCollector()),
+		registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("runtime collectors: %w", err)
+	}
+	info, err := t.provider.Meter("github.com/keyturn/keyturn/internal/telemetry").Int64Gauge("build_info",
+		metric.WithDescription("Always 1; the labels say what is running."))
+	if err != nil {
+		return nil, fmt.Errorf("build_info: %w", err)
+	}
+	info.Record(context.Background(), 1, metric.WithAttributes(
+		attribute.String("version", Version()), attribute.String("go", runtime.Version())))
+	return t, nil
+}
+
+// MeterProvider makes instruments whose values Handler serves. Their names carry neither prefix nor unit nor _total: the
+// exporter adds them.
+func (t *Telemetry) MeterProvider() metric.MeterProvider { return t.provider }
+
+// Handler serves the metrics in the Prometheus text format, or OpenMetrics for a scraper that asks for it. A metric that
+// cannot be collected is left out and counted in promhttp_metric_handler_errors_total; the others are served.
+func (t *Telemetry) Handler() http.Handler {
+	return promhttp.HandlerFor(t.registry, promhttp.HandlerOpts{
+		ErrorHandling:     promhttp.ContinueOnError,
+		Registry:          t.registry,
+		EnableOpenMetrics: true,
+	})
+}
+
+// Shutdown ends collection: Handler then serves the runtime's metrics only.
+func (t *Telemetry) Shutdown(ctx context.Context) error { return t.provider.Shutdown(ctx) }
+
+// Version is the version of the running binary, as the Go toolchain stamped it: a release's tag, a pseudo-version with
+// the commit (and +dirty when the tree was), or "devel" when it was built without version control.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
+		return "devel"
+	}
+	return info.Main.Version
+}
