@@ -1,0 +1,98 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/keyturn/keyturn/envoy"
+)
+
+// tools are the programs under test, made once for a test binary.
+type tools struct {
+	keyturn string
+	envoy   envoy.Binary
+}
+
+var prepare = sync.OnceValues(func() (tools, error) {
+	root, err := moduleRoot()
+	if err != nil {
+		return tools{}, err
+	}
+	bin, err := envoy.Find(context.Background(), envoy.Search{Cache: filepath.Join(root, ".cache")})
+	if err != nil {
+		return tools{}, err
+	}
+	dir, err := os.MkdirTemp("", "keyturn-test-")
+	if err != nil {
+		return tools{}, err
+	}
+	impatient := filepath.Join(dir, "envoy")
+	script := fmt.Sprintf("#!/bin/sh\nexec '%s' \"$@\" --file-flush-interval-msec 20\n", bin.Path) // 10 s until a line is in the access log otherwise
+	if err := os.WriteFile(impatient, []byte(script), 0o700); err != nil {
+		return tools{}, err
+	}
+	bin.Path = impatient
+	path := filepath.Join(dir, "keyturn")
+	args := []string{"build", "-o", path}
+	if race {
+		args = append(args, "-race")
+	}
+	cmd := exec.Command("go", append(args, "./cmd/keyturn")...)
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return tools{}, fmt.Errorf("build keyturn: %w\n%s", err, out)
+	}
+	return tools{keyturn: path, envoy: bin}, nil
+})
+
+func moduleRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir, nil
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return "", fmt.Errorf("no go.mod above the working folder")
+		}
+		dir = parent
+	}
+}
+
+// Main runs the tests of a package that starts gateways, and takes the built programs away after them. Call it from TestMain.
+func Main(m *testing.M) int {
+	defer func() {
+		if t, err := prepare(); err == nil {
+			os.RemoveAll(filepath.Dir(t.keyturn))
+		}
+	}()
+	return m.Run()
+}
+
+// Keyturn is the path of the built command.
+func Keyturn(t testing.TB) string {
+	t.Helper()
+	made, err := prepare()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made.keyturn
+}
+
+// Envoy is the Envoy that the tests run against.
+func Envoy(t testing.TB) envoy.Binary {
+	t.Helper()
+	made, err := prepare()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made.envoy
+}
