@@ -316,6 +316,7 @@ func (x *exchange) decide(body []byte, k kind, now time.Time) {
 		Status: x.status, Header: func(name string) string { return string(answer.header(name)) }, Body: body, Now: now,
 	})
 	x.transition = x.pool.keys.Mark(x.key, x.verdict, x.model)
+	x.walker.Release() // a trial that blamed nobody is over; the next attempt may come before this stream ends
 	if x.verdict.Action == keypool.Surface {
 		x.surface(k)
 		return

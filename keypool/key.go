@@ -171,10 +171,10 @@ func (s *slot) useAt(now int64, model string) use {
 	return found
 }
 
-// reservedLocked reports whether a trial of the key, or of its account, runs.
-func (s *slot) reservedLocked() bool {
+// reservedLocked reports whether a trial of the key, or of its account, runs, other than that of the lease own (0: none).
+func (s *slot) reservedLocked(own uint64) bool {
 	a := s.place.Load().account
-	return s.retired.Load() && s.lease != 0 || a.until.Load() != 0 && a.lease != 0
+	return s.retired.Load() && s.lease != 0 && s.lease != own || a.until.Load() != 0 && a.lease != 0 && a.lease != own
 }
 
 // KeyConfig describes one key. Printed, logged or marshalled, it does not show its secret.
@@ -186,9 +186,6 @@ type KeyConfig struct {
 
 // String returns the name and the masked secret.
 func (k KeyConfig) String() string { return k.Name + "(" + Mask(k.Secret) + ")" }
-
-// GoString returns what String returns.
-func (k KeyConfig) GoString() string { return k.String() }
 
 // Format prints what String returns, whatever the verb: %d and %+v would show the fields.
 func (k KeyConfig) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) }

@@ -200,7 +200,7 @@ func (p *Pool) reserve(s *slot, now int64, model string) *Key {
 		return nil
 	case trial:
 	}
-	if s.reservedLocked() {
+	if s.reservedLocked(0) {
 		return nil
 	}
 	p.leases++

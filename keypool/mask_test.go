@@ -46,8 +46,8 @@ func TestNothingPrintsASecret(t *testing.T) {
 			require.NotContains(t, out, "766572792d736563726574", verb) // in hexadecimal
 			require.NotContains(t, out, hmacKey, verb)
 		}
-		text.Info("x", "v", v)
-		js.Info("x", "v", v)
+		text.Info("x", slog.Any("v", v))
+		js.Info("x", slog.Any("v", v))
 		out, err := json.Marshal(v)
 		require.NoError(t, err)
 		log.Write(out)

@@ -22,8 +22,8 @@ var (
 	ErrDuplicateKey = errors.New("duplicate key")
 )
 
-// fixedSecret keys the fingerprints of pools without a secret of their own.
-const fixedSecret = "keyturn/keypool/fingerprint/1"
+// publicLabel keys the fingerprints of pools without a secret of their own: they are equal everywhere, and who has a key can tell its fingerprint.
+const publicLabel = "keyturn/keypool/fingerprint/1"
 
 // Config describes a pool. Printed, logged or marshalled, it shows no secret.
 type Config struct {
@@ -265,7 +265,7 @@ func (c Config) complete() (Config, error) {
 // fingerprint returns the ID of a key. 64 bits keep the keys of a pool apart and give nothing back of the key.
 func fingerprint(secret []byte, key string) string {
 	if len(secret) == 0 {
-		secret = []byte(fixedSecret)
+		secret = []byte(publicLabel)
 	}
 	h := hmac.New(sha256.New, secret)
 	_, _ = io.WriteString(h, key)
@@ -274,9 +274,6 @@ func fingerprint(secret []byte, key string) string {
 
 // String returns the pool's name and the keys as KeyConfig prints them.
 func (c Config) String() string { return fmt.Sprintf("%s%v", c.Name, c.Keys) }
-
-// GoString returns what String returns.
-func (c Config) GoString() string { return c.String() }
 
 // Format prints what String returns, whatever the verb.
 func (c Config) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, c.String()) }

@@ -126,20 +126,16 @@ func (s *steps) begin() {
 
 func (s *steps) take(r *request) {
 	peeked, perr := r.fast.Peek()
-	if held := r.slow.held; held != nil { // Next gives back what it held, so Peek may see less
-		perr = nil
-	}
 	key, kerr := r.fast.Next()
 	hand, kind, wait := s.slow.next(r.slow)
 	r.key, r.hand = key, hand
 	if hand == nil {
 		s.same(kerr != nil && kerr.Kind == kind && kerr.RetryAfter == wait, "want no key: %v after %v, got %v %+v", kind, wait, key, kerr)
-		s.same(perr == nil || *perr == *kerr, "Peek says %+v, Next %+v", perr, kerr)
+		s.same(perr != nil && *perr == *kerr, "Peek says %+v, Next %+v", perr, kerr)
 		return
 	}
 	s.same(kerr == nil && key.Name() == hand.key.name, "want %s, got %v %v", hand.key.name, key, kerr)
-	s.same(perr == nil, "Peek says %v", perr)
-	_ = peeked
+	s.same(perr == nil && peeked.ID() == key.ID(), "Peek says %v %v, Next %v", peeked, perr, key)
 }
 
 // some picks a request that has a key in hand.

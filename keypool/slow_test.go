@@ -79,7 +79,7 @@ func (p *slowPool) obstacle(k *slowKey, model string) (string, time.Duration) {
 		return "refused", 0
 	case k.retired && onTrial:
 		return "limited", time.Second
-	case resting > 0 && k.restFor == keypool.Credential && k.restEnd-p.now == resting && !(k.account.broke && k.account.end == k.restEnd):
+	case resting > 0 && k.restFor == keypool.Credential && k.restEnd-p.now == resting && (!k.account.broke || k.account.end != k.restEnd):
 		return "refused", resting
 	case resting > 0:
 		return "limited", resting

@@ -45,7 +45,7 @@ func (s *slot) statusLocked(now int64) KeyStatus {
 		State:     s.stateAt(now),
 		Reason:    s.reasonLocked(now),
 		Probation: s.useAt(now, "") == trial,
-		Reserved:  s.reservedLocked(),
+		Reserved:  s.reservedLocked(0),
 		Chosen:    s.chosen.Load(), Cooldowns: s.cooldowns, Retirements: s.retirements, Revivals: s.revivals,
 	}
 	if until := s.restsUntil(); now < until {

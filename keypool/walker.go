@@ -71,7 +71,8 @@ func (w *Walker) Next() (*Key, *Error) {
 	return nil, w.exhausted(now)
 }
 
-// Peek returns what Next would, without moving, reserving or counting: is there another key to try?
+// Peek returns what Next would, without moving, reserving or counting: is there another key to try? What this walker holds for a trial does not
+// stand in its own way, since Next gives it back: a request that gives up its key for another must Release it first.
 func (w *Walker) Peek() (*Key, *Error) {
 	now := w.pool.now()
 	for i := w.pos; i < len(w.roster.entries); i++ {
@@ -83,7 +84,7 @@ func (w *Walker) Peek() (*Key, *Error) {
 		case busy:
 			continue
 		case trial:
-			if e.key.slot.reserved() {
+			if w.elsewhere(e.key.slot) {
 				continue
 			}
 		case free:
@@ -110,18 +111,26 @@ func (w *Walker) outside(e *entry) bool {
 	return w.group && e.account != w.roster.entries[0].account
 }
 
-// reserved reports whether a trial of the key runs.
-func (s *slot) reserved() bool {
-	s.pool.mu.Lock()
-	defer s.pool.mu.Unlock()
-	return s.reservedLocked()
+// elsewhere reports whether another request has the key on trial.
+func (w *Walker) elsewhere(s *slot) bool {
+	w.pool.mu.Lock()
+	defer w.pool.mu.Unlock()
+	return s.reservedLocked(w.lease())
+}
+
+// lease is the number of the reservation that this walker holds, 0 for none.
+func (w *Walker) lease() uint64 {
+	if w.held == nil {
+		return 0
+	}
+	return w.held.lease
 }
 
 // exhausted says why no key could be chosen at an instant.
 func (w *Walker) exhausted(now int64) *Error {
 	w.pool.mu.Lock()
 	defer w.pool.mu.Unlock()
-	found := tally{wait: -1}
+	found := tally{own: w.lease(), wait: -1}
 	for i := range w.roster.entries {
 		if e := &w.roster.entries[i]; !w.outside(e) {
 			found.addLocked(e.key.slot, now, w.model)
@@ -145,6 +154,8 @@ func (w *Walker) exhausted(now int64) *Error {
 
 // tally counts the keys by what stands in their way.
 type tally struct {
+	own uint64 // the reservation of the walker that asks
+
 	usable  int // nothing does: it came back meanwhile, or was tried already
 	limited int // a limit, or the trial of another request
 	parked  int // the model
@@ -164,7 +175,7 @@ func (t *tally) addLocked(s *slot, now int64, model string) {
 			t.refused++
 			t.note(s.retiredFor)
 			return
-		case s.reservedLocked():
+		case s.reservedLocked(t.own):
 			t.limit(int64(trialWait), s.retiredFor)
 			return
 		}
@@ -184,7 +195,7 @@ func (t *tally) addLocked(s *slot, now int64, model string) {
 		t.least(q.until - now)
 	case parked:
 		t.limit(q.until-now, q.class)
-	case s.reservedLocked():
+	case s.reservedLocked(t.own):
 		t.limit(int64(trialWait), Quota)
 	default:
 		t.usable++
