@@ -1,0 +1,288 @@
+package extproc_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/coder/quartz"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"github.com/stretchr/testify/require"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/keyturn/keyturn/extproc"
+	"github.com/keyturn/keyturn/keypool"
+)
+
+func newPool(t testing.TB, name string, keys ...string) *keypool.Pool {
+	t.Helper()
+	cfg := keypool.Defaults()
+	cfg.Name = name
+	for _, k := range keys {
+		cfg.Keys = append(cfg.Keys, keypool.KeyConfig{Secret: k})
+	}
+	p, err := keypool.NewPool(cfg, quartz.NewReal())
+	require.NoError(t, err)
+	return p
+}
+
+func openAI(t testing.TB) extproc.Pool {
+	t.Helper()
+	return extproc.Pool{Keys: newPool(t, "openai", "k0-long-key", "k1-long-key"), Clusters: []string{"openai"}, Header: "authorization", Scheme: "Bearer"}
+}
+
+// serve starts a server in memory and returns a connection to it. Both end with stop.
+func serve(t testing.TB, cfg extproc.Config) (s *extproc.Server, conn *grpc.ClientConn, stop func()) {
+	t.Helper()
+	s, err := extproc.New(cfg)
+	require.NoError(t, err)
+	l := bufconn.Listen(1 << 20)
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	conn, err = grpc.NewClient("passthrough:bufconn", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }))
+	require.NoError(t, err)
+	return s, conn, func() {
+		require.NoError(t, conn.Close())
+		require.NoError(t, s.Shutdown(context.Background()))
+		require.NoError(t, <-served)
+	}
+}
+
+func open(t testing.TB, ctx context.Context, conn *grpc.ClientConn) extprocv3.ExternalProcessor_ProcessClient {
+	t.Helper()
+	stream, err := extprocv3.NewExternalProcessorClient(conn).Process(metadata.AppendToOutgoingContext(ctx, "keyturn-request", "buffered"))
+	require.NoError(t, err)
+	return stream
+}
+
+// exchange sends a message in its wire form and reads the reply.
+func exchange(t testing.TB, stream extprocv3.ExternalProcessor_ProcessClient, wire []byte) *extprocv3.ProcessingResponse {
+	t.Helper()
+	var m extprocv3.ProcessingRequest
+	require.NoError(t, proto.Unmarshal(wire, &m))
+	require.NoError(t, stream.Send(&m))
+	resp, err := stream.Recv()
+	require.NoError(t, err)
+	return resp
+}
+
+// TestGeneratedClient holds the server to what a client of generated code understands, and to the end of the stream once
+// nothing is left to decide.
+func TestGeneratedClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reader := sdkmetric.NewManualReader()
+		_, conn, stop := serve(t, extproc.Config{Pools: []extproc.Pool{openAI(t)}, MeterProvider: sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))})
+		defer stop()
+		request, response := wireMessages(t)
+		stream := open(t, t.Context(), conn)
+		set := exchange(t, stream, request).GetRequestHeaders().GetResponse().GetHeaderMutation().GetSetHeaders()
+		require.Equal(t, "authorization", set[0].GetHeader().GetKey())
+		require.Equal(t, "Bearer k0-long-key", string(set[0].GetHeader().GetRawValue()))
+		require.Equal(t, corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD, set[0].GetAppendAction())
+		exchange(t, stream, response)
+		_, err := stream.Recv()
+		require.ErrorIs(t, err, io.EOF)
+		synctest.Wait()
+		require.Equal(t, int64(1), counter(t, reader, "attempts", "ok"))
+	})
+}
+
+// counter reads one counter of the pool.
+func counter(t testing.TB, reader *sdkmetric.ManualReader, name, label string) int64 {
+	t.Helper()
+	var all metricdata.ResourceMetrics
+	require.NoError(t, reader.Collect(context.Background(), &all))
+	for _, scope := range all.ScopeMetrics {
+		for _, m := range scope.Metrics {
+			sum, ok := m.Data.(metricdata.Sum[int64])
+			if !ok || m.Name != name {
+				continue
+			}
+			for _, p := range sum.DataPoints {
+				for _, a := range p.Attributes.ToSlice() {
+					if a.Value.AsString() == label {
+						return p.Value
+					}
+				}
+			}
+		}
+	}
+	require.FailNow(t, "no such metric", "%s %s", name, label)
+	return 0
+}
+
+// TestShutdown holds that attempts under way end in their own time, new ones are refused, and a grace that is over cuts.
+func TestShutdown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := extproc.New(extproc.Config{Pools: []extproc.Pool{openAI(t)}})
+		require.NoError(t, err)
+		l := bufconn.Listen(1 << 20)
+		served := make(chan error, 1)
+		go func() { served <- s.Serve(l) }()
+		conn, err := grpc.NewClient("passthrough:bufconn", grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }))
+		require.NoError(t, err)
+		defer conn.Close()
+		h := healthpb.NewHealthClient(conn)
+		resp, err := h.Check(t.Context(), &healthpb.HealthCheckRequest{Service: "envoy.service.ext_proc.v3.ExternalProcessor"})
+		require.NoError(t, err)
+		require.Equal(t, healthpb.HealthCheckResponse_SERVING, resp.Status)
+
+		request, response := wireMessages(t)
+		running, hung := open(t, t.Context(), conn), open(t, t.Context(), conn)
+		exchange(t, running, request)
+		exchange(t, hung, request)
+		done := make(chan error, 1)
+		go func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+			defer cancel()
+			done <- s.Shutdown(ctx)
+		}()
+		synctest.Wait()
+		fresh, err := extprocv3.NewExternalProcessorClient(conn).Process(t.Context())
+		if err == nil {
+			_, err = fresh.Recv()
+		}
+		require.Equal(t, codes.Unavailable, status.Code(err), "%v", err)
+		exchange(t, running, response) // the attempt under way goes on
+		_, err = running.Recv()
+		require.ErrorIs(t, err, io.EOF)
+		require.ErrorIs(t, <-done, context.DeadlineExceeded)
+		_, err = hung.Recv()
+		require.Error(t, err)
+		require.NoError(t, <-served)
+	})
+}
+
+// TestClientGone holds that a stream that Envoy cancels ends quietly and gives back a key on trial.
+func TestClientGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log syncBuffer
+		_, conn, stop := serve(t, extproc.Config{Pools: []extproc.Pool{openAI(t)}, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		defer stop()
+		request, _ := wireMessages(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		exchange(t, open(t, ctx, conn), request)
+		cancel()
+		synctest.Wait()
+		require.Empty(t, log.String())
+	})
+}
+
+// TestNonsense holds that what is no ProcessingRequest, or comes in no order that Envoy has, is an error of that stream alone.
+func TestNonsense(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, conn, stop := serve(t, extproc.Config{Pools: []extproc.Pool{openAI(t)}})
+		defer stop()
+		_, response := wireMessages(t)
+		stream := open(t, t.Context(), conn)
+		var m extprocv3.ProcessingRequest
+		require.NoError(t, proto.Unmarshal(response, &m))
+		require.NoError(t, stream.Send(&m))
+		_, err := stream.Recv()
+		require.Equal(t, codes.InvalidArgument, status.Code(err))
+		require.ErrorContains(t, err, "response headers before the request's headers")
+
+		garbled, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true, ServerStreams: true},
+			"/envoy.service.ext_proc.v3.ExternalProcessor/Process", grpc.ForceCodecV2(raw{}))
+		require.NoError(t, err)
+		require.NoError(t, garbled.SendMsg([]byte{0x12, 0xff}))
+		n := 0
+		require.ErrorContains(t, garbled.RecvMsg(&n), "broken protobuf")
+
+		request, _ := wireMessages(t)
+		exchange(t, open(t, t.Context(), conn), request) // others go on
+	})
+}
+
+func TestConfigErrors(t *testing.T) {
+	good := openAI(t)
+	for _, tc := range []struct {
+		name  string
+		pools []extproc.Pool
+		want  string
+	}{
+		{"no keys", []extproc.Pool{{Clusters: []string{"c"}, Header: "x-api-key"}}, "pools[0]: no keys"},
+		{"no cluster", []extproc.Pool{{Keys: good.Keys, Header: "x-api-key"}}, `pools[0]: "openai": no cluster`},
+		{"upper-case header", []extproc.Pool{{Keys: good.Keys, Clusters: []string{"c"}, Header: "Authorization"}}, `credential header "Authorization"`},
+		{"same name", []extproc.Pool{good, {Keys: newPool(t, "openai", "z"), Clusters: []string{"c"}, Header: "x-api-key"}}, `pools[1]: name "openai"`},
+		{"same cluster", []extproc.Pool{good, {Keys: newPool(t, "b", "z"), Clusters: []string{"openai"}, Header: "x-api-key"}}, `cluster "openai" belongs to pool "openai"`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, err := extproc.New(extproc.Config{Pools: tc.pools})
+			require.ErrorContains(t, err, tc.want)
+		})
+	}
+	s, err := extproc.New(extproc.Config{Pools: []extproc.Pool{good}})
+	require.NoError(t, err)
+	require.Error(t, s.SetPools([]extproc.Pool{{}}))
+	require.NoError(t, s.SetPools([]extproc.Pool{good}))
+}
+
+// TestManyStreams is for the race detector: streams in parallel while pools are replaced.
+func TestManyStreams(t *testing.T) {
+	pool := openAI(t)
+	s, conn, stop := serve(t, extproc.Config{Pools: []extproc.Pool{pool}})
+	defer stop()
+	request, response := wireMessages(t)
+	errs := make(chan error, 8)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 200 {
+				stream, err := conn.NewStream(metadata.AppendToOutgoingContext(context.Background(), "keyturn-request", "buffered"),
+					&grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, "/envoy.service.ext_proc.v3.ExternalProcessor/Process", grpc.ForceCodecV2(raw{}))
+				n := 0
+				for _, m := range [][]byte{request, response} {
+					err = errors.Join(err, stream.SendMsg(m), stream.RecvMsg(&n))
+				}
+				if end := stream.RecvMsg(&n); end != io.EOF || err != nil {
+					errs <- errors.Join(err, end)
+					return
+				}
+			}
+		})
+	}
+	for range 50 {
+		require.NoError(t, s.SetPools([]extproc.Pool{pool}))
+	}
+	wg.Wait()
+	close(errs)
+	require.NoError(t, <-errs)
+}
+
+// syncBuffer is a log that several goroutines write.
+type syncBuffer struct {
+	mu sync.Mutex // protects b
+	b  strings.Builder
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
