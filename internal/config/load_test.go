@@ -191,8 +191,18 @@ func TestWhatAMessageMayShow(t *testing.T) {
 func TestNearest(t *testing.T) {
 	names := []string{"name", "keys", "keys_file", "clusters", "max_body", "revive_after"}
 	for _, tc := range []struct{ in, want string }{
-		{"clutsers", "clusters"}, {"Clusters", "clusters"}, {"max-body", "max_body"}, {"maxBody", "max_body"}, {"kyes", "keys"}, {"key", "keys"},
-		{"nmae", "name"}, {"reviveafter", "revive_after"}, {"foo", ""}, {"", ""}, {"k", ""}, {strings.Repeat("k", 1000), ""},
+		{"clutsers", "clusters"},
+		{"Clusters", "clusters"},
+		{"max-body", "max_body"},
+		{"maxBody", "max_body"},
+		{"kyes", "keys"},
+		{"key", "keys"},
+		{"naem", "name"},
+		{"reviveafter", "revive_after"},
+		{"foo", ""},
+		{"", ""},
+		{"k", ""},
+		{strings.Repeat("k", 1000), ""},
 	} {
 		got, _ := nearest(tc.in, names)
 		require.Equal(t, tc.want, got, tc.in)

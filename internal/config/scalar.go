@@ -48,7 +48,7 @@ func (s scalar[V]) read(r *reader, path string, n *yaml.Node, into *V) {
 	*into = v
 }
 
-func (s scalar[V]) show(v V) string { return s.render(v) }
+func (s scalar[V]) show(v V) string { return s.render(v) } //nolint:unused // called through shape, which the linter does not see for generic types
 
 func (s scalar[V]) describe(V) description { return description{word: s.word, schema: s.schema} }
 
@@ -141,7 +141,8 @@ func duration(from, to time.Duration) scalar[time.Duration] {
 	const want = "a duration such as 30s, 5m or 24h"
 	schema := map[string]any{"type": "string", "pattern": durationPattern}
 	if from == 0 {
-		schema = map[string]any{"oneOf": []any{schema, map[string]any{"const": 0}}}
+		zero := map[string]any{"enum": []any{0, "0"}}
+		schema = map[string]any{"oneOf": []any{schema, zero}}
 	}
 	return scalar[time.Duration]{
 		word: "duration", want: want, tags: []string{"!!str", "!!int", "!!float"}, render: duration0,
@@ -229,15 +230,15 @@ func bytesText(n int64) string {
 // optional is a pointer to a value that may be left out.
 type optional[V any] struct{ shape[V] }
 
-func (o optional[V]) read(r *reader, path string, n *yaml.Node, into **V) {
+func (o optional[V]) read(r *reader, path string, n *yaml.Node, into **V) { //nolint:unused // called through shape, which the linter does not see for generic types
 	var v V
 	o.shape.read(r, path, n, &v)
 	*into = &v
 }
 
-func (optional[V]) show(*V) string { return "" }
+func (optional[V]) show(*V) string { return "" } //nolint:unused // called through shape, which the linter does not see for generic types
 
-func (o optional[V]) describe(*V) description {
+func (o optional[V]) describe(*V) description { //nolint:unused // called through shape, which the linter does not see for generic types
 	var none V
 	return o.shape.describe(none)
 }

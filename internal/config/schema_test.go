@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"regexp"
 	"strings"
 	"testing"
@@ -40,15 +41,20 @@ func TestTheSchemaRefusesWhatItKnows(t *testing.T) {
 	require.NoError(t, err)
 	pool := func(more map[string]any) any {
 		p := map[string]any{"provider": "openai", "keys": []any{map[string]any{"env": "A"}}}
-		for k, v := range more {
-			p[k] = v
-		}
+		maps.Copy(p, more)
 		return map[string]any{"pools": []any{p}}
 	}
 	require.NoError(t, violates(schema, pool(nil), ""))
 	for _, more := range []map[string]any{
-		{"deadline": 30}, {"deadline": "30"}, {"deadline": "1d"}, {"max_body": "32MB"}, {"provider": "opnai"}, {"tools": map[string]any{}},
-		{"keys": []any{map[string]any{"key": "x"}}}, {"keys": []any{map[string]any{"env": "A", "file": "b"}}}, {"byok": "maybe"},
+		{"deadline": 30},
+		{"deadline": "30"},
+		{"deadline": "1d"},
+		{"max_body": "32MB"},
+		{"provider": "opnai"},
+		{"tools": map[string]any{}},
+		{"keys": []any{map[string]any{"key": "x"}}},
+		{"keys": []any{map[string]any{"env": "A", "file": "b"}}},
+		{"byok": "maybe"},
 	} {
 		require.Error(t, violates(schema, pool(more), ""), "%v", more)
 	}

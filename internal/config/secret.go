@@ -2,9 +2,10 @@ package config
 
 import (
 	"fmt"
-	"go.yaml.in/yaml/v3"
 	"regexp"
 	"strings"
+
+	"go.yaml.in/yaml/v3"
 )
 
 const byReference = "keys by reference only: put it into an environment variable or a file, and name that with env: or file:"

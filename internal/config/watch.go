@@ -51,30 +51,24 @@ func (w *watcher) run(ctx context.Context, files []string) error {
 	if err := w.reload(files); err != nil {
 		return err
 	}
-	var settled *quartz.Timer // nil: nothing has changed
-	var due <-chan time.Time
+	var due <-chan time.Time // nil: nothing has changed
 	for {
+		changed := false
 		select {
 		case <-ctx.Done():
-			if settled != nil {
-				settled.Stop()
-			}
 			return nil
 		case e := <-fs.Events:
-			if settled == nil && w.concerns(e) {
-				settled = w.clock.NewTimer(settle, "settle")
-				due = settled.C
-			}
+			changed = w.concerns(e)
 		case <-fs.Errors: // events were lost: as good as one
-			if settled == nil {
-				settled = w.clock.NewTimer(settle, "settle")
-				due = settled.C
-			}
+			changed = true
 		case <-due:
-			settled, due = nil, nil
+			due = nil
 			if err := w.reload(nil); err != nil { // the next event tries again
 				w.log.Error("not every file of the configuration is watched", slog.Any("error", err))
 			}
+		}
+		if changed && due == nil {
+			due = w.clock.NewTimer(settle, "settle").C
 		}
 	}
 }

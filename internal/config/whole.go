@@ -114,11 +114,13 @@ func (r *reader) eachItsOwn(p *Pool, origins []origin) {
 	names, keys := map[string]int{}, map[string]int{}
 	for i := range p.Keys {
 		k := &p.Keys[i]
+		text := "the name %s is taken by %s; give each key its own"
 		if k.Name == "" {
 			k.Name = fmt.Sprintf("%s-%d", p.Name, i+1)
+			text = "its name by default, %s, is taken by %s; give that one another"
 		}
 		if other, taken := names[k.Name]; taken {
-			r.refuseIn(origins[i], "the name %s is taken by %s; give each key its own", k.Name, placeOf(origins[other]))
+			r.refuseIn(origins[i], text, k.Name, placeOf(origins[other]))
 		}
 		if other, taken := keys[k.Secret]; taken && k.Secret != "" {
 			r.refuseIn(origins[i], "holds the same key (%s) as %s; remove one", k.From, whereIs(origins[other], p.Keys[other]))

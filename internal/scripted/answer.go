@@ -45,17 +45,22 @@ func OK(text string) Answer {
 // the whole comes after all the delays.
 func Chunks(n int, delay time.Duration) Answer {
 	return Answer{name: fmt.Sprintf("%d chunks", n), render: func(x *exchange) response {
-		return x.good(turn{count: n, flush: true, deltas: func(yield func(string) bool) {
-			for i := range n {
-				if i > 0 {
-					x.pause(delay)
-				}
-				if !yield(fmt.Sprintf("chunk%d ", i)) {
-					return
-				}
-			}
-		}})
+		return x.good(turn{count: n, flush: true, deltas: x.words(n, delay)})
 	}}
+}
+
+// words are n short words, delay apart.
+func (x *exchange) words(n int, delay time.Duration) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := range n {
+			if i > 0 {
+				x.pause(delay)
+			}
+			if !yield(fmt.Sprintf("chunk%d ", i)) {
+				return
+			}
+		}
+	}
 }
 
 // ErrorAfter is a stream under 200 that breaks off after n words with pr as the dialect's error event. Where no stream was asked
@@ -65,11 +70,7 @@ func ErrorAfter(n int, pr Problem) Answer {
 		if !x.req.Stream {
 			return x.failure(pr)
 		}
-		t := turn{count: n, flush: true, failure: &pr, deltas: func(yield func(string) bool) {
-			for i := 0; i < n && yield(fmt.Sprintf("chunk%d ", i)); i++ {
-			}
-		}}
-		return x.good(t)
+		return x.good(turn{count: n, flush: true, failure: &pr, deltas: x.words(n, 0)})
 	}}
 }
 
@@ -226,7 +227,9 @@ func pieces(text string) []string {
 			}
 		}
 		if n > most {
-			for n = most; n > most-utf8.UTFMax && !utf8.RuneStart(text[n]); n-- {
+			n = most
+			for n > most-utf8.UTFMax && !utf8.RuneStart(text[n]) {
+				n--
 			}
 		}
 		ps = append(ps, text[:n])

@@ -2,6 +2,7 @@ package scripted
 
 import (
 	"iter"
+	"maps"
 	"net/http"
 	"strconv"
 	"time"
@@ -122,6 +123,10 @@ func (x *exchange) answer(a Answer) {
 	x.a = a
 	if a.early {
 		_ = x.rc.EnableFullDuplex() // HTTP/2 is so by nature and says that it cannot
+		if x.r.ProtoMajor == 1 {
+			// net/http panics when it waits for the next request on a connection whose body it has read after the answer.
+			x.w.Header().Set("Connection", "close")
+		}
 	}
 	for _, code := range a.interim {
 		x.interim(code)
@@ -194,9 +199,7 @@ func (x *exchange) send(res response) {
 // headers sets the answer's headers, then those that the script adds.
 func (x *exchange) headers(res response, chunked bool) {
 	h := x.w.Header()
-	for name, values := range res.header {
-		h[name] = values
-	}
+	maps.Copy(h, res.header)
 	if x.anthropic() {
 		h.Set("Request-Id", x.requestID())
 	} else {

@@ -66,7 +66,7 @@ func HangMidBody(a Answer) Answer { return a.broken("hang in the body", midBody,
 func Half(a Answer) Answer { return a.broken("half", midBody, closes).Chunked() }
 
 // RefuseRead answers with a as soon as the request's headers are there, without reading the body: before the client has sent it
-// whole. What is left of the body is read after the answer has been sent, up to 256 KiB; if it is more, the connection is closed.
+// whole. What is left of the body is read after the answer has been sent, up to 256 KiB; then the connection is closed.
 // Chunked, EmptyStatus and OK with a stream give the variants.
 func RefuseRead(a Answer) Answer {
 	a.early = true

@@ -146,6 +146,7 @@ func TestAnswersBeforeTheBody(t *testing.T) {
 		{"empty", scripted.EmptyStatus(401), 401, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel() // each ends half a second after its answer
 			p, srv := provider(t, scripted.RefuseRead(tc.answer))
 			conn := dial(t, srv)
 			_, err := fmt.Fprintf(conn, "POST /v1/responses HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: 1000000\r\n\r\n{", good)
@@ -164,6 +165,22 @@ func TestAnswersBeforeTheBody(t *testing.T) {
 			require.Zero(t, rs[0].BodySize)
 		})
 	}
+}
+
+// The body may still arrive whole: then the answer was early all the same, and the connection ends in order.
+func TestAnswersBeforeASmallBody(t *testing.T) {
+	p, srv := provider(t, scripted.RefuseRead(scripted.Unauthorized()))
+	c := client(t)
+	for range 3 {
+		res, err := c.Do(newRequest(t, http.MethodPost, srv.URL+"/v1/responses", "{}"))
+		require.NoError(t, err)
+		_, err = io.Copy(io.Discard, res.Body)
+		require.NoError(t, err)
+		require.NoError(t, res.Body.Close())
+		require.Equal(t, 401, res.StatusCode)
+		require.True(t, res.Close)
+	}
+	require.Equal(t, 3, p.Count())
 }
 
 func TestUploadThatBreaksOff(t *testing.T) {
@@ -187,10 +204,11 @@ func TestClientThatLeavesAStream(t *testing.T) {
 	ctx, leave := context.WithCancel(t.Context())
 	res, err := client(t).Do(newRequest(t, http.MethodPost, srv.URL+"/v1/chat/completions", streamed).WithContext(ctx))
 	require.NoError(t, err)
-	lines := bufio.NewScanner(res.Body)
-	for lines.Scan() && !strings.Contains(lines.Text(), "chunk0 ") {
+	found := false // the first chunk arrives long before the second
+	for lines := bufio.NewScanner(res.Body); !found && lines.Scan(); {
+		found = strings.Contains(lines.Text(), "chunk0 ")
 	}
-	require.Contains(t, lines.Text(), "chunk0 ", "the first chunk arrives long before the second")
+	require.True(t, found)
 	leave()
 	require.NoError(t, res.Body.Close())
 	require.Equal(t, scripted.Left, (<-logged).Outcome)

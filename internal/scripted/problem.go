@@ -73,12 +73,10 @@ func Unauthorized() Answer {
 	}}
 }
 
-// Forbidden is the 403 for a key that may not do this at all: it says nothing of a model, a region or the request.
+// Forbidden is the 403 for a key that may not be used at all: it says nothing of a model, a region, a scope or the request.
 func Forbidden() Answer {
 	return both("forbidden", Problem{
-		Status: http.StatusForbidden, Type: "invalid_request_error",
-		Message: "You have insufficient permissions for this operation. Check that you have the correct role in your organization, " +
-			"and if you're using a restricted API key, that it has the necessary scopes.",
+		Status: http.StatusForbidden, Type: "invalid_request_error", Message: "This API key has been disabled.",
 	}, Problem{
 		Status: http.StatusForbidden, Type: "permission_error",
 		Message: "Your API key does not have permission to use the specified resource.",

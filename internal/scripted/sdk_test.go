@@ -78,6 +78,7 @@ func lacking(v reflect.Value, path string, missing *[]string) {
 				lacking(v.Field(i), path+"."+field.Name, missing)
 			}
 		}
+	default:
 	}
 }
 

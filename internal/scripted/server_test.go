@@ -98,7 +98,7 @@ func TestResetOverTLS(t *testing.T) {
 
 func TestWebSocketEcho(t *testing.T) {
 	p, srv := provider(t, scripted.OK(""))
-	c, res, err := websocket.Dial(t.Context(), srv.URL+"/v1/responses", &websocket.DialOptions{
+	c, res, err := websocket.Dial(t.Context(), srv.URL+"/v1/responses", &websocket.DialOptions{ //nolint:bodyclose // Dial has taken it
 		HTTPClient: client(t), HTTPHeader: http.Header{"Authorization": {"Bearer " + good}},
 	})
 	require.NoError(t, err)
@@ -123,11 +123,11 @@ func TestWebSocketRefusedAndCut(t *testing.T) {
 	p, srv := provider(t, scripted.Seq(scripted.Unauthorized(), scripted.RateLimited(time.Second), scripted.OK("")))
 	options := &websocket.DialOptions{HTTPClient: client(t), HTTPHeader: http.Header{"Authorization": {"Bearer " + good}}}
 	for _, status := range []int{401, 429} {
-		_, res, err := websocket.Dial(t.Context(), srv.URL+"/v1/responses", options)
+		_, res, err := websocket.Dial(t.Context(), srv.URL+"/v1/responses", options) //nolint:bodyclose // Dial has read it
 		require.Error(t, err)
 		require.Equal(t, status, res.StatusCode)
 	}
-	c, _, err := websocket.Dial(t.Context(), srv.URL+"/v1/responses", options)
+	c, _, err := websocket.Dial(t.Context(), srv.URL+"/v1/responses", options) //nolint:bodyclose // Dial has taken it
 	require.NoError(t, err)
 	require.Equal(t, 1, p.Open())
 	require.NoError(t, srv.Close())

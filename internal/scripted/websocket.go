@@ -26,7 +26,7 @@ func (x *exchange) echo() {
 		x.outcome = Complete
 		return
 	}
-	defer conn.Close() //nolint:errcheck // it is over either way
+	defer conn.Close()
 	defer context.AfterFunc(x.r.Context(), func() { _ = conn.Close() })()
 
 	const guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -111,12 +111,14 @@ func (f frame) reply(rw *bufio.ReadWriter, discard bool) error {
 	if discard {
 		w = io.Discard
 	}
-	head := []byte{f.first, byte(f.size)}
+	head := []byte{f.first}
 	switch {
 	case f.size > 0xFFFF:
-		head = binary.BigEndian.AppendUint64([]byte{f.first, 127}, uint64(f.size)) //nolint:gosec // not negative: see readFrame
+		head = binary.BigEndian.AppendUint64(append(head, 127), uint64(f.size))
 	case f.size > 125:
-		head = binary.BigEndian.AppendUint16([]byte{f.first, 126}, uint16(f.size)) //nolint:gosec // just compared
+		head = binary.BigEndian.AppendUint16(append(head, 126), uint16(f.size))
+	default:
+		head = append(head, byte(f.size)) //nolint:gosec // at most 125
 	}
 	if _, err := w.Write(head); err != nil {
 		return err

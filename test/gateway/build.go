@@ -31,12 +31,6 @@ var prepare = sync.OnceValues(func() (tools, error) {
 	if err != nil {
 		return tools{}, err
 	}
-	impatient := filepath.Join(dir, "envoy")
-	script := fmt.Sprintf("#!/bin/sh\nexec '%s' \"$@\" --file-flush-interval-msec 20\n", bin.Path) // 10 s until a line is in the access log otherwise
-	if err := os.WriteFile(impatient, []byte(script), 0o700); err != nil {
-		return tools{}, err
-	}
-	bin.Path = impatient
 	path := filepath.Join(dir, "keyturn")
 	args := []string{"build", "-o", path}
 	if race {

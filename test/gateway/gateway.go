@@ -116,7 +116,7 @@ func Start(t testing.TB, cfg Config) *Gateway {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, server.Close()) })
 
-	ports := freePorts(t, 3)
+	ports := FreePorts(t, 3)
 	gw.URL, gw.AdminURL, gw.EnvoyAdminURL = "http://"+ports[0], "http://"+ports[1], "http://"+ports[2]
 	gw.writeConfig(t, cfg, server.URL, ports)
 	gw.StartProcessor(t)
@@ -341,8 +341,8 @@ func (gw *Gateway) Eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// freePorts finds n loopback addresses that are free now.
-func freePorts(t testing.TB, n int) []string {
+// FreePorts finds n loopback addresses that are free now.
+func FreePorts(t testing.TB, n int) []string {
 	t.Helper()
 	var addresses []string
 	for range n {

@@ -73,13 +73,7 @@ func (gw *Gateway) envoyAdmin(t testing.TB, path string) string {
 // ResetKeys makes every key of a pool valid again.
 func (gw *Gateway) ResetKeys(t testing.TB, pool string) {
 	t.Helper()
-	var p struct {
-		Keys []struct {
-			Name string `json:"name"`
-		} `json:"keys"`
-	}
-	gw.admin(t, http.MethodGet, "/api/v1/pools/"+pool, &p)
-	for _, k := range p.Keys {
+	for _, k := range gw.Keys(t, pool) {
 		gw.Operate(t, pool, k.Name, "reset")
 	}
 }
