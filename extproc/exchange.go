@@ -279,8 +279,11 @@ func (x *exchange) describe() {
 // needed until the body is here.
 func (x *exchange) responseHeaders(m *message, now time.Time) (keep bool) {
 	x.status, _ = strconv.Atoi(string(m.header(":status")))
-	if x.key == nil { // the client's own credential, or no pool: only a forged retry is taken out
+	if x.key == nil { // the client's own credential, or no pool: only what a provider forged is taken out
 		x.mut.remove(retryHeader)
+		if x.pool != nil {
+			x.cleanResponse(m)
+		}
 		x.finalReply(m.kind)
 		return false
 	}
@@ -327,6 +330,7 @@ func (x *exchange) decide(body []byte, k kind, now time.Time) {
 		x.outcome = turned
 		x.mut.set(retryHeader, "", "1")
 		x.mut.remove("x-envoy-ratelimited") // Envoy never retries a response that carries it
+		x.cleanResponse(answer)             // Envoy may refuse: after an interim answer such as 103 it never retries
 		x.finalReply(k)
 	case x.exhaustion == nil, x.verdict.Action == keypool.NextKey, x.verdict.Scope == keypool.ScopeKeyModel:
 		x.surface(k)
@@ -348,12 +352,16 @@ func (x *exchange) handOver(answer *message, k kind) {
 	x.finalReply(k)
 }
 
-// cleanResponse takes out of an answer what is the pool's or Keyturn's own business.
+// cleanResponse takes out of an answer what is Keyturn's own business, and the pool's if it was the pool's key.
 func (x *exchange) cleanResponse(m *message) {
-	x.mut.wire = append(x.mut.wire, x.pool.responseRemovals...)
+	hideLimits := false
+	if x.key != nil {
+		x.mut.wire = append(x.mut.wire, x.pool.responseRemovals...)
+		hideLimits = !x.pool.keepLimits
+	}
 	for i := range m.headers {
 		name := m.headers[i].name
-		if (bytes.HasPrefix(name, prefixKeyturn) && string(name) != retryHeader) || (!x.pool.keepLimits && limitHeader(name)) {
+		if (bytes.HasPrefix(name, prefixKeyturn) && string(name) != retryHeader) || (hideLimits && limitHeader(name)) {
 			x.mut.removeBytes(name)
 		}
 	}
