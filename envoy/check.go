@@ -1,6 +1,10 @@
 package envoy
 
-import "errors"
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
 
 // Want says what a configuration is checked for beyond what every configuration with Keyturn needs. The zero value
 // checks only what the document shows.
@@ -8,21 +12,133 @@ type Want struct {
 	Processor string // where Keyturn listens, "unix:path" or "host:port": finds filters of another name; "" = by the name keyturn
 	Loopback  bool   // Keyturn makes requests of its own: a loopback listener must be there
 	Open      bool   // clients need not authenticate
-	Pools     []Pool // their clusters must be reached through the filter, with retries for their keys
+	Pools     []Pool // their clusters must be reached through the filter, with retries for their keys; Upstream is not looked at
 }
 
 // Finding is a setting that is missing or wrong.
 type Finding struct {
 	Setting     string `json:"setting"`     // the field, as a path in Envoy's API: route.retry_policy.num_retries
-	Where       string `json:"where"`       // the listener, route or cluster: listener main, route pool:openai
+	Where       string `json:"where"`       // the listener and route, or the cluster: listener main, route openai
 	Found       string `json:"found"`       // what the document says; "not set" when it says nothing
 	Want        string `json:"want"`        // what it should say
 	Consequence string `json:"consequence"` // what happens otherwise
-	Fatal       bool   `json:"fatal"`       // Envoy crashes, a credential may leak, or keys do not turn; else it costs speed, requests or clarity
+	Fatal       bool   `json:"fatal"`       // Envoy crashes or refuses, a credential may leak, or keys do not turn; else it costs speed, requests or clarity
+}
+
+// String is the finding on one line.
+func (f Finding) String() string {
+	return fmt.Sprintf("%s: %s is %s, want %s: %s", f.Where, f.Setting, f.Found, f.Want, f.Consequence)
 }
 
 // Check reads a bootstrap (YAML or JSON) or the answer of Envoy's /config_dump and reports what Keyturn needs and the
-// document lacks, in the order of the document. The error is about a document that cannot be read or is neither.
+// document lacks: first about the whole, then by listener and route, then by cluster. The error is about a document
+// that cannot be read or is neither.
+//
+// What the document does not hold cannot be checked: extensions whose configuration is discovered elsewhere, and in a
+// bootstrap whatever Envoy gets from a control plane; /config_dump has the latter.
 func Check(doc []byte, want Want) ([]Finding, error) {
-	return nil, errors.New("not yet")
+	d, err := readDocument(doc)
+	if err != nil {
+		return nil, err
+	}
+	c := &checker{document: d, want: want, pools: map[string]*Pool{}, seen: map[string]bool{}, used: map[string]*usage{}}
+	if want.Processor != "" {
+		if c.processor, err = parseAddress(want.Processor); err != nil {
+			return nil, fmt.Errorf("processor: %w", err)
+		}
+	}
+	for i := range want.Pools {
+		pool := &want.Pools[i]
+		for _, name := range pool.clusters() {
+			c.pools[name] = pool
+		}
+	}
+	for _, m := range c.managers {
+		m.routes = c.findRoutes(m)
+	}
+	c.whole()
+	for _, m := range c.managers {
+		c.manager(m)
+	}
+	for _, name := range c.clusterNames {
+		c.attached(c.clusters[name])
+	}
+	for _, name := range c.clusterNames {
+		c.cluster(c.clusters[name])
+	}
+	return c.findings, nil
+}
+
+// clusters are the names that Envoy knows the pool by.
+func (pool *Pool) clusters() []string {
+	if len(pool.Clusters) == 0 {
+		return []string{pool.Name}
+	}
+	return pool.Clusters
+}
+
+// checker compares a document with the settings.
+type checker struct {
+	*document
+	want      Want
+	processor address
+	pools     map[string]*Pool  // by cluster
+	used      map[string]*usage // what listeners use clusters for, by cluster
+	seen      map[string]bool   // findings reported, by setting and place
+	findings  []Finding
+}
+
+// usage is what the routes say about a cluster that is reached through Keyturn.
+type usage struct {
+	processor bool   // Keyturn itself
+	limit     uint64 // the smallest request_body_buffer_limit of the routes to it; 0 = none of them has one
+}
+
+// find reports a setting once for each place.
+func (c *checker) find(s setting, where, found string) {
+	id := s.name + "\x00" + where
+	if c.seen[id] {
+		return
+	}
+	c.seen[id] = true
+	c.findings = append(c.findings, Finding{
+		Setting: s.name, Where: where, Found: found, Want: s.want, Consequence: s.consequence, Fatal: s.fatal,
+	})
+}
+
+// wanting is a setting whose value depends on the pool.
+func (s setting) wanting(format string, args ...any) setting {
+	s.want = fmt.Sprintf(format, args...)
+	return s
+}
+
+// whole checks what belongs to no listener.
+func (c *checker) whole() {
+	if c.minor > 0 && c.minor < minMinor {
+		c.find(envoyVersion, "envoy", fmt.Sprintf("1.%d", c.minor))
+	}
+	if !c.anywhere() {
+		c.find(filterPresent, "envoy", "not set")
+	}
+	if c.want.Loopback && !slices.ContainsFunc(c.managers, (*manager).isLoopback) {
+		c.find(loopbackListener, "envoy", "not set")
+	}
+	for i := range c.want.Pools {
+		pool := &c.want.Pools[i]
+		found := false
+		for _, name := range pool.clusters() {
+			found = found || c.clusters[name] != nil
+		}
+		if !found {
+			c.find(poolCluster, "pool "+pool.Name, "not set: "+strings.Join(pool.clusters(), ", "))
+		}
+	}
+}
+
+// anywhere reports whether the filter is in the document.
+func (c *checker) anywhere() bool {
+	return slices.ContainsFunc(c.managers, func(m *manager) bool { return c.keyturn(m.upstream) != nil }) ||
+		slices.ContainsFunc(c.clusterNames, func(name string) bool {
+			return c.keyturn(httpOptions(c.clusters[name]).GetHttpFilters()) != nil
+		})
 }

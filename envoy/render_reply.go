@@ -2,7 +2,6 @@ package envoy
 
 import (
 	"cmp"
-	"fmt"
 	"strconv"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
@@ -46,11 +45,11 @@ func (r *renderer) replies() []reply {
 			"This gateway cannot take the request (%RESPONSE_CODE_DETAILS%).",
 		},
 		{
-			`response.code == 504 && response.code_details.startsWith("ext_proc")`, "processor_timeout", "server_error", "timeout_error",
+			"response.code == 504 && response.code_details.startsWith('ext_proc')", "processor_timeout", "server_error", "timeout_error",
 			"Keyturn did not answer Envoy in time, so the request has no key. Try again; the operator finds the reason in Keyturn's log.",
 		},
 		{
-			`response.code_details.startsWith("ext_proc")`, "processor_unavailable", "server_error", "api_error",
+			"response.code_details.startsWith('ext_proc')", "processor_unavailable", "server_error", "api_error",
 			"Keyturn does not answer Envoy, so the request has no key. Try again; the operator finds the reason in Keyturn's log.",
 		},
 		{
@@ -71,10 +70,10 @@ func (r *renderer) replies() []reply {
 // localReplies shapes Envoy's own answers like the provider's, so that SDKs find the error where they look for it.
 func (r *renderer) localReplies() *hcmv3.LocalReplyConfig {
 	// Keyturn's own answers pass here too, and are what they should be.
-	c := &hcmv3.LocalReplyConfig{Mappers: []*hcmv3.ResponseMapper{{Filter: r.cel(fmt.Sprintf("%q in response.headers", errorHeader))}}}
+	c := &hcmv3.LocalReplyConfig{Mappers: []*hcmv3.ResponseMapper{{Filter: r.cel("'" + errorHeader + "' in response.headers")}}}
 	for _, p := range r.replies() {
 		headers := []*corev3.HeaderValueOption{set(errorHeader, p.code)}
-		messages := `request.url_path.matches("/v1/messages(/|$)")`
+		messages := "request.url_path.matches('/v1/messages(/|$)')"
 		if p.when != "" {
 			messages += " && " + p.when
 		}

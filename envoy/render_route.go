@@ -70,7 +70,24 @@ func (r *renderer) poolRoutes(pool *Pool, name, below string) []*routev3.Route {
 	socket.GetRoute().UpgradeConfigs = []*routev3.RouteAction_UpgradeConfig{{
 		UpgradeType: "websocket", Enabled: wrapperspb.Bool(true),
 	}}
+	if !pool.BYOK {
+		for _, route := range []*routev3.Route{upload, socket} {
+			route.ResponseHeadersToRemove = append(route.ResponseHeadersToRemove, accountHeaders...)
+		}
+	}
 	return []*routev3.Route{upload, socket, r.buffered(r.route(pool, name, below, "/"), pool.Keys)}
+}
+
+// accountHeaders tell about the account behind a pool's key. The route takes them out where the response's headers do not pass
+// Keyturn, which does it elsewhere; Envoy removes headers by their whole name only.
+var accountHeaders = []string{
+	"set-cookie", "openai-organization", "openai-project", "anthropic-organization-id",
+	"x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests",
+	"x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens",
+	"anthropic-ratelimit-requests-limit", "anthropic-ratelimit-requests-remaining", "anthropic-ratelimit-requests-reset",
+	"anthropic-ratelimit-tokens-limit", "anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-tokens-reset",
+	"anthropic-ratelimit-input-tokens-limit", "anthropic-ratelimit-input-tokens-remaining", "anthropic-ratelimit-input-tokens-reset",
+	"anthropic-ratelimit-output-tokens-limit", "anthropic-ratelimit-output-tokens-remaining", "anthropic-ratelimit-output-tokens-reset",
 }
 
 // route is what all routes to a pool have in common. The path begins with a prefix, in place of which the provider

@@ -192,6 +192,11 @@ func (x *exchange) requestHeaders(m *message, now time.Time) {
 	if own := x.pool.ownCredential(m); own != nil {
 		x.outcome = foreign
 		x.mut.remove("x-request-id")
+		for _, name := range credentials { // beside the client's own
+			if x.pool.placeholders[string(m.credential(name))] {
+				x.mut.remove(name)
+			}
+		}
 		x.dyn.text("pool", x.pool.name)
 		x.dyn.text("kind", "byok")
 		x.dyn.text("key", keypool.Mask(string(own)))

@@ -56,16 +56,24 @@ func bearer(v []byte) []byte {
 	return f[1]
 }
 
+// credential is what a header that credentials are sent in holds, without the scheme Bearer; nil if nothing.
+func (m *message) credential(name string) []byte {
+	v := bytes.TrimSpace(m.header(name))
+	if name == "authorization" {
+		if token := bearer(v); token != nil {
+			return token
+		}
+	}
+	if len(v) == 0 {
+		return nil
+	}
+	return v
+}
+
 // clientCredential is what the client itself presents to the provider, nil if nothing.
 func (m *message) clientCredential() []byte {
 	for _, name := range credentials {
-		v := bytes.TrimSpace(m.header(name))
-		if name == "authorization" && len(v) > 0 {
-			if token := bearer(v); token != nil {
-				v = token
-			}
-		}
-		if len(v) > 0 {
+		if v := m.credential(name); v != nil {
 			return v
 		}
 	}

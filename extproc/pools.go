@@ -44,7 +44,7 @@ type bound struct {
 	requestRemovals  []byte // wire form
 	responseRemovals []byte
 	byok             bool
-	placeholders     []string
+	placeholders     map[string]bool
 	deadline         time.Duration
 	keepLimits       bool
 	queryKey         bool
@@ -94,8 +94,11 @@ func bind(p Pool) (*bound, error) {
 	}
 	b := &bound{
 		name: p.Keys.Name(), keys: p.Keys, header: p.Header,
-		byok: p.BYOK, placeholders: slices.Clone(p.Placeholders),
+		byok: p.BYOK, placeholders: map[string]bool{},
 		deadline: p.Deadline, keepLimits: p.KeepRateLimitHeaders, queryKey: p.Provider == "gemini",
+	}
+	for _, v := range p.Placeholders {
+		b.placeholders[v] = true
 	}
 	if p.Scheme != "" {
 		b.prefix = p.Scheme + " "
@@ -119,7 +122,7 @@ func (b *bound) ownCredential(m *message) []byte {
 		return nil
 	}
 	own := m.clientCredential()
-	if own == nil || slices.Contains(b.placeholders, string(own)) {
+	if own == nil || b.placeholders[string(own)] {
 		return nil
 	}
 	return own

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -82,6 +83,10 @@ func (g *gateway) build(cfg *config.Config) ([]*keypool.Pool, []extproc.Pool, er
 	}
 	var pools []*keypool.Pool
 	var bound []extproc.Pool
+	var clientKeys []string // for this gateway, and never a client's own for the provider
+	for _, k := range cfg.Envoy.Clients.APIKeys {
+		clientKeys = append(clientKeys, k.Secret)
+	}
 	for _, p := range cfg.Pools {
 		kc, err := keypoolConfig(cfg, p)
 		if err != nil {
@@ -99,7 +104,7 @@ func (g *gateway) build(cfg *config.Config) ([]*keypool.Pool, []extproc.Pool, er
 		pools = append(pools, pool)
 		bound = append(bound, extproc.Pool{
 			Keys: pool, Provider: p.Provider, Clusters: p.Clusters, Header: p.Credential.Header, Scheme: p.Credential.Scheme,
-			BYOK: p.BYOK.Allow, Placeholders: p.BYOK.Placeholders, Deadline: p.Deadline, KeepRateLimitHeaders: p.KeepRateLimitHeaders,
+			BYOK: p.BYOK.Allow, Placeholders: slices.Concat(p.BYOK.Placeholders, clientKeys), Deadline: p.Deadline, KeepRateLimitHeaders: p.KeepRateLimitHeaders,
 		})
 	}
 	return pools, bound, nil

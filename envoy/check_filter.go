@@ -1,0 +1,232 @@
+package envoy
+
+import (
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
+	codecv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/upstream_codec/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+)
+
+const (
+	minMessageTimeout    = time.Second
+	minMaxMessageTimeout = 10 * time.Minute
+)
+
+// attachment is Keyturn's filter in a chain.
+type attachment struct {
+	filter *hcmv3.HttpFilter
+	config *extprocv3.ExternalProcessor // nil when it is not in the document
+}
+
+// keyturn finds Keyturn in a chain, nil when it is not there.
+func (c *checker) keyturn(chain []*hcmv3.HttpFilter) *attachment {
+	for _, f := range chain {
+		if c.isKeyturn(f) {
+			config, _ := typedAs(f.GetTypedConfig(), &extprocv3.ExternalProcessor{})
+			return &attachment{f, config}
+		}
+	}
+	return nil
+}
+
+// isKeyturn knows the filter by its name, or by where it leads.
+func (c *checker) isKeyturn(f *hcmv3.HttpFilter) bool {
+	if f.Name == filterName {
+		return true
+	}
+	config, ok := typedAs(f.GetTypedConfig(), &extprocv3.ExternalProcessor{})
+	return ok && c.want.Processor != "" && c.leadsToProcessor(c.clusters[config.GetGrpcService().GetEnvoyGrpc().GetClusterName()])
+}
+
+func (c *checker) leadsToProcessor(cluster *clusterv3.Cluster) bool {
+	for _, locality := range cluster.GetLoadAssignment().GetEndpoints() {
+		for _, e := range locality.LbEndpoints {
+			a := e.GetEndpoint().GetAddress()
+			if p := a.GetPipe(); p != nil && strings.TrimPrefix(p.Path, "./") == strings.TrimPrefix(c.processor.path, "./") {
+				return true
+			}
+			if s := a.GetSocketAddress(); s != nil && s.Address == c.processor.host && s.GetPortValue() == c.processor.port {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// filter checks one attachment and notes the cluster it leads to.
+func (c *checker) filter(where string, chain []*hcmv3.HttpFilter, a *attachment) {
+	if _, ok := typedAs(chain[len(chain)-1].GetTypedConfig(), &codecv3.UpstreamCodec{}); !ok {
+		c.find(filterLast, where, chain[len(chain)-1].Name)
+	}
+	if a.config == nil {
+		c.find(filterConfig, where, a.filter.GetTypedConfig().GetTypeUrl())
+		return
+	}
+	processor := a.config.GetGrpcService().GetEnvoyGrpc().GetClusterName()
+	if c.clusters[processor] == nil {
+		c.find(processorPresent, where, strconv.Quote(processor))
+	} else {
+		c.use(processor).processor = true
+	}
+	c.modes(where, a.config)
+	c.exchange(where, a.config)
+	c.forwarding(where, a.config.ForwardRules)
+}
+
+// use returns the notes about a cluster.
+func (c *checker) use(cluster string) *usage {
+	u := c.used[cluster]
+	if u == nil {
+		u = &usage{}
+		c.used[cluster] = u
+	}
+	return u
+}
+
+// modes checks what is sent to Keyturn and when.
+func (c *checker) modes(where string, f *extprocv3.ExternalProcessor) {
+	m := f.GetProcessingMode()
+	if m.GetRequestHeaderMode() == extprocv3.ProcessingMode_SKIP {
+		c.find(modeRequestHeaders, where, "SKIP")
+	}
+	if m.GetResponseHeaderMode() == extprocv3.ProcessingMode_SKIP {
+		c.find(modeResponseHeaders, where, "SKIP")
+	}
+	if b := m.GetRequestBodyMode(); b != extprocv3.ProcessingMode_NONE {
+		c.find(modeRequestBody, where, b.String())
+	}
+	if b := m.GetResponseBodyMode(); b != extprocv3.ProcessingMode_NONE {
+		c.find(modeResponseBody, where, b.String())
+	}
+	if !f.AllowModeOverride {
+		c.find(modeOverride, where, "false")
+	}
+	if len(f.AllowedOverrideModes) > 0 {
+		c.find(modesAllowed, where, "a list")
+	}
+	if f.ObservabilityMode {
+		c.find(observability, where, "true")
+	}
+}
+
+// exchange checks what Keyturn may answer, and what it is told beside the messages.
+func (c *checker) exchange(where string, f *extprocv3.ExternalProcessor) {
+	if d := f.MessageTimeout; d == nil || d.AsDuration() < minMessageTimeout {
+		c.find(timeoutMessage, where, said(d != nil, d.AsDuration()))
+	}
+	if d := f.MaxMessageTimeout; d == nil || d.AsDuration() < minMaxMessageTimeout {
+		c.find(timeoutMaxMessage, where, said(d != nil, d.AsDuration()))
+	}
+	if code := f.GetStatusOnError().GetCode(); code != typev3.StatusCode_ServiceUnavailable {
+		c.find(statusOnError, where, said(f.StatusOnError != nil, code))
+	}
+	if f.FailureModeAllow {
+		c.find(failureAllow, where, "true")
+	}
+	if f.DisableImmediateResponse {
+		c.find(immediateResponse, where, "true")
+	}
+	rules := f.GetMutationRules()
+	if !rules.GetAllowAllRouting().GetValue() {
+		c.find(mutationRouting, where, said(rules.GetAllowAllRouting() != nil, "false"))
+	}
+	if !rules.GetAllowEnvoy().GetValue() {
+		c.find(mutationEnvoy, where, said(rules.GetAllowEnvoy() != nil, "false"))
+	}
+	if rules.GetDisallowAll().GetValue() {
+		c.find(mutationNone, where, "true")
+	}
+	if n := f.GetMetadataOptions().GetForwardingNamespaces().GetUntyped(); !slices.Contains(n, metadataNamespace) {
+		c.find(metadataForward, where, list(n))
+	}
+	if n := f.GetMetadataOptions().GetReceivingNamespaces().GetUntyped(); !slices.Contains(n, metadataNamespace) {
+		c.find(metadataReceive, where, list(n))
+	}
+	for _, a := range attributes {
+		if !slices.Contains(f.RequestAttributes, a) {
+			c.find(requestAttributes, where, list(f.RequestAttributes))
+		}
+	}
+}
+
+// forwarding checks that what an attempt reads is sent.
+func (c *checker) forwarding(where string, rules *extprocv3.HeaderForwardingRules) {
+	if rules.GetAllowedHeaders() == nil && rules.GetDisallowedHeaders() == nil {
+		c.find(forwardNone, where, "not set")
+		return
+	}
+	names := slices.Clone(wholeNames)
+	for _, p := range namePrefixes {
+		names = append(names, p+"*")
+	}
+	for _, pool := range c.want.Pools {
+		if pool.BYOK {
+			names = append(names, credentialHeaders...)
+			break
+		}
+	}
+	var missing []string
+	for _, n := range names {
+		allowed := rules.GetAllowedHeaders() == nil || matches(rules.GetAllowedHeaders(), n)
+		if !allowed || matches(rules.GetDisallowedHeaders(), n) {
+			missing = append(missing, n)
+		}
+	}
+	if len(missing) > 0 {
+		c.find(forwardRules, where, "without "+strings.Join(missing, ", "))
+	}
+}
+
+// matches reports whether one of the patterns takes a header's name.
+func matches(l *matcherv3.ListStringMatcher, name string) bool {
+	return slices.ContainsFunc(l.GetPatterns(), func(m *matcherv3.StringMatcher) bool {
+		fold := func(s string) string {
+			if m.IgnoreCase {
+				return strings.ToLower(s)
+			}
+			return s
+		}
+		switch p := m.MatchPattern.(type) {
+		case *matcherv3.StringMatcher_Exact:
+			return name == fold(p.Exact)
+		case *matcherv3.StringMatcher_Prefix:
+			return strings.HasPrefix(name, fold(p.Prefix))
+		case *matcherv3.StringMatcher_Suffix:
+			return strings.HasSuffix(name, fold(p.Suffix))
+		case *matcherv3.StringMatcher_Contains:
+			return strings.Contains(name, fold(p.Contains))
+		case *matcherv3.StringMatcher_SafeRegex:
+			re, err := regexp.Compile("^(?:" + p.SafeRegex.GetRegex() + ")$")
+			return err != nil || re.MatchString(name)
+		}
+		return true // a kind of pattern that cannot be judged here
+	})
+}
+
+// said is a value, or that there is none.
+func said(set bool, v any) string {
+	if !set {
+		return "not set"
+	}
+	switch v := v.(type) {
+	case string:
+		return v
+	case interface{ String() string }:
+		return v.String()
+	case uint32:
+		return strconv.FormatUint(uint64(v), 10)
+	case uint64:
+		return strconv.FormatUint(v, 10)
+	}
+	return "set"
+}
+
+func list(s []string) string { return said(len(s) > 0, strings.Join(s, ", ")) }
