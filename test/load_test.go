@@ -1,165 +1,249 @@
 package test
 
 import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/keyturn/keyturn/internal/scripted"
 	"github.com/keyturn/keyturn/test/gateway"
 )
 
-// always429 is refused so shortly that the retries never cease.
-func always429() scripted.Answer {
-	return scripted.RateLimited(0).Header("Retry-After", "").Header("Retry-After-Ms", "1")
+// loadKeys are a pool whose first two keys fail every time and may be tried again a millisecond later, so that retries never
+// cease.
+var loadKeys = []string{"k0-long-key", "k1-long-key", "k2-long-key"}
+
+// load is a gateway under load. Its provider answers with the name and the hash of the request that it got.
+type load struct {
+	gw     *gateway.Gateway
+	filler []byte
+	n      atomic.Int64 // names requests
+	failed atomic.Int64 // attempts that the provider refused
+	served atomic.Int64
+	wrong  atomic.Int64 // requests with a key of nobody's
 }
 
-// loadGateway has three keys of which the first two fail every time, and are tried every time. The third one's answer names the
-// marker in the request's body.
-func loadGateway(t *testing.T) *gateway.Gateway {
+func newLoad(t *testing.T) *load {
 	t.Helper()
-	gw := gateway.Start(t, gateway.Config{
-		Pools:    []gateway.Pool{{Settings: map[string]any{"cooldown": map[string]any{"min": "1ms"}}}},
-		Provider: scripted.Config{KeepRequests: 1},
+	l := &load{filler: bytes.Repeat([]byte("x"), megabyte)}
+	l.gw = gateway.Start(t, gateway.Config{
+		Pools:    []gateway.Pool{{Keys: loadKeys, Settings: map[string]any{"cooldown": map[string]any{"min": "1ms"}}}},
+		Provider: scripted.Config{KeepBytes: -1, KeepRequests: 1},
 		Top:      map[string]any{"log": map[string]any{"level": "error"}},
-		Envoy:    map[string]any{"access_log": "off"},
 	})
-	gw.Provider.Key("k0-long-key", always429()).Key("k1-long-key", always429())
-	gw.Provider.Key("k2-long-key", scripted.Func(func(r scripted.Request) scripted.Answer {
-		return scripted.OK("marker " + marker(string(r.Body)))
+	l.gw.Provider.Default(scripted.Func(func(r scripted.Request) scripted.Answer {
+		switch r.Key {
+		case loadKeys[0], loadKeys[1]:
+			l.failed.Add(1)
+			return scripted.RateLimited(time.Millisecond)
+		case loadKeys[2]:
+			l.served.Add(1)
+		default:
+			l.wrong.Add(1)
+		}
+		return scripted.Status(http.StatusOK, `{"model":"`+r.Model+`","sha256":"`+r.SHA256+`"}`)
 	}))
-	return gw
+	return l
 }
 
-// marked is a request's body of about size bytes with a marker in it; marker finds it again.
-func marked(n, size int) string {
-	return fmt.Sprintf(`{"model":"m","input":"<%d>%s"}`, n, strings.Repeat("x", size))
-}
-
-func marker(body string) string {
-	_, rest, _ := strings.Cut(body, "<")
-	found, _, _ := strings.Cut(rest, ">")
-	return found
-}
-
-// flood sends n requests, so many at once, and hands each answer to check, which runs in the requests' goroutines.
-func flood(gw *gateway.Gateway, request func(i int) (*http.Request, error), n, atOnce int, check func(i int, r gateway.Response, err error) error) error {
-	var next atomic.Int64
-	errs := make(chan error, atOnce)
-	var wg sync.WaitGroup
-	for range atOnce {
-		wg.Go(func() {
-			for i := int(next.Add(1)); i <= n; i = int(next.Add(1)) {
-				req, err := request(i)
-				var resp gateway.Response
-				if err == nil {
-					resp, err = gw.TryDo(req)
-				}
-				if err := check(i, resp, err); err != nil {
-					errs <- err
-					return
-				}
-			}
-		})
+// ask sends a request of about size bytes that no other is equal to. An error is an answer that is not this request's, or none.
+func (l *load) ask(ctx context.Context, size int) (gateway.Response, error) {
+	name := fmt.Sprintf("model-%d-end", l.n.Add(1))
+	head := []byte(`{"model":"` + name + `","input":"`)
+	filler, tail := l.filler[:size], []byte(`"}`)
+	sum := sha256.New()
+	for _, b := range [][]byte{head, filler, tail} {
+		sum.Write(b)
 	}
-	wg.Wait()
-	close(errs)
-	return <-errs
+	body := io.MultiReader(bytes.NewReader(head), bytes.NewReader(filler), bytes.NewReader(tail))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, l.gw.URL+"/v1/responses", body)
+	if err != nil {
+		return gateway.Response{}, err
+	}
+	req.ContentLength = int64(len(head) + size + len(tail))
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := l.gw.TryDo(req)
+	if err != nil {
+		return resp, err
+	}
+	own := `{"model":"` + name + `","sha256":"` + hex.EncodeToString(sum.Sum(nil)) + `"}`
+	if resp.Status == http.StatusOK && resp.Body != own {
+		return resp, fmt.Errorf("%s got %s", name, resp.Body)
+	}
+	return resp, nil
 }
 
-// markedRequests makes requests with bodies of about size bytes.
-func markedRequests(t *testing.T, gw *gateway.Gateway, size int) func(i int) (*http.Request, error) {
+// run sends requests from as many clients at once as workers; each must be served.
+func (l *load) run(t *testing.T, requests, workers, size int) {
 	t.Helper()
-	ctx := t.Context()
-	return func(i int) (*http.Request, error) {
-		return http.NewRequestWithContext(ctx, http.MethodPost, gw.URL+"/v1/responses", strings.NewReader(marked(i, size)))
+	start, failed := time.Now(), l.failed.Load()
+	work, ctx := errgroup.WithContext(t.Context())
+	var left atomic.Int64
+	left.Store(int64(requests))
+	for range workers {
+		work.Go(func() error {
+			for left.Add(-1) >= 0 {
+				resp, err := l.ask(ctx, size)
+				if err != nil {
+					return err
+				}
+				if resp.Status != http.StatusOK {
+					return fmt.Errorf("status %d: %s", resp.Status, resp.Body)
+				}
+			}
+			return nil
+		})
+	}
+	err := work.Wait()
+	require.True(t, l.gw.EnvoyAlive())
+	require.NoError(t, err)
+	require.Zero(t, l.wrong.Load())
+	refused := l.failed.Load() - failed
+	require.Greater(t, refused, int64(requests)/10, "retries have ceased")
+	t.Logf("%d requests of %d bytes by %d clients: %v, %d attempts failed", requests, size, workers, time.Since(start).Round(time.Millisecond), refused)
+}
+
+// footprint is what the two programs hold on to.
+type footprint struct{ goroutines, heap, envoy float64 }
+
+func (l *load) footprint(t *testing.T) footprint {
+	t.Helper()
+	return footprint{
+		goroutines: l.gw.Metric(t, "go_goroutines"), heap: l.gw.Metric(t, "go_memstats_heap_inuse_bytes"), envoy: l.gw.EnvoyMemory(t),
 	}
 }
 
-// ownAnswer is the check that a request was served, and with its own answer.
-func ownAnswer(i int, r gateway.Response, err error) error {
-	switch {
-	case err != nil:
-		return fmt.Errorf("request %d: %w", i, err)
-	case r.Status != http.StatusOK:
-		return fmt.Errorf("request %d: %d %s", i, r.Status, r.Body)
-	case !strings.Contains(r.Body, fmt.Sprintf("marker %d\"", i)):
-		return fmt.Errorf("request %d got another's answer", i)
-	}
-	return nil
+// settle waits until nothing is under way any more and both programs hold on to about as much as before.
+func (l *load) settle(t *testing.T, before footprint) {
+	t.Helper()
+	l.gw.Client.CloseIdleConnections()
+	var now footprint
+	l.gw.Eventually(t, "an end of all streams", func() bool {
+		now = l.footprint(t)
+		return l.gw.Metric(t, "keyturn_streams") == 0 &&
+			l.gw.EnvoyStat(t, "cluster.keyturn-processor.upstream_rq_active") == 0 &&
+			l.gw.EnvoyStat(t, "cluster.openai.upstream_rq_active") == 0 &&
+			l.gw.EnvoyStat(t, "http.main.downstream_rq_active") == 0 &&
+			now.goroutines <= before.goroutines+20 && now.heap <= before.heap+64*megabyte && now.envoy <= before.envoy+64*megabyte
+	})
+	t.Logf("before %+v, after %+v", before, now)
 }
 
-// TestLoad holds that every client is served while two of three keys fail every time, that Envoy lives, and that nothing stays.
+// TestLoad: however many requests there are and however large they are, and though most attempts fail, every client is served
+// with its own answer.
 func TestLoad(t *testing.T) {
-	gw := loadGateway(t)
-	require.NoError(t, flood(gw, markedRequests(t, gw, 10), 20, 4, ownAnswer)) // warm
-	goroutines, memory := gw.Metric(t, "go_goroutines"), gw.EnvoyMemory(t)
-	for _, tc := range []struct {
-		name            string
-		n, atOnce, size int
-	}{
-		{"2000 small at 200", 2000, 200, 40},
-		{"500 of 100 KB at 64", 500, 64, 100 << 10},
-		{"500 of 1 MB at 16", 500, 16, 1 << 20},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			require.NoError(t, flood(gw, markedRequests(t, gw, tc.size), tc.n, tc.atOnce, ownAnswer))
-			require.True(t, gw.EnvoyAlive())
+	l := newLoad(t)
+	l.run(t, 200, 20, 100) // connections are made, and memory is taken that stays
+	before := l.footprint(t)
+	t.Run("2000 requests", func(t *testing.T) { l.run(t, 2000, 200, 100) })
+	t.Run("500 requests of 100 KB", func(t *testing.T) { l.run(t, 500, 64, 100<<10) })
+	t.Run("500 requests of 1 MB", func(t *testing.T) { l.run(t, 500, 16, megabyte) })
+	l.settle(t, before)
+}
+
+// TestProcessorDiesUnderLoad kills keyturn, and asks it to end, while requests are sent without a pause. They fail with 503 as
+// long as it is gone, and only then.
+func TestProcessorDiesUnderLoad(t *testing.T) {
+	l := newLoad(t)
+	var calls calls
+	ctx, stop := context.WithCancel(t.Context())
+	work, ctx := errgroup.WithContext(ctx)
+	for i := range 32 {
+		work.Go(func() error {
+			for ctx.Err() == nil {
+				c := call{began: time.Now()}
+				resp, err := l.ask(context.WithoutCancel(ctx), i%2*50<<10)
+				if err != nil {
+					return err
+				}
+				c.ended, c.resp = time.Now(), resp
+				calls.add(c)
+			}
+			return nil
 		})
 	}
-	require.GreaterOrEqual(t, gw.Metric(t, "keyturn_attempts_total", `outcome="turned"`), 3000.0, "the retries never cease")
-	gw.Client.CloseIdleConnections()
-	gw.Eventually(t, "streams end", func() bool { return gw.Metric(t, "keyturn_streams") == 0 })
-	gw.Eventually(t, "goroutines end", func() bool { return gw.Metric(t, "go_goroutines") < goroutines+32 })
-	gw.Eventually(t, "Envoy's memory returns", func() bool { return gw.EnvoyMemory(t) < memory+64<<20 })
+	enough := func(what string, status int) {
+		t.Helper()
+		n := calls.count(status) + 200
+		l.gw.Eventually(t, what, func() bool { return calls.count(status) >= n || ctx.Err() != nil })
+	}
+	for _, end := range []func(testing.TB){l.gw.KillProcessor, l.gw.StopProcessor, l.gw.KillProcessor} {
+		enough("requests before the end of keyturn", http.StatusOK)
+		killed := time.Now()
+		end(t)
+		enough("requests without keyturn", http.StatusServiceUnavailable)
+		l.gw.StartProcessor(t)
+		back := time.Now()
+		enough("requests with a new keyturn", http.StatusOK)
+		calls.gaps = append(calls.gaps, gap{killed, back})
+	}
+	stop()
+	require.NoError(t, work.Wait())
+	require.True(t, l.gw.EnvoyAlive())
+	require.Zero(t, l.wrong.Load())
+	for _, c := range calls.all {
+		require.NoError(t, c.check(calls.gaps), "%d %s", c.resp.Status, c.resp.Body)
+	}
+	t.Logf("%d requests served, %d refused", calls.count(http.StatusOK), calls.count(http.StatusServiceUnavailable))
 }
 
-// TestProcessorRestartUnderLoad holds that requests fail only while no processor is there, and then with 503.
-func TestProcessorRestartUnderLoad(t *testing.T) {
-	const before, gone, back, over = 0, 1, 2, 3
-	gw := loadGateway(t)
-	var state, served, failed atomic.Int64 // served counts the answers since the state changed last
-	begun := sync.Map{}
-	requests := markedRequests(t, gw, 40)
-	done := make(chan error, 1)
-	go func() {
-		done <- flood(gw, func(i int) (*http.Request, error) {
-			if state.Load() == over {
-				return nil, errOver
-			}
-			begun.Store(i, state.Load())
-			return requests(i)
-		}, 1_000_000, 32, func(i int, r gateway.Response, err error) error {
-			if errors.Is(err, errOver) {
-				return err
-			}
-			began, _ := begun.LoadAndDelete(i)
-			if err == nil && r.Status == http.StatusServiceUnavailable && began != int64(back) && state.Load() != before {
-				failed.Add(1)
-				return nil
-			}
-			served.Add(1)
-			return ownAnswer(i, r, err)
-		})
-	}()
-	gw.Eventually(t, "requests are served", func() bool { return served.Load() > 200 })
-	state.Store(gone)
-	gw.KillProcessor(t)
-	gw.Eventually(t, "requests fail", func() bool { return failed.Load() > 50 })
-	gw.StartProcessor(t)
-	state.Store(back)
-	served.Store(0)
-	gw.Eventually(t, "requests are served again", func() bool { return served.Load() > 500 || len(done) > 0 })
-	state.Store(over)
-	require.ErrorIs(t, <-done, errOver)
-	require.True(t, gw.EnvoyAlive())
+// call is one request under load, gap a time without keyturn.
+type (
+	call struct {
+		began, ended time.Time
+		resp         gateway.Response
+	}
+	gap struct{ killed, back time.Time }
+)
+
+// check says what is wrong with an answer: it is 200, or 503 for one that was under way in a gap.
+func (c call) check(gaps []gap) error {
+	if c.resp.Status == http.StatusOK {
+		return nil
+	}
+	if c.resp.Status != http.StatusServiceUnavailable {
+		return errors.New("neither 200 nor 503")
+	}
+	for _, g := range gaps {
+		if c.began.Before(g.back) && c.ended.After(g.killed) {
+			return gatewayError("/v1/responses", c.resp, "processor_unavailable")
+		}
+	}
+	return errors.New("refused while keyturn was there")
 }
 
-// errOver ends a flood that has seen enough.
-var errOver = errors.New("over")
+type calls struct {
+	mu   sync.Mutex // protects all
+	all  []call
+	gaps []gap // of the test's own goroutine
+}
+
+func (c *calls) add(one call) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.all = append(c.all, one)
+}
+
+func (c *calls) count(status int) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
+	for _, one := range c.all {
+		if one.resp.Status == status {
+			n++
+		}
+	}
+	return n
+}
