@@ -124,7 +124,7 @@ func executable(path string) (string, error) {
 func inspect(ctx context.Context, path string) (Binary, error) {
 	ctx, cancel := context.WithTimeout(ctx, versionTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, "--version") // #nosec G204 -- the operator names the binary
+	cmd := exec.CommandContext(ctx, path, "--version")
 	cmd.WaitDelay = time.Second
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -127,7 +127,7 @@ func TestCheckWhole(t *testing.T) {
 		{"said by the virtual host, uploads included", nil, func(t *testing.T, d tree) {
 			for _, field := range []string{"request_headers_to_remove", "response_headers_to_remove", "typed_per_filter_config"} {
 				host := d.resource(t, onMain)
-				put(t, host, "HOST/"+field, below(t, below(t, hostOf(t, host), "routes"), "openai").(map[string]any)[field])
+				put(t, host, "HOST/"+field, below(t, below(t, below(t, below(t, below(t, managerOf(t, host), "route_config"), "virtual_hosts"), "0"), "routes"), "openai").(map[string]any)[field])
 				put(t, host, "ROUTE/"+field, nil)
 			}
 		}, []string{
@@ -164,15 +164,6 @@ func TestCheckWhole(t *testing.T) {
 			require.Equal(t, tc.want, settings(check(t, d, want)))
 		})
 	}
-}
-
-func hostOf(t *testing.T, listener map[string]any) any {
-	t.Helper()
-	at := any(listener)
-	for _, step := range []string{"filter_chains", "0", "filters", "0", "typed_config", "route_config", "virtual_hosts", "0"} {
-		at = below(t, at, step)
-	}
-	return at
 }
 
 // TestCheckClusterAttach breaks settings of the filter in a cluster's own chain.
@@ -215,8 +206,7 @@ func TestCheckDiscovered(t *testing.T) {
 		return map[string]any{"path_config_source": map[string]any{"path": path}, "resource_api_version": "V3"}
 	}
 	static := d["static_resources"].(map[string]any)
-	listener := d.resource(t, onMain)
-	hcm := below(t, below(t, below(t, below(t, below(t, listener, "filter_chains"), "0"), "filters"), "0"), "typed_config").(map[string]any)
+	hcm := managerOf(t, d.resource(t, onMain))
 	routes := hcm["route_config"].(map[string]any)
 	delete(hcm, "route_config")
 	hcm["rds"] = map[string]any{"route_config_name": "main", "config_source": write("rds", "route.v3.RouteConfiguration", routes)}

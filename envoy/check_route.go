@@ -182,7 +182,8 @@ func (r *route) bodyLimit() uint64 {
 			return v
 		}
 	}
-	return uint64(cmp.Or(r.PerRequestBufferLimitBytes.GetValue(), r.host.PerRequestBufferLimitBytes.GetValue()))
+	old := cmp.Or(r.PerRequestBufferLimitBytes.GetValue(), r.host.PerRequestBufferLimitBytes.GetValue()) //nolint:staticcheck // its deprecated name counts
+	return uint64(old)
 }
 
 // route checks one route.

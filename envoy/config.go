@@ -76,6 +76,9 @@ func (k ClientKey) String() string { return k.Name }
 // GoString is String, for %#v.
 func (k ClientKey) GoString() string { return k.Name }
 
+// MarshalText is String, for JSON and for logs.
+func (k ClientKey) MarshalText() ([]byte, error) { return []byte(k.Name), nil }
+
 // JWT says which tokens are accepted. Exactly one of JWKSFile and JWKSURL.
 type JWT struct {
 	Issuer    string   // the iss claim; "" = any

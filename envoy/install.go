@@ -102,7 +102,7 @@ func unpack(ctx context.Context, work string) error {
 // runPython runs Python with pip's questions and notices off. The index, proxy and certificates are those of the
 // environment. The error carries the end of what Python said.
 func runPython(ctx context.Context, python string, args ...string) error {
-	cmd := exec.CommandContext(ctx, python, args...) // #nosec G204 -- python3 of PATH or of our own environment
+	cmd := exec.CommandContext(ctx, python, args...)
 	cmd.Env = append(os.Environ(), "PIP_DISABLE_PIP_VERSION_CHECK=1", "PIP_NO_INPUT=1", "PIP_USER=0", "PYTHONDONTWRITEBYTECODE=1")
 	cmd.WaitDelay = time.Second
 	out, err := cmd.CombinedOutput()
@@ -118,7 +118,7 @@ func runPython(ctx context.Context, python string, args ...string) error {
 
 // lock takes the lock file at path, waiting for whoever holds it until ctx ends. A lock dies with its process.
 func lock(ctx context.Context, path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) // #nosec G304 -- in the cache folder
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}

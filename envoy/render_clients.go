@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	apiKeyFilter = "envoy.filters.http.api_key_auth"
+	apiKeyFilter = "envoy.filters.http.api_key_auth" //nolint:gosec // a filter's name, no credential
 
 	jwksTimeout = 5 * time.Second
 	jwksCache   = 10 * time.Minute
@@ -66,7 +66,7 @@ func keyForwarding() *apikeyv3.Forwarding {
 // Envoy wants every token that it finds to be valid, and a BYOK credential beside the gateway's is none.
 func (r *renderer) tokens() *jwtv3.JwtAuthentication {
 	a := &jwtv3.JwtAuthentication{Providers: map[string]*jwtv3.JwtProvider{}}
-	any := &jwtv3.JwtRequirementOrList{}
+	oneOf := &jwtv3.JwtRequirementOrList{}
 	for _, h := range clientCredentialHeaders {
 		p := &jwtv3.JwtProvider{
 			Issuer: r.Clients.JWT.Issuer, Audiences: r.Clients.JWT.Audiences,
@@ -90,14 +90,14 @@ func (r *renderer) tokens() *jwtv3.JwtAuthentication {
 			}}
 		}
 		a.Providers[h] = p
-		any.Requirements = append(any.Requirements, &jwtv3.JwtRequirement{
+		oneOf.Requirements = append(oneOf.Requirements, &jwtv3.JwtRequirement{
 			RequiresType: &jwtv3.JwtRequirement_ProviderName{ProviderName: h},
 		})
 	}
 	a.Rules = []*jwtv3.RequirementRule{{
 		Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
 		RequirementType: &jwtv3.RequirementRule_Requires{Requires: &jwtv3.JwtRequirement{
-			RequiresType: &jwtv3.JwtRequirement_RequiresAny{RequiresAny: any},
+			RequiresType: &jwtv3.JwtRequirement_RequiresAny{RequiresAny: oneOf},
 		}},
 	}}
 	return a

@@ -30,7 +30,10 @@ const (
 // credentialHeaders are where clients of the providers' SDKs put their credential.
 var credentialHeaders = []string{"authorization", "x-api-key", "api-key", "x-goog-api-key"}
 
-var poolName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._~-]*$`)
+var (
+	poolName   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._~-]*$`)
+	headerName = regexp.MustCompile("^[a-z0-9!#$%&'*+.^_`|~-]+$") // RFC 9110 section 5.6.2, in lower case
+)
 
 // caFiles are the usual places of the system's trusted certificates, the ones that Go's crypto/x509 looks at.
 var caFiles = []string{
@@ -141,6 +144,9 @@ func (p *plan) checkPools() (errs []error) {
 			bad("max_body: must be from 0 to %d (128 MiB), not %d", maxBodyBytes, pool.MaxBodyBytes)
 		}
 		pool.CredentialHeader = strings.ToLower(cmp.Or(pool.CredentialHeader, "authorization"))
+		if !headerName.MatchString(pool.CredentialHeader) {
+			bad("credential_header: %q is not the name of a header", pool.CredentialHeader)
+		}
 		if err := checkUpstream(pool.Upstream); err != nil {
 			bad("upstream: %w", err)
 		}
@@ -236,7 +242,7 @@ func (pool *Pool) basePath() string { return strings.TrimRight(pool.Upstream.Esc
 
 // upstreamAddress is where a URL's server listens.
 func upstreamAddress(u *url.URL) address {
-	a := address{host: u.Hostname(), port: 443}
+	a := address{host: strings.ToLower(u.Hostname()), port: 443}
 	if u.Scheme == "http" {
 		a.port = 80
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
@@ -39,12 +40,13 @@ Written by "keyturn render envoy". After a change by hand, "keyturn check --envo
 
 // comments say why, by the end of a field's path; a value's comment is written where it first appears.
 var comments = map[string]string{
-	"overload_manager":  "A bound for clients' connections: without one, whoever reaches the listener can exhaust Envoy's memory.",
-	"admin/allow_paths": "Other machines reach this address, and Envoy's admin interface has no authentication.",
-	"address/pipe/mode": "0600 in decimal: only processes of Envoy's user may speak here.",
-	"key_sources":       "In this order, so that beside x-keyturn-key the others may hold the client's own credential.",
-	"hide_credentials":  "The provider must not see the gateway's keys.",
-	"requires_any":      "One provider for each header: with one for all, Envoy would want every token it finds to be valid.",
+	"overload_manager":                           "A bound for clients' connections: without one, whoever reaches the listener can exhaust Envoy's memory.",
+	"admin/allow_paths":                          "Other machines reach this address, and Envoy's admin interface has no authentication.",
+	"address/pipe/mode":                          "0600 in decimal: only processes of Envoy's user may speak here.",
+	"http_filters/*/typed_config/key_sources":    "The first that is there counts.",
+	apiKeyFilter + "/key_sources":                "Only the gateway's own header: the others may hold the client's own credential for the provider.",
+	"hide_credentials":                           "The provider must not see the gateway's keys.",
+	"requires_any":                               "One provider for each header: with one for all, Envoy would want every token it finds to be valid.",
 	"http_filters/*/typed_config/request_rules":  "Kept as metadata for the access log and for Keyturn: attempts clean the request's headers.",
 	"http_filters/*/disabled":                    "Off here and on for each route that needs it.",
 	"upstream_http_filters":                      "Run once for each attempt, so a retry is a new attempt with the next key.",
@@ -67,7 +69,7 @@ var comments = map[string]string{
 	"num_retries":                                "At least the pool's keys less one; some more, since a reload may add keys.",
 	"retry_back_off":                             "The next attempt has another key: nothing to wait for. Envoy's default is 25 ms and more.",
 	"host_rewrite_literal":                       "Never auto_host_rewrite: with it an attempt sees the client's authority on a new connection.",
-	"grpc_initial_metadata/*/value=buffered":     "The buffer filter below holds the request until it is whole: an answer before its end would crash Envoy.",
+	"grpc_initial_metadata/*/value=buffered":     "The buffer filter of this route holds the request until it is whole: an answer before its end would crash Envoy.",
 	"grpc_initial_metadata/*/value=streamed":     "Uploads of any size leave as they arrive, so no attempt looks at the response, and there is no failover.",
 	"upgrade_configs":                            "Only here: anywhere else an upgrade that the provider refuses would hang in the buffer filter or crash Envoy.",
 	"local_reply_config":                         "Envoy's own errors in the shape of the provider's. The first mapper leaves Keyturn's as they are.",
@@ -90,8 +92,10 @@ type yamlWriter struct{ commented map[string]bool }
 var (
 	plain    = regexp.MustCompile(`^[A-Za-z/_][A-Za-z0-9/_.+-]*$|^[0-9.]+s$`)
 	notPlain = regexp.MustCompile(`(?i)^(y|n|yes|no|on|off|true|false|null)$`)
-	number   = regexp.MustCompile(`^[0-9]+$`)
 )
+
+// numbers64 are the 64-bit fields that Render sets.
+var numbers64 = []string{"request_body_buffer_limit", "max_active_downstream_connections"}
 
 func (w *yamlWriter) tidy(n *yaml.Node, path []string) {
 	n.Style = 0
@@ -112,10 +116,9 @@ func (w *yamlWriter) tidy(n *yaml.Node, path []string) {
 			w.tidy(value, below)
 		}
 		w.inline(n)
-	case yaml.ScalarNode:
+	default:
 		// 64-bit numbers are strings in protobuf's JSON, and Envoy takes them as numbers too.
-		if len(path) > 0 && path[len(path)-1] == "request_body_buffer_limit" && number.MatchString(n.Value) ||
-			len(path) > 0 && path[len(path)-1] == "max_active_downstream_connections" && number.MatchString(n.Value) {
+		if len(path) > 0 && slices.Contains(numbers64, path[len(path)-1]) {
 			n.Tag = "!!int"
 		}
 		if n.Tag == "!!str" && (!plain.MatchString(n.Value) || notPlain.MatchString(n.Value)) {

@@ -19,10 +19,11 @@ const (
 	retryBackOff = time.Millisecond
 )
 
-// What routes look for in :path, which has the query too. Envoy refuses expressions of more than 100 RE2 instructions.
+// What routes look for in :path, which has the query too. Envoy refuses expressions of more than 100 RE2 instructions;
+// trans is transcriptions and translations.
 const (
 	// uploads are the endpoints that take files, of any size: they are streamed.
-	uploads = `[^?]*/(files|uploads/[^/?]+/parts|audio/(transcriptions|translations)|images/(edits|variations))(\?.*)?`
+	uploads = `[^?]*/(files|uploads/[\w-]+/parts|audio/trans[a-z]+|images/(edits|variations))(\?.*)?`
 	// notUploads end like uploads, but take JSON: files of a vector store are named by their ids.
 	notUploads = "/vector_stores/"
 	// sockets are the endpoints that speak WebSocket.

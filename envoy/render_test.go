@@ -3,6 +3,8 @@ package envoy_test
 import (
 	"errors"
 	"flag"
+	"fmt"
+	"log/slog"
 	"net/url"
 	"os"
 	"os/exec"
@@ -120,6 +122,17 @@ func TestMarshalIsStable(t *testing.T) {
 	}
 }
 
+// TestClientKeyStaysSecret prints one in every way that a log might.
+func TestClientKeyStaysSecret(t *testing.T) {
+	cfg := envoy.Config{Clients: envoy.Clients{APIKeys: []envoy.ClientKey{{Name: "alice", Secret: "sesame"}}}}
+	var log strings.Builder
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("config", slog.Any("config", cfg), slog.Any("key", cfg.Clients.APIKeys[0]))
+	slog.New(slog.NewTextHandler(&log, nil)).Info("config", slog.Any("config", cfg), slog.Any("key", cfg.Clients.APIKeys[0]))
+	printed := fmt.Sprintf("%v %+v %#v %s %v %#v", cfg, cfg, cfg, cfg.Clients.APIKeys, cfg.Clients.APIKeys[0], cfg.Clients.APIKeys[0]) + log.String()
+	require.Contains(t, printed, "alice")
+	require.NotContains(t, printed, "sesame")
+}
+
 func TestRenderRefuses(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
@@ -149,6 +162,7 @@ func TestRenderRefuses(t *testing.T) {
 			c.Pools = append(c.Pools, envoy.Pool{Name: "b", Clusters: []string{"a"}, Upstream: c.Pools[0].Upstream})
 		}, `pools[1] "b": clusters: "a" is pools[0]'s too`},
 		{"reserved cluster", func(c *envoy.Config) { c.Pools[0].Clusters = []string{"keyturn-processor"} }, `"keyturn-processor" is not a name that a pool's cluster can have`},
+		{"no header", func(c *envoy.Config) { c.Pools[0].CredentialHeader = "x key" }, `credential_header: "x key" is not the name of a header`},
 		{"negative keys", func(c *envoy.Config) { c.Pools[0].Keys = -1 }, `keys: must not be negative`},
 		{"no upstream", func(c *envoy.Config) { c.Pools[0].Upstream = nil }, `upstream: an address is needed`},
 		{"upstream of another scheme", func(c *envoy.Config) { c.Pools[0].Upstream = &url.URL{Scheme: "ftp", Host: "x"} }, `upstream: must begin with https:// or http://, not "ftp://"`},

@@ -125,7 +125,7 @@ func command(path string, cfg RunConfig, f files, log *logTail) *exec.Cmd {
 	if cfg.Concurrency > 0 {
 		args = append(args, "--concurrency", strconv.Itoa(cfg.Concurrency))
 	}
-	cmd := exec.Command(path, args...) // #nosec G204 -- the binary that Find chose
+	cmd := exec.Command(path, args...)
 	cmd.Dir = cfg.Dir
 	cmd.Stdout, cmd.Stderr = cfg.Stdout, log
 	cmd.SysProcAttr = childAttr()

@@ -23,7 +23,8 @@ func TestLogTail(t *testing.T) {
 		{"cut in the secret", `{"inline_string":"sec`, `{"inline_string":"***"` + "\n", []string{`{"inline_string":"***"`}},
 		{
 			"a line without end", strings.Repeat("x", maxLineBytes) + "y\nz\n",
-			strings.Repeat("x", maxLineBytes) + "\nz\n", []string{strings.Repeat("x", tailBytes), "z"},
+			strings.Repeat("x", maxLineBytes) + "\nz\n",
+			[]string{strings.Repeat("x", tailBytes), "z"},
 		},
 		{"nothing", "", "", []string{}},
 	} {

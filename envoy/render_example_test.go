@@ -1,0 +1,35 @@
+package envoy_test
+
+import (
+	"fmt"
+	"log"
+	"net/url"
+
+	"github.com/keyturn/keyturn/envoy"
+)
+
+// A configuration for one pool of two keys, and what is said about it after somebody changed it.
+func Example() {
+	b, err := envoy.Render(envoy.Config{
+		Listen: "127.0.0.1:10000", Processor: "unix:run/extproc.sock",
+		Pools: []envoy.Pool{{Name: "local", Upstream: &url.URL{Scheme: "http", Host: "127.0.0.1:11434"}, Keys: 2}},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	b.StaticResources.Clusters[0].PerConnectionBufferLimitBytes = nil
+
+	doc, err := envoy.Marshal(b)
+	if err != nil {
+		log.Fatal(err)
+	}
+	findings, err := envoy.Check(doc, envoy.Want{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, f := range findings {
+		fmt.Println(f)
+	}
+	// Output:
+	// cluster keyturn-processor: cluster.per_connection_buffer_limit_bytes is not set, want 0 (no limit): Envoy crashes: at its default of 1 MiB, 32 requests of 100 KB at once are enough.
+}
