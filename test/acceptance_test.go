@@ -47,7 +47,8 @@ type wantProblem struct {
 	final     bool   // x-should-retry: false
 }
 
-// Table 9.1 of the reference, in the strict preset.
+// acceptanceTable is what Keyturn promises of its keys with the preset strict: which failures turn the key, which do not, and what
+// a client reads when no key is left. The same table holds for every dialect, streaming or not, and for every client.
 var acceptanceTable = []acceptance{
 	{
 		name: "single_valid_key", pool: "one", answers: []scripted.Script{good},

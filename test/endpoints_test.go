@@ -35,8 +35,13 @@ func TestEndpoints(t *testing.T) {
 		name string
 		run  func(*testing.T, *gateway.Gateway)
 	}{
-		{"failover", failoverElsewhere}, {"exhaustion", exhaustionElsewhere}, {"gzip", compressedAnswers},
-		{"upload", upload}, {"refused upload", refusedUpload}, {"download", download}, {"websocket", webSocket},
+		{"failover", failoverElsewhere},
+		{"exhaustion", exhaustionElsewhere},
+		{"gzip", compressedAnswers},
+		{"upload", upload},
+		{"refused upload", refusedUpload},
+		{"download", download},
+		{"websocket", webSocket},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			gw.Reset(t)

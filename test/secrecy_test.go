@@ -86,7 +86,10 @@ func secretKeys(pool string) []string {
 func secrecyPools() []gateway.Pool {
 	var pools []gateway.Pool
 	for _, p := range []gateway.Pool{
-		{Name: "openai"}, {Name: "anthropic", Provider: "anthropic"}, {Name: "azure", Provider: "azure"}, {Name: "gemini", Provider: "gemini"},
+		{Name: "openai"},
+		{Name: "anthropic", Provider: "anthropic"},
+		{Name: "azure", Provider: "azure"},
+		{Name: "gemini", Provider: "gemini"},
 		{Name: "kept", Settings: map[string]any{"keep_ratelimit_headers": true}},
 		{Name: "own", Settings: map[string]any{"byok": "allow"}},
 	} {
