@@ -99,7 +99,7 @@ func chaosStates() []chaosState {
 			resume := r.gw.PauseProcessor(t)
 			r.send()
 			r.release()
-			r.pass(800 * time.Millisecond)
+			r.wait()
 			resume()
 		}},
 		{name: "too slow before the answers", quick: true, codes: late, must: true, happen: func(t *testing.T, r *chaosRound) {
@@ -107,7 +107,7 @@ func chaosStates() []chaosState {
 			r.arrived(t)
 			resume := r.gw.PauseProcessor(t)
 			r.release()
-			r.pass(800 * time.Millisecond)
+			r.wait()
 			resume()
 		}},
 		{name: "dead", codes: dead, must: true, happen: func(t *testing.T, r *chaosRound) {
