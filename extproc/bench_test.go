@@ -3,6 +3,7 @@ package extproc_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -58,13 +59,13 @@ func benchServer(kind, socket string) error {
 	case "noop":
 		g := grpc.NewServer()
 		extprocv3.RegisterExternalProcessorServer(g, noop{})
-		go g.Serve(l)
+		go func() { _ = g.Serve(l) }() // ends with the process
 	case "keyturn":
 		s, err := newBenchServer()
 		if err != nil {
 			return err
 		}
-		go s.Serve(l)
+		go func() { _ = s.Serve(l) }()
 	}
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		var use syscall.Rusage
@@ -236,7 +237,7 @@ func attemptOnce(ctx context.Context, conn *grpc.ClientConn, request, response [
 	if err := s.CloseSend(); err != nil {
 		return err
 	}
-	if err := s.RecvMsg(&n); err != io.EOF {
+	if err := s.RecvMsg(&n); !errors.Is(err, io.EOF) {
 		return fmt.Errorf("end of stream: %w", err)
 	}
 	return nil

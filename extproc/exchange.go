@@ -206,13 +206,13 @@ func (x *exchange) requestHeaders(m *message, now time.Time) {
 	x.walker = x.walk(x.tried)
 	x.key, x.exhaustion = x.walker.Next()
 	if x.exhaustion != nil {
-		x.refuse(m.kind)
+		x.refuse()
 		return
 	}
 	if mode.skipResponseHeaders {
 		x.outcome = unwatched
 	}
-	x.setCredential(m, path)
+	x.setCredential(path)
 	x.describe()
 	x.out.pass(m.kind, &x.mut, mode, &x.dyn)
 }
@@ -251,7 +251,7 @@ func (x *exchange) walk(tried string) *keypool.Walker {
 	return w
 }
 
-func (x *exchange) setCredential(m *message, path string) {
+func (x *exchange) setCredential(path string) {
 	x.mut.wire = append(x.mut.wire, x.pool.requestRemovals...)
 	if x.dialect != dialect.None {
 		x.mut.remove("accept-encoding") // error bodies are read, and streams will be
@@ -340,7 +340,7 @@ func (x *exchange) decide(body []byte, k kind, now time.Time) {
 	case x.exhaustion == nil, x.verdict.Action == keypool.NextKey, x.verdict.Scope == keypool.ScopeKeyModel:
 		x.surface(k)
 	default:
-		x.refuse(k)
+		x.refuse()
 	}
 }
 

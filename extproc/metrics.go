@@ -31,7 +31,6 @@ type poolMetrics struct {
 	transitions [reasons]atomic.Int64
 	exhaustions [exhaustionKinds]atomic.Int64
 	record      []metric.RecordOption
-	attributes  metric.ObserveOption
 	byOutcome   [outcomes]metric.ObserveOption
 	byReason    [reasons]metric.ObserveOption
 	byKind      [exhaustionKinds]metric.ObserveOption
@@ -175,9 +174,14 @@ func (s *Server) record(ctx context.Context, x *exchange) {
 	}
 	if x.transition.Changed {
 		m.transitions[reasonOf(x.status, x.verdict)].Add(1)
-		s.log.LogAttrs(ctx, slog.LevelWarn, "key marked "+x.transition.To.String(), append(x.keyAttrs(),
+		attrs := append(x.keyAttrs(),
 			slog.Int("status", x.status), slog.String("class", x.verdict.Class.String()), slog.String("code", x.verdict.Code),
-			slog.Time("until", x.transition.Until))...)
+			slog.Time("until", x.transition.Until))
+		if x.transition.To == keypool.Permanent {
+			s.log.LogAttrs(ctx, slog.LevelWarn, "key marked permanent", attrs...)
+		} else {
+			s.log.LogAttrs(ctx, slog.LevelWarn, "key marked temporary", attrs...)
+		}
 	}
 	if s.log.Enabled(ctx, slog.LevelDebug) {
 		s.log.LogAttrs(ctx, slog.LevelDebug, "attempt", append(x.keyAttrs(),

@@ -9,7 +9,7 @@ import (
 )
 
 // refuse answers the client in the provider's place: no key is left that could be tried.
-func (x *exchange) refuse(k kind) {
+func (x *exchange) refuse() {
 	x.done = true
 	x.outcome = exhausted
 	status, e := exhaustionError(x.exhaustion)

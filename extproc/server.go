@@ -89,7 +89,6 @@ func New(cfg Config) (*Server, error) {
 		grpc.MaxRecvMsgSize(int(s.maxBody)+1<<20), // a whole body is one message
 		grpc.MaxSendMsgSize(int(s.maxBody)+1<<20),
 		grpc.NumStreamWorkers(streamWorkers),
-		grpc.SharedWriteBuffer(true),
 		grpc.InitialWindowSize(streamWindow),
 		grpc.InitialConnWindowSize(connectionWindow),
 	)

@@ -66,7 +66,7 @@ func serve(t testing.TB, cfg extproc.Config) (s *extproc.Server, conn *grpc.Clie
 	}
 }
 
-func open(t testing.TB, ctx context.Context, conn *grpc.ClientConn) extprocv3.ExternalProcessor_ProcessClient {
+func open(ctx context.Context, t testing.TB, conn *grpc.ClientConn) extprocv3.ExternalProcessor_ProcessClient {
 	t.Helper()
 	stream, err := extprocv3.NewExternalProcessorClient(conn).Process(metadata.AppendToOutgoingContext(ctx, "keyturn-request", "buffered"))
 	require.NoError(t, err)
@@ -92,7 +92,7 @@ func TestGeneratedClient(t *testing.T) {
 		_, conn, stop := serve(t, extproc.Config{Pools: []extproc.Pool{openAI(t)}, MeterProvider: sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))})
 		defer stop()
 		request, response := wireMessages(t)
-		stream := open(t, t.Context(), conn)
+		stream := open(t.Context(), t, conn)
 		set := exchange(t, stream, request).GetRequestHeaders().GetResponse().GetHeaderMutation().GetSetHeaders()
 		require.Equal(t, "authorization", set[0].GetHeader().GetKey())
 		require.Equal(t, "Bearer k0-long-key", string(set[0].GetHeader().GetRawValue()))
@@ -147,7 +147,7 @@ func TestShutdown(t *testing.T) {
 		require.Equal(t, healthpb.HealthCheckResponse_SERVING, resp.Status)
 
 		request, response := wireMessages(t)
-		running, hung := open(t, t.Context(), conn), open(t, t.Context(), conn)
+		running, hung := open(t.Context(), t, conn), open(t.Context(), t, conn)
 		exchange(t, running, request)
 		exchange(t, hung, request)
 		done := make(chan error, 1)
@@ -180,7 +180,7 @@ func TestClientGone(t *testing.T) {
 		defer stop()
 		request, _ := wireMessages(t)
 		ctx, cancel := context.WithCancel(t.Context())
-		exchange(t, open(t, ctx, conn), request)
+		exchange(t, open(ctx, t, conn), request)
 		cancel()
 		synctest.Wait()
 		require.Empty(t, log.String())
@@ -193,7 +193,7 @@ func TestNonsense(t *testing.T) {
 		_, conn, stop := serve(t, extproc.Config{Pools: []extproc.Pool{openAI(t)}})
 		defer stop()
 		_, response := wireMessages(t)
-		stream := open(t, t.Context(), conn)
+		stream := open(t.Context(), t, conn)
 		var m extprocv3.ProcessingRequest
 		require.NoError(t, proto.Unmarshal(response, &m))
 		require.NoError(t, stream.Send(&m))
@@ -209,7 +209,7 @@ func TestNonsense(t *testing.T) {
 		require.ErrorContains(t, garbled.RecvMsg(&n), "broken protobuf")
 
 		request, _ := wireMessages(t)
-		exchange(t, open(t, t.Context(), conn), request) // others go on
+		exchange(t, open(t.Context(), t, conn), request) // others go on
 	})
 }
 
@@ -254,7 +254,7 @@ func TestManyStreams(t *testing.T) {
 				for _, m := range [][]byte{request, response} {
 					err = errors.Join(err, stream.SendMsg(m), stream.RecvMsg(&n))
 				}
-				if end := stream.RecvMsg(&n); end != io.EOF || err != nil {
+				if end := stream.RecvMsg(&n); !errors.Is(end, io.EOF) || err != nil {
 					errs <- errors.Join(err, end)
 					return
 				}

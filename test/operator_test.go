@@ -126,7 +126,7 @@ func switchedByTheOperator(t *testing.T, o operated) {
 // revivedByOneRequest: a key that was given up is tried again by one request at a time, and the wait doubles when that fails.
 func revivedByOneRequest(t *testing.T, o operated) {
 	held, let := make(chan struct{}), make(chan struct{})
-	o.Provider.Key(o.keys[0], scripted.Func(func(q scripted.Request) scripted.Answer {
+	o.Provider.Key(o.keys[0], scripted.Func(func(scripted.Request) scripted.Answer {
 		select {
 		case <-held: // the test has come so far
 			<-let

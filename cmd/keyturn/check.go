@@ -128,11 +128,11 @@ func envoyDocument(ctx context.Context, file, admin string) ([]byte, error) {
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("Envoy's admin interface: %w", err)
+		return nil, fmt.Errorf("admin interface of Envoy: %w", err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("Envoy's admin interface at %s answered %s", u.Redacted(), resp.Status)
+		return nil, fmt.Errorf("admin interface of Envoy at %s answered %s", u.Redacted(), resp.Status)
 	}
 	return io.ReadAll(io.LimitReader(resp.Body, maxDump))
 }

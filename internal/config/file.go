@@ -32,7 +32,7 @@ func readFile(full string, maxBytes int64) (data []byte, mode fs.FileMode, troub
 	case !info.Mode().IsRegular():
 		return nil, 0, "is not a regular file; name one"
 	}
-	f, err := os.Open(full) //nolint:gosec // the operator names the file
+	f, err := os.Open(full)
 	if err != nil {
 		return nil, 0, cannotRead(err)
 	}

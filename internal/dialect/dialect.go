@@ -10,6 +10,7 @@ import (
 // Dialect is one of the languages. The zero value is none: an endpoint that has no dialect of its own.
 type Dialect uint8
 
+// The dialects.
 const (
 	None      Dialect = iota
 	Responses         // OpenAI Responses: POST /v1/responses

@@ -118,7 +118,7 @@ func (f frame) reply(rw *bufio.ReadWriter, discard bool) error {
 	case f.size > 125:
 		head = binary.BigEndian.AppendUint16(append(head, 126), uint16(f.size))
 	default:
-		head = append(head, byte(f.size)) //nolint:gosec // at most 125
+		head = append(head, byte(f.size)) // at most 125
 	}
 	if _, err := w.Write(head); err != nil {
 		return err
