@@ -40,6 +40,7 @@ var table = map[string]rule{
 		not: []string{"os"},
 	},
 	"keypool":            {is: "is pure", not: impure},
+	"sse":                {is: "is pure", not: impure},
 	"envoy":              {is: "stands alone", not: []string{"grpc"}},
 	"internal/config":    {is: "knows no other package's types", not: envoys},
 	"internal/dialect":   {is: "is pure", not: impure},
