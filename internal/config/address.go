@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -58,6 +59,8 @@ func (a address) check(s string) wrong {
 			return "found no path behind unix:; write unix:PATH"
 		case strings.HasPrefix(path, "//"):
 			return "found unix://; write unix:PATH, with one slash or none"
+		case a.sockets && path[0] == '@':
+			return "found an abstract socket, which has no mode to keep other users of the machine out; write unix:PATH"
 		}
 		return ""
 	}
@@ -163,6 +166,44 @@ func (baseURL) show(u *url.URL) string {
 
 func (baseURL) describe(*url.URL) description {
 	return description{word: "URL", schema: map[string]any{"type": "string", "pattern": "^https?://[^/?#@]+(/[^?#]*)?$"}}
+}
+
+// endpoint is the URL of a server, kept to the letter: a slash at its end may matter, and a query too.
+type endpoint struct{}
+
+func (endpoint) read(r *reader, path string, n *yaml.Node, into **url.URL) {
+	const want = "an absolute URL such as https://mcp.example.com/mcp"
+	var parsed *url.URL
+	s := text("URL", want, func(s string) wrong {
+		u, err := url.Parse(s)
+		switch {
+		case err != nil || !hasHost(u):
+			return wrong("found " + shownURL(s) + "; write " + want)
+		case u.User != nil:
+			return "found credentials in the URL; remove them: keys by reference only, under headers"
+		case strings.Contains(s, "#"):
+			return "found a fragment in the URL; remove it"
+		}
+		for name, values := range u.Query() {
+			if credentialName.MatchString(name) || slices.ContainsFunc(values, looksSecret) {
+				return "found a key in the URL's query; remove it: keys by reference only, under headers"
+			}
+		}
+		parsed = u
+		return ""
+	})
+	var written string
+	s.read(r, path, n, &written)
+	if parsed != nil {
+		parsed.Host = strings.ToLower(parsed.Host)
+		*into = parsed
+	}
+}
+
+func (endpoint) show(u *url.URL) string { return baseURL{}.show(u) }
+
+func (endpoint) describe(*url.URL) description {
+	return description{word: "URL", schema: map[string]any{"type": "string", "pattern": `^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+([/?][^#]*)?$`}}
 }
 
 // plaintext says whether what is sent to u can be read on the way.

@@ -21,6 +21,8 @@ type Config struct {
 	Fingerprint string `json:"-" yaml:"-"`
 	// Pools are the key pools, in the file's order; at least one.
 	Pools []Pool
+	// Tools are the MCP servers that pools name.
+	Tools Tools
 	// Envoy is for the commands that render or run one.
 	Envoy Envoy
 	// Warnings are what an operator should know and may leave as it is, each as "FILE:LINE: path: text". Never a secret.
@@ -76,6 +78,8 @@ type Pool struct {
 	MaxBody int64
 	// KeepRateLimitHeaders hands the provider's rate-limit headers to the client.
 	KeepRateLimitHeaders bool
+	// Tools are what the pool gives to models. Nil: none.
+	Tools *PoolTools
 }
 
 // Credential is the header that carries a key.

@@ -34,3 +34,21 @@ var defaultPool = Pool{
 	Deadline:    30 * time.Second,
 	MaxBody:     32 * mebibyte,
 }
+
+// defaultPoolTools is every value that a pool's tools need not give.
+var defaultPoolTools = PoolTools{
+	Present:     "mcp_call",
+	Turns:       10,
+	Calls:       50,
+	Time:        10 * time.Minute,
+	ResultBytes: mebibyte,
+	Memory:      time.Hour,
+	MemoryBytes: 64 * mebibyte,
+}
+
+// defaultToolServer is every value that an MCP server need not give.
+var defaultToolServer = ToolServer{
+	Allow:   []string{"*"},
+	Timeout: time.Minute,
+	Refresh: 5 * time.Minute,
+}

@@ -18,17 +18,15 @@ func root() object[Config] {
 				"Secret of the keys' fingerprints, equal on all replicas; at least 16 bytes.").otherwise("built in"),
 			is("pools", func(c *Config) *[]Pool { return &c.Pools }, list[Pool]{poolFields(), "- {provider: openai, keys: [{env: OPENAI_KEY}]}", 1},
 				"The key pools, one for each provider or account.").must("[{provider: openai, keys: [{env: NAME}]}]"),
+			is("tools", func(c *Config) *Tools { return &c.Tools }, toolsFields(), "The MCP servers whose tools pools may give to models.").otherwise("none"),
 			is("envoy", func(c *Config) *Envoy { return &c.Envoy }, envoyFields(),
 				"For the commands that render, check or run an Envoy; serving alone needs none of it."),
 		},
-		refused: map[string]string{"tools": noTools},
 		example: "pools: [{provider: openai, keys: [{env: NAME}]}]",
 		start:   func(func(string) string) Config { return defaults },
 		after:   (*reader).wholeFile,
 	}
 }
-
-const noTools = "tools are not in this version; remove them"
 
 func adminFields() object[Admin] {
 	return object[Admin]{
@@ -80,9 +78,11 @@ func poolFields() object[Pool] {
 			is("max_body", func(p *Pool) *int64 { return &p.MaxBody }, size(1024, maxBuffer), "Largest body that is read whole; a larger one passes unread."),
 			is("keep_ratelimit_headers", func(p *Pool) *bool { return &p.KeepRateLimitHeaders }, boolean(),
 				"Hand the provider's rate-limit headers to the client, though they tell of one key only."),
+			is("tools", func(p *Pool) **PoolTools { return &p.Tools }, optional[PoolTools]{poolToolsFields()},
+				"Tools that models get with the client's own, and that Keyturn runs.").otherwise("none"),
 		},
 		refused: map[string]string{
-			"tools": noTools, "key": byReference, "api_key": byReference, "secret": byReference,
+			"key": byReference, "api_key": byReference, "secret": byReference,
 			"env": "unknown field; write keys: [{env: NAME}]", "file": "unknown field; write keys: [{file: PATH}], or keys_file: PATH for several",
 		},
 		start:   func(text func(string) string) Pool { return startPool(text("name"), text("provider")) },

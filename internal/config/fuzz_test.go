@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,12 +60,38 @@ func FuzzLoad(f *testing.F) {
 				require.NotEmpty(t, k.Secret)
 				require.Positive(t, k.Line)
 			}
+			requireTools(t, c, p.Tools)
+		}
+		for _, s := range c.Tools.Servers {
+			require.NotEmpty(t, s.Name)
+			require.NotEqual(t, s.URL == nil, len(s.Command) == 0)
+			require.NotEmpty(t, s.Allow)
+			require.Positive(t, s.Timeout)
+			require.Positive(t, s.Refresh)
 		}
 		require.NotContains(t, strings.Join(c.Warnings, "\n"), secret)
 		var tree any
 		require.NoError(t, yaml.Unmarshal(data, &tree))
 		require.NoError(t, violates(schema, withoutTimes(tree), ""))
 	})
+}
+
+// requireTools holds that a pool's tools are whole: its servers exist, and no limit is missing.
+func requireTools(t *testing.T, c *Config, p *PoolTools) {
+	t.Helper()
+	if p == nil {
+		return
+	}
+	require.NotEmpty(t, p.Servers)
+	for _, name := range p.Servers {
+		require.True(t, slices.ContainsFunc(c.Tools.Servers, func(s ToolServer) bool { return s.Name == name }), name)
+	}
+	require.Positive(t, p.Turns)
+	require.Positive(t, p.Calls)
+	require.Positive(t, p.Time)
+	require.Positive(t, p.ResultBytes)
+	require.Positive(t, p.MemoryBytes)
+	require.True(t, local(c.Listen))
 }
 
 // withoutTimes turns what this YAML library takes for a time into the text that it is to Load and to other libraries.

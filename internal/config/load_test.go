@@ -70,6 +70,22 @@ func TestAnchorsCannotMakeASmallFileEndless(t *testing.T) {
 	require.ErrorContains(t, err, "holds more than 200000 values once its anchors are followed")
 }
 
+// TestMergesCannotMakeASmallFileEndless is about mappings that merge a thousand times what merges a thousand times, and so on.
+func TestMergesCannotMakeASmallFileEndless(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("pools:\n- provider: openai\n  keys: [{env: KT_A}]\n  tools: {servers: [a]}\ntools:\n  servers:\n")
+	before := "x-team: docs"
+	for level := range 6 {
+		fmt.Fprintf(&b, "  - {name: a%d, url: \"https://mcp.example.com\", headers: &h%d {%s}}\n", level, level, before)
+		alias := fmt.Sprintf("*h%d", level)
+		before = "<<: [" + strings.Repeat(alias+", ", 999) + alias + "]"
+	}
+	path := filepath.Join(t.TempDir(), "keyturn.yaml")
+	write(t, path, b.String())
+	_, err := Load(path)
+	require.ErrorContains(t, err, "holds more than 200000 values once its anchors are followed")
+}
+
 func TestWarnings(t *testing.T) {
 	setEnvironment(t)
 	folder := t.TempDir()
@@ -84,6 +100,15 @@ pools:
   - {file: closed.key}
 - provider: openai
   keys: [{file: open.key}, {env: KT_A}]
+tools:
+  servers:
+  - name: plain
+    url: http://mcp.internal/mcp
+    headers: {x-team: docs}
+  - {name: near, url: "http://127.0.0.1:8080/mcp", headers: {x-token: {env: KT_TOKEN}}}
+  - name: far
+    url: http://mcp.internal/mcp
+    headers: {x-token: {file: open.key}}
 envoy:
   clients: {jwt: {issuer: "https://login.example.com/", jwks_url: "https://login.example.com/jwks.json"}}
 `)
@@ -100,7 +125,12 @@ envoy:
 		path + ":7: pools[0].keys[0]: " + readable,
 		path + ":9: pools[1]: holds the key of pools[0] (file " + folder + "/open.key) too (file " + folder + "/open.key); each pool lets it rest for itself",
 		path + ":10: pools[1].keys[0]: " + readable,
-		path + ":12: envoy.clients.jwt: a token that the issuer made for another service is accepted too; write audiences: [NAME]",
+		path + ":13: tools.servers[0]: no pool uses plain; write tools: {servers: [plain]} in one, or remove it",
+		path + ":16: tools.servers[1]: no pool uses near; write tools: {servers: [near]} in one, or remove it",
+		path + ":17: tools.servers[2]: no pool uses far; write tools: {servers: [far]} in one, or remove it",
+		path + ":18: tools.servers[2].url: x-token is sent to mcp.internal without encryption; write https, unless something on the way encrypts",
+		path + ":19: tools.servers[2].headers.x-token: " + readable,
+		path + ":21: envoy.clients.jwt: a token that the issuer made for another service is accepted too; write audiences: [NAME]",
 	}, c.Warnings)
 }
 
@@ -110,11 +140,14 @@ func TestPrintingShowsNoSecret(t *testing.T) {
 	require.NoError(t, err)
 	withClients, err := Load("testdata/key-sources.good.yaml")
 	require.NoError(t, err)
+	withTools, err := Load("testdata/tools.good.yaml")
+	require.NoError(t, err)
 
 	var b bytes.Buffer
 	for _, v := range []any{
 		c, *c, c.Admin, c.Pools, c.Pools[0], &c.Pools[0], c.Pools[0].Keys, c.Pools[0].Keys[0], &c.Pools[0].Keys[0],
 		withClients.Envoy, withClients.Envoy.Clients, withClients.Envoy.Clients.APIKeys[0],
+		withTools, withTools.Tools, &withTools.Tools, withTools.Tools.Servers[0], &withTools.Tools.Servers[1], withTools.Pools[0].Tools,
 	} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
 			fmt.Fprintf(&b, verb+"\n", v)
@@ -141,6 +174,7 @@ func TestExample(t *testing.T) {
 	write(t, filepath.Join(folder, "openai.keys"), "# more\nhush-c\nhush-d\n")
 	write(t, filepath.Join(folder, "clients.keys"), "alice:hush-alice\n")
 	t.Setenv("OPENAI_KEY_A", "hush-a")
+	t.Setenv("DOCS_TOKEN", "hush-docs")
 
 	c, err := Load(path)
 	require.NoError(t, err)
@@ -148,9 +182,11 @@ func TestExample(t *testing.T) {
 	require.Len(t, c.Pools[0].Keys, 4)
 
 	// What the example calls a default is one.
-	write(t, path, "pools: [{provider: openai, keys: [{env: OPENAI_KEY_A}]}]\n")
+	write(t, path, "pools: [{provider: openai, keys: [{env: OPENAI_KEY_A}], tools: {servers: [docs]}}]\n"+
+		"tools: {servers: [{name: docs, url: \"https://mcp.example.com/mcp\", headers: {authorization: {env: DOCS_TOKEN}}, deny: []}]}\n")
 	short, err := Load(path)
 	require.NoError(t, err)
+	require.Equal(t, map[string]string{"authorization": "Bearer hush-docs"}, c.Tools.Servers[0].Headers)
 	p := &c.Pools[0]
 	p.Keys, p.KeysFile, p.Policy.Rules, c.Envoy.Clients = short.Pools[0].Keys, "", nil, Clients{}
 	short.files, short.sum = c.files, c.sum

@@ -19,3 +19,8 @@ func (k Key) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "key %s (%s)", k.Name,
 
 // Format writes the client's name.
 func (k ClientKey) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "client %s", k.Name) }
+
+// Format writes the server's name, and whether it is a command: a URL, an argument or a header may tell more than it should.
+func (s ToolServer) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "tool server %s (command: %t)", s.Name, len(s.Command) > 0)
+}

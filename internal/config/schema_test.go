@@ -28,10 +28,12 @@ func TestReference(t *testing.T) {
 		require.False(t, seen[name], name)
 		seen[name] = true
 	}
-	for _, name := range []string{"listen", "admin.token.env", "pools[].keys[].group", "pools[].policy.rules[].for", "envoy.clients.jwt.jwks_url", "pools[].byok.allow.placeholders"} {
+	for _, name := range []string{"listen", "admin.token.env", "pools[].keys[].group", "pools[].policy.rules[].for", "envoy.clients.jwt.jwks_url", "pools[].byok.allow.placeholders", "pools[].tools.memory_bytes", "tools.servers[].headers"} {
 		require.True(t, seen[name], name)
 	}
 	require.Contains(t, string(Reference()), "| `pools[].cooldown.billing_max` | duration | `24h` |")
+	require.Contains(t, string(Reference()), "| `pools[].tools.time` | duration | `10m` |")
+	require.Contains(t, string(Reference()), "| `tools.servers[].allow` | list | `[\"*\"]` |")
 	require.True(t, bytes.HasSuffix(Reference(), []byte("|\n")))
 }
 
@@ -52,11 +54,33 @@ func TestTheSchemaRefusesWhatItKnows(t *testing.T) {
 		{"max_body": "32MB"},
 		{"provider": "opnai"},
 		{"tools": map[string]any{}},
+		{"tools": map[string]any{"servers": []any{"docs"}, "turns": 101}},
+		{"tools": map[string]any{"servers": []any{"Docs"}}},
 		{"keys": []any{map[string]any{"key": "x"}}},
 		{"keys": []any{map[string]any{"env": "A", "file": "b"}}},
 		{"byok": "maybe"},
 	} {
 		require.Error(t, violates(schema, pool(more), ""), "%v", more)
+	}
+	server := func(more map[string]any) any {
+		s := map[string]any{"name": "docs", "url": "https://mcp.example.com/mcp"}
+		maps.Copy(s, more)
+		c := pool(nil).(map[string]any)
+		c["tools"] = map[string]any{"servers": []any{s}}
+		return c
+	}
+	require.NoError(t, violates(schema, server(map[string]any{"headers": map[string]any{"x-team": "docs", "authorization": map[string]any{"env": "A"}}}), ""))
+	for _, more := range []map[string]any{
+		{"url": "mcp.example.com"},
+		{"command": []any{"npx"}}, // beside the url
+		{"headers": map[string]any{"a header": "x"}},
+		{"headers": map[string]any{"x-team": 7}},
+		{"headers": map[string]any{"authorization": map[string]any{"env": "A", "file": "b"}}},
+		{"env": map[string]any{"A-B": "x"}},
+		{"transport": "stdio"},
+		{"allow": []any{}},
+	} {
+		require.Error(t, violates(schema, server(more), ""), "%v", more)
 	}
 	require.NoError(t, violates(schema, pool(map[string]any{"revive_after": 0, "byok": "allow", "deadline": "1m30s"}), ""))
 }

@@ -16,6 +16,13 @@ func violates(schema map[string]any, v any, at string) error {
 		case "$schema", "title", "description", "default":
 		case "properties", "additionalProperties", "required":
 			err = violatesFields(schema, v, at)
+		case "propertyNames":
+			fields, _ := v.(map[string]any)
+			for name := range fields {
+				if err == nil {
+					err = violates(want.(map[string]any), name, at)
+				}
+			}
 		case "type":
 			err = unless(isType(v, want.(string)), at, "is not of type %v", want)
 		case "enum":
@@ -74,6 +81,9 @@ func violatesFields(schema map[string]any, v any, at string) error {
 	}
 	for name, value := range fields {
 		s, known := properties[name].(map[string]any)
+		if !known {
+			s, known = schema["additionalProperties"].(map[string]any)
+		}
 		if !known {
 			if schema["additionalProperties"] == false {
 				return fmt.Errorf("%s has an unknown field %s", at, name)

@@ -74,7 +74,7 @@ func secretOf(minBytes int) secret {
 func (s secret) read(r *reader, path string, n *yaml.Node, into *string) {
 	var ref reference
 	s.mapping.read(r, path, n, &ref)
-	v, _, ok := r.resolve(path, ref)
+	v, _, ok := r.resolve(path, ref, asKey)
 	if ok && len(v) < s.minBytes {
 		r.refuse(path, "the secret has %d bytes; use at least %d", len(v), s.minBytes)
 		return
@@ -107,7 +107,7 @@ func aKey() keyEntry {
 func (e keyEntry) read(r *reader, path string, n *yaml.Node, into *Key) {
 	var ref reference
 	e.mapping.read(r, path, n, &ref)
-	v, from, _ := r.resolve(path, ref)
+	v, from, _ := r.resolve(path, ref, asKey)
 	*into = Key{Name: ref.Name, Group: ref.Group, Secret: v, From: from, Line: r.at(path, "").line}
 }
 
@@ -115,8 +115,19 @@ func (keyEntry) show(Key) string { return "" }
 
 func (e keyEntry) describe(Key) description { return e.mapping.describe(reference{}) }
 
+// content says what is wrong with a secret, without repeating it, as the end of "NAME holds …"; "" accepts it.
+type content func(value string, inFile bool) wrong
+
+// asKey is the content of what holds one key.
+func asKey(s string, inFile bool) wrong {
+	if inFile && strings.ContainsAny(s, "\r\n") {
+		return "more than one line; write the key alone, or name a file of several keys with keys_file:"
+	}
+	return badSecret(s)
+}
+
 // resolve returns the secret that ref names, and where it was found.
-func (r *reader) resolve(path string, ref reference) (value, from string, ok bool) {
+func (r *reader) resolve(path string, ref reference, is content) (value, from string, ok bool) {
 	switch {
 	case r.failed(path):
 		return "", "", false
@@ -124,22 +135,22 @@ func (r *reader) resolve(path string, ref reference) (value, from string, ok boo
 		r.refuse(path, "names both env and file; keep one")
 		return "", "", false
 	case ref.Env != "":
-		return r.fromEnv(path, ref.Env)
+		return r.fromEnv(path, ref.Env, is)
 	case ref.File != "":
-		return r.fromFile(path, ref.File)
+		return r.fromFile(path, ref.File, is)
 	}
 	r.refuse(path, "names no key; write env: NAME or file: PATH")
 	return "", "", false
 }
 
-func (r *reader) fromEnv(path, name string) (value, from string, ok bool) {
+func (r *reader) fromEnv(path, name string, is content) (value, from string, ok bool) {
 	from = "env " + name
 	if !plainEnv.MatchString(name) {
 		from = "the environment variable named here"
 	}
 	value, set := r.env(name)
 	value = strings.TrimRight(value, "\r\n")
-	switch w := badSecret(value); {
+	switch w := is(value, false); {
 	case !set && looksSecret(name):
 		r.refuse(path, "%s", itselfAKey)
 	case !set:
@@ -154,7 +165,7 @@ func (r *reader) fromEnv(path, name string) (value, from string, ok bool) {
 	return "", "", false
 }
 
-func (r *reader) fromFile(path, written string) (value, from string, ok bool) {
+func (r *reader) fromFile(path, written string, is content) (value, from string, ok bool) {
 	const maxBytes = 64 << 10
 	data, ok := r.secrets(path, written, maxBytes)
 	if !ok {
@@ -162,11 +173,9 @@ func (r *reader) fromFile(path, written string) (value, from string, ok bool) {
 	}
 	value = strings.TrimRight(strings.TrimPrefix(string(data), byteOrderMark), "\r\n")
 	name := shownPath(written, r.in(written))
-	switch w := badSecret(value); {
+	switch w := is(value, true); {
 	case value == "":
 		r.refuse(path, "%s is empty; write the key into it", name)
-	case strings.ContainsAny(value, "\r\n"):
-		r.refuse(path, "%s holds more than one line; write the key alone, or name a file of several keys with keys_file:", name)
 	case w != "":
 		r.refuse(path, "%s holds %s", name, w)
 	default:

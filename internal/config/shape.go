@@ -23,15 +23,18 @@ type shape[V any] interface {
 
 // All the shapes.
 var (
-	_ shape[struct{}]    = object[struct{}]{}
-	_ shape[[]string]    = list[string]{}
-	_ shape[*string]     = optional[string]{}
-	_ shape[string]      = scalar[string]{}
-	_ shape[string]      = secret{}
-	_ shape[Key]         = keyEntry{}
-	_ shape[[]ClientKey] = clientKeys{}
-	_ shape[BYOK]        = byokShape{}
-	_ shape[*url.URL]    = baseURL{}
+	_ shape[struct{}]          = object[struct{}]{}
+	_ shape[[]string]          = list[string]{}
+	_ shape[map[string]string] = dictionary[string]{}
+	_ shape[*string]           = optional[string]{}
+	_ shape[string]            = scalar[string]{}
+	_ shape[string]            = secret{}
+	_ shape[Key]               = keyEntry{}
+	_ shape[[]ClientKey]       = clientKeys{}
+	_ shape[BYOK]              = byokShape{}
+	_ shape[*url.URL]          = baseURL{}
+	_ shape[*url.URL]          = endpoint{}
+	_ shape[string]            = revealed{}
 )
 
 // description is what the schema and the reference say of a shape.
@@ -86,11 +89,7 @@ func (f field[T]) otherwise(note string) field[T] {
 
 // value reads what n stands for: an alias is followed, and the line is kept for later checks.
 func (r *reader) value(path string, n *yaml.Node, read func(*yaml.Node)) {
-	if r.values++; r.values > maxValues {
-		if r.values == maxValues+1 {
-			r.problems = nil // the others may be one, many times over
-			r.refuse("", "holds more than %d values once its anchors are followed; split it, or write keys into a keys_file", maxValues)
-		}
+	if r.tooMany() {
 		return
 	}
 	r.line[path] = n.Line
@@ -100,6 +99,16 @@ func (r *reader) value(path string, n *yaml.Node, read func(*yaml.Node)) {
 		return
 	}
 	read(n)
+}
+
+// tooMany counts one value more, and says whether that makes it more than can be meant.
+func (r *reader) tooMany() bool {
+	r.values++
+	if r.values == maxValues+1 {
+		r.problems = nil // the others may be one, many times over
+		r.refuse("", "holds more than %d values once its anchors are followed; split it, or write keys into a keys_file", maxValues)
+	}
+	return r.values > maxValues
 }
 
 func follow(n *yaml.Node) *yaml.Node {
@@ -197,6 +206,8 @@ func (o object[T]) merge(r *reader, path string, n *yaml.Node, all map[string]*y
 				return
 			case depth == maxDepth:
 				r.refuse(within(path, "<<"), "found << more than %d levels deep; write fewer", maxDepth)
+				return
+			case r.tooMany(): // a list of aliases of lists of aliases
 				return
 			}
 			for j := 0; j+1 < len(s.Content); j += 2 {

@@ -181,6 +181,32 @@ func TestWatchSeesEveryWayToChangeAFile(t *testing.T) {
 	}
 }
 
+// TestWatchSeesTheSecretsOfToolServers changes the files that headers and variables name.
+func TestWatchSeesTheSecretsOfToolServers(t *testing.T) {
+	folder := t.TempDir()
+	in := func(name string) string { return filepath.Join(folder, name) }
+	write(t, in("openai.keys"), "one\n")
+	write(t, in("docs.token"), "old\n")
+	write(t, in("files.token"), "old\n")
+	write(t, in("keyturn.yaml"), `pools: [{provider: openai, keys_file: openai.keys, tools: {servers: [docs, files]}}]
+tools:
+  servers:
+  - {name: docs, url: "https://mcp.example.com/mcp", headers: {authorization: {file: docs.token}}}
+  - {name: files, command: [files], env: {FILES_TOKEN: {file: files.token}}}
+`)
+	c, err := Load(in("keyturn.yaml"))
+	require.NoError(t, err)
+	w := watch(t, c).expire()
+	over(t, in("docs.token"), "new\n")
+	for c = w.until("one"); c.Tools.Servers[0].Headers["authorization"] != "Bearer new"; {
+		c = w.until("one")
+	}
+	over(t, in("files.token"), "new\n")
+	for c = w.until("one"); c.Tools.Servers[1].Env["FILES_TOKEN"] != "new"; {
+		c = w.until("one")
+	}
+}
+
 // TestWatchSeesAVolumeOfKubernetes exchanges the link "..data" as the kubelet does: a new folder, a new link, a rename, the old folder
 // removed.
 func TestWatchSeesAVolumeOfKubernetes(t *testing.T) {
@@ -239,7 +265,7 @@ func TestABrokenFileKeepsTheOldOneAndIsToldOnce(t *testing.T) {
 
 	over(t, path, "pools: [{provider: opnai, keys_file: openai.keys}]\nfoo: 1\n")
 	w.untilLogged(path + ":1: pools[0].provider: found \"opnai\"; write openai, anthropic, azure, gemini, openrouter or compatible (did you mean openai?)")
-	w.untilLogged(path + ":2: foo: unknown field; the fields here are listen, admin, log, fingerprint_secret, pools or envoy")
+	w.untilLogged(path + ":2: foo: unknown field; the fields here are listen, admin, log, fingerprint_secret, pools, tools or envoy")
 	over(t, path, "pools: [{provider: opnai, keys_file: openai.keys}]\nfoo: 1\n") // the same again: nothing new to say
 	over(t, path, "pools: [{provider: openai, keys_file: missing/openai.keys}]\n")
 	w.untilLogged(path + ":1: pools[0].keys_file: " + filepath.Join(folder, "missing/openai.keys") + " does not exist; create it, or name another")

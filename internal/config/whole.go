@@ -39,6 +39,7 @@ func (r *reader) wholeFile(_ string, c *Config) {
 		taken[*at.s] = at.path
 	}
 	r.apart(c.Pools)
+	r.wholeTools(c)
 }
 
 // apart refuses what two pools cannot share.

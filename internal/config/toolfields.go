@@ -1,0 +1,118 @@
+package config
+
+import (
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+func toolsFields() object[Tools] {
+	return object[Tools]{
+		fields: []field[Tools]{
+			is("servers", func(t *Tools) *[]ToolServer { return &t.Servers },
+				list[ToolServer]{toolServerFields(), `- {name: docs, url: "https://HOST/mcp"}`, 1},
+				"MCP servers. One that is down costs its tools and nothing else.").must(`[{name: docs, url: "https://HOST/mcp"}]`),
+		},
+		example: `{servers: [{name: docs, url: "https://HOST/mcp"}]}`,
+	}
+}
+
+func toolServerFields() object[ToolServer] {
+	return object[ToolServer]{
+		fields: []field[ToolServer]{
+			is("name", func(s *ToolServer) *string { return &s.Name }, serverName(),
+				"Name of the server, part of the names that models see: `bmcp_NAME_TOOL`.").must("docs"),
+			is("url", func(s *ToolServer) **url.URL { return &s.URL }, endpoint{}, "Where the server answers; this or command.").otherwise("none"),
+			is("transport", func(s *ToolServer) *string { return &s.Transport }, transport(),
+				"How it speaks at the URL: `http` is streamable HTTP, `sse` the older HTTP+SSE, `auto` tries both."),
+			is("command", func(s *ToolServer) *[]string { return &s.Command }, list[string]{commandWord(), "[npx, -y, some-mcp-server]", 1},
+				"Program and arguments of a server that speaks on its standard input and output; this or url.").otherwise("none"),
+			is("env", func(s *ToolServer) *map[string]string { return &s.Env }, environmentShape(),
+				"Variables for the command. Those whose name speaks of a key, a token, a secret or a password by reference only.").otherwise("none"),
+			is("headers", func(s *ToolServer) *map[string]string { return &s.Headers }, headersShape(),
+				"Headers for the URL. Credentials by reference only; a token alone in `authorization` goes behind the word Bearer.").otherwise("none"),
+			is("allow", func(s *ToolServer) *[]string { return &s.Allow }, list[string]{toolPattern(), `["search_*"]`, 1},
+				"Tools that are offered, by their own names; `*` stands for any text."),
+			is("deny", func(s *ToolServer) *[]string { return &s.Deny }, list[string]{item: toolPattern(), example: `["delete_*"]`},
+				"Tools that are not offered, whatever allow says.").otherwise("none"),
+			is("timeout", func(s *ToolServer) *time.Duration { return &s.Timeout }, duration(time.Second, time.Hour), "Longest time for one call."),
+			is("refresh", func(s *ToolServer) *time.Duration { return &s.Refresh }, duration(time.Second, day),
+				"Age at which the list of tools is fetched again, unless the server says."),
+		},
+		start:   func(func(string) string) ToolServer { return defaultToolServer },
+		refused: inline,
+		private: true,
+		example: `{name: docs, url: "https://HOST/mcp"}`,
+		extra:   oneOf("url", "command"),
+		after:   (*reader).wholeToolServer,
+	}
+}
+
+func poolToolsFields() object[PoolTools] {
+	const maxTime = time.Hour // Envoy's max_message_timeout
+	return object[PoolTools]{
+		fields: []field[PoolTools]{
+			is("servers", func(t *PoolTools) *[]string { return &t.Servers }, list[string]{serverName(), "[docs]", 1},
+				"Names of tools.servers.").must("[docs]"),
+			is("present", func(t *PoolTools) *string { return &t.Present }, choice("mcp_call", "hidden"),
+				"How clients see the calls: as items of type mcp_call, where the dialect has them (Responses), or not at all."),
+			is("turns", func(t *PoolTools) *int { return &t.Turns }, number(2, 100), "Most requests to the provider for one of the client's, that one included."),
+			is("calls", func(t *PoolTools) *int { return &t.Calls }, number(1, 1000), "Most calls for one request of the client's."),
+			is("time", func(t *PoolTools) *time.Duration { return &t.Time }, duration(time.Second, maxTime),
+				"Longest time in which calls run, from the client's request on."),
+			is("result_bytes", func(t *PoolTools) *int64 { return &t.ResultBytes }, size(1024, 16*mebibyte), "Largest result of a call that a model gets."),
+			is("memory", func(t *PoolTools) *time.Duration { return &t.Memory }, duration(0, 30*day),
+				"How long is kept what a client's next request needs and the client cannot send: calls that it did not see. 0: not at all."),
+			is("memory_bytes", func(t *PoolTools) *int64 { return &t.MemoryBytes }, size(mebibyte, 64<<30), "How much of that is kept for the pool; the oldest goes first."),
+		},
+		start:   func(func(string) string) PoolTools { return defaultPoolTools },
+		example: "{servers: [docs]}",
+	}
+}
+
+// serverName is a part of the names of tools, which have at most 64 letters, digits, '_' and '-'.
+func serverName() scalar[string] {
+	return pattern("name", "a name of at most 32 letters a-z, digits and '-', which begins and ends with a letter or digit",
+		`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`, false)
+}
+
+// transport is kept as "" for auto.
+func transport() scalar[string] {
+	const auto = "auto"
+	s := choice(auto, "http", "sse")
+	parse := s.parse
+	s.parse = func(text string) (string, wrong) {
+		v, w := parse(text)
+		return strings.TrimPrefix(v, auto), w
+	}
+	s.render = func(v string) string {
+		if v == "" {
+			return auto
+		}
+		return v
+	}
+	return s
+}
+
+// toolPattern is a pattern over the names of tools, which servers choose as they like.
+func toolPattern() scalar[string] {
+	s := pattern("text", "the name of a tool, in which * stands for any text, without spaces", `^[!-~]{1,128}$`, false)
+	s.render = strconv.Quote // a bare * is an alias in YAML
+	return s
+}
+
+// commandWord is the program or an argument. Other users of the machine can read them while the command runs.
+func commandWord() scalar[string] {
+	return text("text", "a word of the command", func(s string) wrong {
+		_, value, _ := strings.Cut(s, "=")
+		switch {
+		case strings.ContainsRune(s, 0):
+			return "found a zero byte; write the word without it"
+		case looksSecret(s), looksSecret(value):
+			return "what stands here looks like a key itself, and every user of the machine can read a command's arguments; " +
+				"put it into an environment variable of the command: env: {NAME: {env: NAME}}"
+		}
+		return ""
+	})
+}
