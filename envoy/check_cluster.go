@@ -25,7 +25,11 @@ func httpOptions(c *clusterv3.Cluster) *httpv3.HttpProtocolOptions {
 func (c *checker) attached(cluster *clusterv3.Cluster) {
 	chain := httpOptions(cluster).GetHttpFilters()
 	if a := c.keyturn(chain); a != nil {
-		c.filter("cluster "+cluster.Name, chain, a)
+		var pools []Pool
+		if pool := c.pools[cluster.Name]; pool != nil {
+			pools = append(pools, *pool)
+		}
+		c.filter("cluster "+cluster.Name, chain, a, pools)
 	}
 }
 

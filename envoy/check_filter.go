@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"cmp"
 	"regexp"
 	"slices"
 	"strconv"
@@ -61,8 +62,8 @@ func (c *checker) leadsToProcessor(cluster *clusterv3.Cluster) bool {
 	return false
 }
 
-// filter checks one attachment and notes the cluster it leads to.
-func (c *checker) filter(where string, chain []*hcmv3.HttpFilter, a *attachment) {
+// filter checks one attachment, which attempts for these pools pass, and notes the cluster it leads to.
+func (c *checker) filter(where string, chain []*hcmv3.HttpFilter, a *attachment, pools []Pool) {
 	if _, ok := typedAs(chain[len(chain)-1].GetTypedConfig(), &codecv3.UpstreamCodec{}); !ok {
 		c.find(filterLast, where, chain[len(chain)-1].Name)
 	}
@@ -77,8 +78,8 @@ func (c *checker) filter(where string, chain []*hcmv3.HttpFilter, a *attachment)
 		c.use(processor).processor = true
 	}
 	c.modes(where, a.config)
-	c.exchange(where, a.config)
-	c.forwarding(where, a.config.ForwardRules)
+	c.exchange(where, a.config, toolTime(pools) > 0)
+	c.forwarding(where, a.config.ForwardRules, pools)
 }
 
 // use returns the notes about a cluster.
@@ -117,13 +118,25 @@ func (c *checker) modes(where string, f *extprocv3.ExternalProcessor) {
 	}
 }
 
-// exchange checks what Keyturn may answer, and what it is told beside the messages.
-func (c *checker) exchange(where string, f *extprocv3.ExternalProcessor) {
+// toolTime is how long tools of one of the pools may run, 0 when none has tools.
+func toolTime(pools []Pool) (most time.Duration) {
+	for _, pool := range pools {
+		if pool.Tools {
+			most = max(most, cmp.Or(pool.ToolTime, defaultToolTime))
+		}
+	}
+	return most
+}
+
+// exchange checks what Keyturn may answer and how long it may take, and what it is told beside the messages.
+func (c *checker) exchange(where string, f *extprocv3.ExternalProcessor, tools bool) {
 	if d := f.MessageTimeout; d == nil || d.AsDuration() < minMessageTimeout {
 		c.find(timeoutMessage, where, said(d != nil, d.AsDuration()))
 	}
 	if d := f.MaxMessageTimeout; d == nil || d.AsDuration() < minMaxMessageTimeout {
 		c.find(timeoutMaxMessage, where, said(d != nil, d.AsDuration()))
+	} else if tools && d.AsDuration() < maxMessageTimeout {
+		c.find(timeoutTools, where, d.AsDuration().String())
 	}
 	if code := f.GetStatusOnError().GetCode(); code != typev3.StatusCode_ServiceUnavailable {
 		c.find(statusOnError, where, said(f.StatusOnError != nil, code))
@@ -157,31 +170,42 @@ func (c *checker) exchange(where string, f *extprocv3.ExternalProcessor) {
 	}
 }
 
-// forwarding checks that what an attempt reads is sent.
-func (c *checker) forwarding(where string, rules *extprocv3.HeaderForwardingRules) {
+// repeatedNames are headers that clients send and a turn must repeat. The last stands for those that nobody knows.
+var repeatedNames = []string{"accept", "user-agent", "anthropic-version", "anthropic-beta", "openai-beta", "x-stainless-lang", "x-others"}
+
+// forwarding checks that what an attempt reads, and a turn repeats, is sent.
+func (c *checker) forwarding(where string, rules *extprocv3.HeaderForwardingRules, pools []Pool) {
+	tools := toolTime(pools) > 0
 	if rules.GetAllowedHeaders() == nil && rules.GetDisallowedHeaders() == nil {
-		c.find(forwardNone, where, "not set")
+		if tools {
+			c.find(forwardAll, where, "not set")
+		} else {
+			c.find(forwardNone, where, "not set")
+		}
 		return
 	}
+	sent := func(name string) bool {
+		return (rules.GetAllowedHeaders() == nil || matches(rules.GetAllowedHeaders(), name)) && !matches(rules.GetDisallowedHeaders(), name)
+	}
+	hidden := func(name string) bool { return !sent(name) }
 	names := slices.Clone(wholeNames)
 	for _, p := range namePrefixes {
 		names = append(names, p+"*")
 	}
-	for _, pool := range c.want.Pools {
-		if pool.BYOK {
-			names = append(names, credentialHeaders...)
-			break
-		}
+	if slices.ContainsFunc(pools, func(p Pool) bool { return p.BYOK }) {
+		names = append(names, credentials(pools)...)
 	}
-	var missing []string
-	for _, n := range names {
-		allowed := rules.GetAllowedHeaders() == nil || matches(rules.GetAllowedHeaders(), n)
-		if !allowed || matches(rules.GetDisallowedHeaders(), n) {
-			missing = append(missing, n)
-		}
-	}
-	if len(missing) > 0 {
+	if missing := slices.DeleteFunc(names, sent); len(missing) > 0 {
 		c.find(forwardRules, where, "without "+strings.Join(missing, ", "))
+	}
+	if !tools {
+		return
+	}
+	if missing := slices.DeleteFunc(slices.Clone(repeatedNames), sent); len(missing) > 0 {
+		c.find(forwardTurns, where, "without "+strings.Join(missing, ", "))
+	}
+	if with := slices.DeleteFunc(slices.Clone(hiddenNames(pools)), hidden); len(with) > 0 {
+		c.find(forwardSecrets.wanting("disallowed_headers with %s", strings.Join(hiddenNames(pools), ", ")), where, "with "+strings.Join(with, ", "))
 	}
 }
 

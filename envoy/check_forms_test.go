@@ -41,6 +41,7 @@ func TestCheckWhole(t *testing.T) {
 			"route.typed_per_filter_config.keyturn @ listener main, route default uploads",
 			"route.typed_per_filter_config.keyturn @ listener main, route default websocket",
 			"route.typed_per_filter_config.keyturn @ listener main, route default",
+			"route.typed_per_filter_config.keyturn @ listener loopback, route loopback",
 		}},
 		{"no loopback", func(c *envoy.Config, _ *envoy.Want) { c.Loopback = "" }, nil, []string{"listener loopback @ envoy"}},
 		{"a pool without its cluster", func(_ *envoy.Config, w *envoy.Want) {
@@ -268,7 +269,7 @@ func TestCheckCannotRead(t *testing.T) {
 // TestCheckSurvives takes every part out of a document in turn, or puts something else there: the result is findings or
 // an error, never a panic.
 func TestCheckSurvives(t *testing.T) {
-	cfg := checkedConfig(t)
+	cfg := toolsConfig(t)
 	d := bootstrapTree(t, cfg)
 	seen := map[string]bool{}
 	var visit func(node any, path string)

@@ -23,6 +23,9 @@ const minIdle = 30 * time.Second
 // clientFilters authenticate clients, as their types are named.
 var clientFilters = []string{".api_key_auth.", ".jwt_authn.", ".ext_authz.", ".basic_auth.", ".oauth2.", ".rbac."}
 
+// accessLogs are loggers whose format can be read here.
+var accessLogs = []string{".FileAccessLog", ".StdoutAccessLog", ".StderrAccessLog"}
+
 // manager is an HTTP connection manager with what belongs to it.
 type manager struct {
 	*hcmv3.HttpConnectionManager
@@ -84,7 +87,7 @@ func (c *checker) manager(m *manager) {
 	c.metadata(m)
 	place := c.keyturn(m.upstream)
 	if place != nil {
-		c.filter(m.where(), m.upstream, place)
+		c.filter(m.where(), m.upstream, place, c.served(m))
 		if !place.filter.Disabled {
 			c.find(filterDisabled, m.where(), "false")
 		}
@@ -95,6 +98,9 @@ func (c *checker) manager(m *manager) {
 	for _, r := range m.routes {
 		c.route(r)
 	}
+	if m.isLoopback() {
+		c.loopbackAddress(m)
+	}
 	if !slices.ContainsFunc(m.routes, func(r *route) bool { return r.enabled }) {
 		return
 	}
@@ -103,12 +109,41 @@ func (c *checker) manager(m *manager) {
 	}
 	c.chainBuffer(m)
 	if m.isLoopback() {
-		c.loopbackAddress(m)
+		c.loopback(m)
 		return
 	}
 	c.localReplies(m)
 	if !c.want.Open && !m.local() && !m.authenticates() {
 		c.find(clientsUnknown, m.where(), "not set")
+	}
+}
+
+// served are the pools whose attempts pass the filter of the manager's router.
+func (c *checker) served(m *manager) (pools []Pool) {
+	names := map[string]bool{}
+	for _, r := range m.routes {
+		if r.cluster == "" {
+			return c.want.Pools // any
+		}
+		if r.pool != nil && !names[r.pool.Name] {
+			names[r.pool.Name] = true
+			pools = append(pools, *r.pool)
+		}
+	}
+	return pools
+}
+
+// loopback checks what else turns need of the listener that they go through.
+func (c *checker) loopback(m *manager) {
+	if toolTime(c.want.Pools) == 0 {
+		return
+	}
+	c.localReplies(m) // they go on to the client
+	for _, log := range m.AccessLog {
+		known := slices.ContainsFunc(accessLogs, func(s string) bool { return strings.HasSuffix(log.GetTypedConfig().GetTypeUrl(), s) })
+		if known && !mentions(log, metadataNamespace+":turn)") {
+			c.find(turnLog, m.where(), log.Name)
+		}
 	}
 }
 

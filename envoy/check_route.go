@@ -12,10 +12,12 @@ import (
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 const (
-	defaultClusterLimit = 1 << 20 // Envoy's per_connection_buffer_limit_bytes
+	defaultClusterLimit = 1 << 20         // Envoy's per_connection_buffer_limit_bytes
+	defaultStreamIdle   = 5 * time.Minute // Envoy's stream_idle_timeout
 	maxBackOff          = 5 * time.Millisecond
 )
 
@@ -61,7 +63,7 @@ func (c *checker) findRoutes(m *manager) (routes []*route) {
 		r.filter = c.keyturn(c.attempts(r))
 		r.readOverrides()
 	}
-	return slices.DeleteFunc(routes, func(r *route) bool { return !r.enabled && r.pool == nil })
+	return slices.DeleteFunc(routes, func(r *route) bool { return !r.enabled && r.pool == nil && !r.isLoopback() })
 }
 
 // attempts is the chain that the route's attempts run: the cluster's own where it has one, else the router's. Where a
@@ -212,6 +214,23 @@ func (c *checker) route(r *route) {
 	}
 	c.wholeRoute(r)
 	c.retries(r)
+	c.patience(r)
+}
+
+// patience checks that a route waits for as long as tools may run.
+func (c *checker) patience(r *route) {
+	if r.pool == nil || !r.pool.Tools {
+		return
+	}
+	idle := defaultStreamIdle
+	for _, d := range []*durationpb.Duration{r.manager.StreamIdleTimeout, r.GetRoute().IdleTimeout} {
+		if d != nil {
+			idle = d.AsDuration()
+		}
+	}
+	if least := toolTime([]Pool{*r.pool}) + minIdle; idle > 0 && idle < least {
+		c.find(idleTools.wanting("%v or more", least), r.place, idle.String())
+	}
 }
 
 // hosts checks that an attempt sees the provider's authority.
@@ -236,9 +255,7 @@ func (c *checker) removals(r *route) {
 		c.find(retryRemoved, r.place, list(returned))
 	}
 	if r.isLoopback() {
-		if !has(removed, clusterHeader) {
-			c.find(clusterHeaderRemoved, r.place, list(removed))
-		}
+		c.loopbackRemovals(r, removed, returned)
 		return
 	}
 	if r.pool != nil && r.pool.BYOK {
@@ -252,6 +269,23 @@ func (c *checker) removals(r *route) {
 		return
 	}
 	c.find(credentialsRemoved.wanting("%s", strings.Join(want, ", ")), r.place, list(removed))
+}
+
+// loopbackRemovals checks that a turn and its answer keep what they carry.
+func (c *checker) loopbackRemovals(r *route, removed, returned []string) {
+	if !has(removed, clusterHeader) {
+		c.find(clusterHeaderRemoved, r.place, list(removed))
+	}
+	own := slices.ContainsFunc(c.want.Pools, func(p Pool) bool { return p.Tools && p.BYOK })
+	if own && slices.ContainsFunc(credentials(c.want.Pools), func(n string) bool { return has(removed, n) }) {
+		c.find(credentialsLost, r.place, list(removed))
+	}
+	if slices.ContainsFunc(returned, func(n string) bool {
+		n = strings.ToLower(n)
+		return strings.HasPrefix(n, "x-keyturn-") && n != retryHeader
+	}) {
+		c.find(usedRemoved, r.place, list(returned))
+	}
 }
 
 // has is for names of headers, which know no case.
@@ -276,6 +310,11 @@ func (c *checker) wholeRoute(r *route) {
 	want := uint64(defaultBodyBytes)
 	if r.pool != nil && r.pool.MaxBodyBytes > 0 {
 		want = uint64(r.pool.MaxBodyBytes)
+	}
+	for _, pool := range c.want.Pools {
+		if r.isLoopback() && pool.Tools {
+			want = max(want, uint64(pool.MaxBodyBytes)) // a turn has what its request had, and more
+		}
 	}
 	if u := c.used[r.cluster]; u != nil && (u.limit == 0 || limit < u.limit) {
 		u.limit = limit

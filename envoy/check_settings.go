@@ -20,7 +20,7 @@ var (
 	}
 	loopbackListener = setting{
 		"listener loopback", "a listener on a Unix socket with a route to cluster_header x-keyturn-cluster", true,
-		"Keyturn cannot make requests of its own.",
+		"Keyturn cannot make requests of its own: a response that calls a tool ends with an error.",
 	}
 	poolCluster = setting{
 		"cluster", "one of the pool's clusters", false,
@@ -86,6 +86,10 @@ var (
 		"filter.max_message_timeout", "3600s", false,
 		"Keyturn cannot ask for more time: a response that takes it longer ends with a 504.",
 	}
+	timeoutTools = setting{
+		"filter.max_message_timeout", "3600s", false,
+		"Keyturn asks for an hour while tools run, and Envoy ignores what is more than this: a JSON answer (not streamed) ends with a 504 after message_timeout.",
+	}
 	statusOnError = setting{
 		"filter.status_on_error", "503 (ServiceUnavailable)", false,
 		"When Keyturn fails, the client gets a 500, which reads like a fault of the request.",
@@ -130,6 +134,18 @@ var (
 		"filter.forward_rules", "allowed_headers with what an attempt reads", false,
 		"Every header is sent to Keyturn: right, but about a tenth more CPU on both sides.",
 	}
+	forwardAll = setting{
+		"filter.forward_rules", "disallowed_headers with the credentials and the cookies", false,
+		"Every header is sent to Keyturn, clients' credentials and cookies too, which no turn repeats.",
+	}
+	forwardTurns = setting{
+		"filter.forward_rules", "disallowed_headers, and no allowed_headers", false,
+		"The later turns of a response that called a tool lose headers of the client's, such as anthropic-version and anthropic-beta: providers refuse them, or answer otherwise.",
+	}
+	forwardSecrets = setting{
+		"filter.forward_rules", "", false,
+		"Keyturn is sent secrets of the client's, or the key of the attempt before, which it does not need.",
+	}
 	forwardRules = setting{
 		"filter.forward_rules", "allowed_headers with what an attempt reads", true,
 		"Keyturn does not see these headers, and decides without them.",
@@ -153,6 +169,14 @@ var (
 	idleTimeout = setting{
 		"stream_idle_timeout", "30s or more (5m by default)", false,
 		"A stream is cut while the model thinks.",
+	}
+	idleTools = setting{
+		"route.idle_timeout", "", false,
+		"A JSON answer (not streamed) is cut while tools run for it: nothing moves, and there is nowhere to put a keep-alive.",
+	}
+	turnLog = setting{
+		"access_log", "%DYNAMIC_METADATA(keyturn:turn)% in its format", false,
+		"The log does not tell the turns that Keyturn makes from the requests of clients.",
 	}
 	localReply = setting{
 		"local_reply_config", "the dialects' JSON for Envoy's own errors", false,
@@ -270,6 +294,14 @@ var (
 	clusterHeaderRemoved = setting{
 		"route.request_headers_to_remove", "x-keyturn-cluster", false,
 		"The name of the cluster goes on with the request.",
+	}
+	credentialsLost = setting{
+		"route.request_headers_to_remove", "x-keyturn-cluster, and no credentials", false,
+		"A client's own credential is not on the later turns: the pool pays for them.",
+	}
+	usedRemoved = setting{
+		"route.response_headers_to_remove", "of x-keyturn-* only x-keyturn-retry", false,
+		"Keyturn does not learn which key served a turn, nor why it failed.",
 	}
 	retryRemoved = setting{
 		"route.response_headers_to_remove", "x-keyturn-retry", false,

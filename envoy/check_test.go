@@ -254,6 +254,8 @@ var breakages = []breakage{
 	{"cluster's header goes on", onLoopback, "LOOP/request_headers_to_remove", nil, "route.request_headers_to_remove", onLoop, "not set", false},
 	{"loopback's retries", onLoopback, "LOOP/route/retry_policy", nil, "route.retry_policy", onLoop, "not set", true},
 	{"loopback's timeout", onLoopback, "LOOP/route/timeout", nil, "route.timeout", onLoop, "not set", false},
+	{"loopback without the filter", onLoopback, "LOOP/typed_per_filter_config/keyturn", nil, "route.typed_per_filter_config.keyturn", onLoop, "not set", true},
+	{"loopback keeps what Keyturn reads", onLoopback, "LOOP/response_headers_to_remove", []any{"x-keyturn-retry", "X-Keyturn-Used-Id"}, "route.response_headers_to_remove", onLoop, "x-keyturn-retry, X-Keyturn-Used-Id", false},
 	{"loopback's buffer", onLoopback, "LOOP/typed_per_filter_config|envoy.filters.http.buffer", nil, "route.typed_per_filter_config.envoy.filters.http.buffer", onLoop, "not set", true},
 	{"loopback's circuit breakers are the provider's", onProvider, "circuit_breakers/thresholds/0/priority", "HIGH", "cluster.circuit_breakers", onProvider, "not set", false},
 }
@@ -314,8 +316,11 @@ func check(t *testing.T, d tree, want envoy.Want) []envoy.Finding {
 }
 
 // TestCheckFindsEach breaks one setting after the other, in a bootstrap and in the dump of a real Envoy.
-func TestCheckFindsEach(t *testing.T) {
-	cfg := checkedConfig(t)
+func TestCheckFindsEach(t *testing.T) { findsEach(t, checkedConfig(t), breakages) }
+
+// findsEach holds that nothing is found in the rendered configuration, and each of the breakages in itself.
+func findsEach(t *testing.T, cfg envoy.Config, breakages []breakage) {
+	t.Helper()
 	rendered := bootstrapTree(t, cfg)
 	for form, d := range map[string]tree{"bootstrap": rendered, "dump": dumpTree(t, rendered)} {
 		t.Run(form, func(t *testing.T) {

@@ -55,6 +55,9 @@ type Pool struct {
 	BYOK             bool     // clients may send their own credential, so the routes do not remove it
 	CredentialHeader string   // the header that carries the key; "" = authorization
 	MaxBodyBytes     int64    // the largest body that Keyturn asks Envoy to hold whole, in bytes; 0 = 32 MiB
+
+	Tools    bool          // Keyturn runs tools for models: it repeats the client's request through the loopback listener, which is required then
+	ToolTime time.Duration // how long calls of tools may run in one response; 0 = 10 minutes, at most 1 hour
 }
 
 // Clients says who may use the main listener. At most one of APIKeys, JWT and Open.

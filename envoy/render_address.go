@@ -68,7 +68,7 @@ func (a address) endpoint() *corev3.Address {
 // bind is the address as one to listen on; mode is that of a Unix socket, 0 = by the umask.
 func (a address) bind(mode uint32) *corev3.Address {
 	b := a.endpoint()
-	if p := b.GetPipe(); p != nil {
+	if p := b.GetPipe(); p != nil && !strings.HasPrefix(p.Path, "@") { // an abstract socket has no mode, and Envoy refuses one
 		p.Mode = mode
 	}
 	if s := b.GetSocketAddress(); s != nil && a.ip.Is6() && a.ip.IsUnspecified() {

@@ -7,6 +7,7 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -49,7 +50,11 @@ func (r *renderer) processorCluster() *clusterv3.Cluster {
 
 // poolCluster leads to a pool's provider. Its name is the pool's first cluster: by it Keyturn knows the pool.
 func (r *renderer) poolCluster(pool *Pool) *clusterv3.Cluster {
-	return r.remote(pool.Clusters[0], pool.Upstream)
+	var chain []*hcmv3.HttpFilter
+	if r.Attach == Cluster {
+		chain = r.upstreamFilters([]Pool{*pool}, false) // enabled: what reaches this cluster passes Keyturn
+	}
+	return r.remote(pool.Clusters[0], pool.Upstream, chain)
 }
 
 // remote leads to the server of a URL.
@@ -59,7 +64,7 @@ func (r *renderer) poolCluster(pool *Pool) *clusterv3.Cluster {
 // limit of streams per connection, as HTTP/2 servers have, stands between the clients and the provider.
 // per_connection_buffer_limit_bytes stays unset: at its default of 1 MiB it is below the routes'
 // request_body_buffer_limit, and a held response that outgrows the latter crashes Envoy when it is not.
-func (r *renderer) remote(name string, u *url.URL) *clusterv3.Cluster {
+func (r *renderer) remote(name string, u *url.URL, chain []*hcmv3.HttpFilter) *clusterv3.Cluster {
 	a := upstreamAddress(u)
 	c := cluster(name, a, providerConnectTimeout)
 	options := &httpv3.HttpProtocolOptions{
@@ -76,9 +81,7 @@ func (r *renderer) remote(name string, u *url.URL) *clusterv3.Cluster {
 			},
 		},
 	}
-	if r.Attach == Cluster && name != jwksCluster {
-		options.HttpFilters = r.upstreamFilters(false) // enabled: what reaches this cluster passes Keyturn
-	}
+	options.HttpFilters = chain
 	c.TypedExtensionProtocolOptions = r.protocol(options)
 	// A model may think for minutes without a byte; probes keep the NATs between from forgetting the connection.
 	c.UpstreamConnectionOptions = &clusterv3.UpstreamConnectionOptions{TcpKeepalive: &corev3.TcpKeepalive{

@@ -25,6 +25,7 @@ const (
 	defaultBodyBytes   = 32 << 20
 	maxBodyBytes       = 128 << 20 // a body is one message of the processor's stream, whose window is 256 MiB
 	defaultIdleTimeout = 5 * time.Minute
+	defaultToolTime    = 10 * time.Minute
 )
 
 // credentialHeaders are where clients of the providers' SDKs put their credential.
@@ -79,6 +80,9 @@ func newPlan(cfg Config) (*plan, error) {
 	addr("processor", cfg.Processor, &p.processor, true)
 	if p.loopback.host != "" {
 		errs = append(errs, errors.New("loopback: must be unix:path: whoever reaches it speaks for Keyturn, and only a socket's mode keeps others out"))
+	}
+	if strings.HasPrefix(p.loopback.path, "@") {
+		errs = append(errs, errors.New("loopback: must be the path of a file: an abstract socket has no mode to keep others out"))
 	}
 	p.MaxRequestBytes = cmp.Or(p.MaxRequestBytes, defaultBodyBytes)
 	if p.MaxRequestBytes < 0 || p.MaxRequestBytes > maxBodyBytes {
@@ -150,6 +154,27 @@ func (p *plan) checkPools() (errs []error) {
 		if err := checkUpstream(pool.Upstream); err != nil {
 			bad("upstream: %w", err)
 		}
+		for _, err := range p.checkTools(pool) {
+			bad("tools: %w", err)
+		}
+	}
+	return errs
+}
+
+// checkTools finds what stands in the way of a pool's tools.
+func (p *plan) checkTools(pool *Pool) (errs []error) {
+	if !pool.Tools {
+		return nil
+	}
+	if p.Loopback == "" {
+		errs = append(errs, errors.New("need the loopback listener, which the later turns of a response go through: set loopback"))
+	}
+	if p.processor.host != "" && !p.processor.local() {
+		errs = append(errs, fmt.Errorf("need a processor beside its Envoy, since only there it reaches the loopback listener: %s is elsewhere", p.Processor))
+	}
+	pool.ToolTime = cmp.Or(pool.ToolTime, defaultToolTime)
+	if pool.ToolTime < 0 || pool.ToolTime > maxMessageTimeout {
+		errs = append(errs, fmt.Errorf("time: must be from 0 to %v, which is as long as Envoy can be made to wait, not %v", maxMessageTimeout, pool.ToolTime))
 	}
 	return errs
 }

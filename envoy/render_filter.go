@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
@@ -57,11 +58,16 @@ var (
 	namePrefixes = []string{"x-keyturn-", "x-envoy-", "x-forwarded-", "x-ratelimit-", "anthropic-ratelimit-"}
 )
 
+// secretNames are headers with secrets between the client, the proxies and the provider: no attempt reads them and no
+// turn repeats them.
+var secretNames = []string{"cookie", "set-cookie", "proxy-authorization"}
+
 // attributes are what Keyturn is told about each attempt: the cluster's name picks the pool.
 var attributes = []string{"xds.cluster_name", "upstream.request_attempt_count"}
 
-// upstreamFilters is the chain of one attempt. Where every route shares it, it is disabled and routes enable it.
-func (r *renderer) upstreamFilters(disabled bool) []*hcmv3.HttpFilter {
+// upstreamFilters is the chain of one attempt for the keys of these pools. Where every route shares it, it is disabled
+// and routes enable it.
+func (r *renderer) upstreamFilters(pools []Pool, disabled bool) []*hcmv3.HttpFilter {
 	namespaces := &extprocv3.MetadataOptions_MetadataNamespaces{Untyped: []string{metadataNamespace}}
 	return []*hcmv3.HttpFilter{
 		{
@@ -81,7 +87,7 @@ func (r *renderer) upstreamFilters(disabled bool) []*hcmv3.HttpFilter {
 				MaxMessageTimeout: durationpb.New(maxMessageTimeout),
 				StatusOnError:     &typev3.HttpStatus{Code: typev3.StatusCode_ServiceUnavailable},
 				RequestAttributes: attributes,
-				ForwardRules:      &extprocv3.HeaderForwardingRules{AllowedHeaders: r.forwarded()},
+				ForwardRules:      r.forwardRules(pools),
 				MutationRules: &mutationv3.HeaderMutationRules{
 					AllowAllRouting: wrapperspb.Bool(true), AllowEnvoy: wrapperspb.Bool(true),
 				},
@@ -92,36 +98,52 @@ func (r *renderer) upstreamFilters(disabled bool) []*hcmv3.HttpFilter {
 	}
 }
 
-// forwarded lists the headers that Keyturn gets. Credentials are among them: a BYOK pool decides by their values, and
-// elsewhere the route has removed them before.
-func (r *renderer) forwarded() *matcherv3.ListStringMatcher {
+// forwardRules say which headers Keyturn gets: those that attempts read or, where one of the pools has tools, all that a
+// turn may have to repeat. Credentials are among the former, since a BYOK pool decides by their values and elsewhere
+// the route has removed them before; they are among the latter only where a turn repeats a client's own.
+func (r *renderer) forwardRules(pools []Pool) *extprocv3.HeaderForwardingRules {
 	l := &matcherv3.ListStringMatcher{}
-	for _, n := range slices.Concat(wholeNames, r.credentials()) {
+	if slices.ContainsFunc(pools, func(p Pool) bool { return p.Tools }) {
+		for _, n := range hiddenNames(pools) {
+			l.Patterns = append(l.Patterns, exact(n))
+		}
+		return &extprocv3.HeaderForwardingRules{DisallowedHeaders: l}
+	}
+	for _, n := range slices.Concat(wholeNames, credentials(pools)) {
 		l.Patterns = append(l.Patterns, exact(n))
 	}
 	for _, p := range namePrefixes {
 		l.Patterns = append(l.Patterns, prefix(p))
 	}
-	return l
+	return &extprocv3.HeaderForwardingRules{AllowedHeaders: l}
+}
+
+// hiddenNames are the headers that Keyturn must not get where it gets all others.
+func hiddenNames(pools []Pool) []string {
+	if slices.ContainsFunc(pools, func(p Pool) bool { return p.BYOK }) {
+		return secretNames
+	}
+	// An attempt after the first would see the key of the one before.
+	return slices.Concat(secretNames, credentials(pools))
 }
 
 // credentials are the headers that may hold a credential: the SDKs' and those that the pools' keys are sent in.
-func (r *renderer) credentials() []string {
+func credentials(pools []Pool) []string {
 	names := slices.Clone(credentialHeaders)
-	for _, pool := range r.Pools {
-		if !slices.Contains(names, pool.CredentialHeader) {
-			names = append(names, pool.CredentialHeader)
+	for _, pool := range pools {
+		if n := strings.ToLower(pool.CredentialHeader); n != "" && !slices.Contains(names, n) {
+			names = append(names, n)
 		}
 	}
 	return names
 }
 
-// whole enables Keyturn on a route whose requests are complete before they leave.
-func (r *renderer) whole() map[string]*anypb.Any {
+// whole enables Keyturn on a route whose requests, of so many bytes at most, are complete before they leave.
+func (r *renderer) whole(maxBytes int64) map[string]*anypb.Any {
 	return map[string]*anypb.Any{
 		filterName: r.word(&extprocv3.ExtProcOverrides{}, requestBuffered),
 		bufferFilter: r.pack(&bufferv3.BufferPerRoute{Override: &bufferv3.BufferPerRoute_Buffer{
-			Buffer: &bufferv3.Buffer{MaxRequestBytes: u32(uint32(r.MaxRequestBytes))},
+			Buffer: &bufferv3.Buffer{MaxRequestBytes: u32(uint32(maxBytes))},
 		}}),
 	}
 }
@@ -147,7 +169,7 @@ func (r *renderer) word(o *extprocv3.ExtProcOverrides, value string) *anypb.Any 
 func (r *renderer) tail() []*hcmv3.HttpFilter {
 	router := &routerv3.Router{}
 	if r.Attach == Listener {
-		router.UpstreamHttpFilters = r.upstreamFilters(true)
+		router.UpstreamHttpFilters = r.upstreamFilters(r.Pools, true)
 	}
 	return []*hcmv3.HttpFilter{
 		{

@@ -12,6 +12,12 @@ import (
 
 const managerFilter = "envoy.filters.network.http_connection_manager"
 
+// What a request to the loopback listener may have; Envoy's defaults, which clients are held to, are 100 headers and 60 KiB.
+const (
+	loopbackHeaders   = 128
+	loopbackHeadersKB = 96
+)
+
 func (r *renderer) listener(name string, a *corev3.Address, m *hcmv3.HttpConnectionManager) *listenerv3.Listener {
 	return &listenerv3.Listener{
 		Name: name, Address: a,
@@ -28,11 +34,11 @@ func (r *renderer) listener(name string, a *corev3.Address, m *hcmv3.HttpConnect
 // header that an underscore could pose as. Escaped slashes stay as they are: they are part of models' names
 // (/v1/models/org%2Fmodel), and no route grants what another refuses.
 func (r *renderer) mainManager() *hcmv3.HttpConnectionManager {
-	m := r.manager("main", r.mainRoutes())
+	m := r.manager("main", r.mainRoutes(), r.bodyBytes)
 	m.UseRemoteAddress = wrapperspb.Bool(true) // a client's own x-forwarded-for and x-envoy-* count for nothing
 	m.NormalizePath = wrapperspb.Bool(true)
 	m.MergeSlashes = true
-	m.LocalReplyConfig = r.localReplies()
+	m.LocalReplyConfig = r.localReplies(false)
 	m.RequestHeadersTimeout = durationpb.New(requestHeadersTimeout)
 	rules := []*tometadatav3.Config_Rule{headerRule("x-request-id", "request_id", false)}
 	auth := r.authentication()
@@ -46,8 +52,14 @@ func (r *renderer) mainManager() *hcmv3.HttpConnectionManager {
 }
 
 // loopbackManager serves Keyturn's own requests. Only it makes the metadata of x-keyturn-turn, so no client can.
+//
+// Its requests have a client's headers and a few of Keyturn's, so it takes more than a listener takes from clients. What
+// Envoy answers itself goes on to the client, and is shaped for it.
 func (r *renderer) loopbackManager() *hcmv3.HttpConnectionManager {
-	m := r.manager("loopback", []*routev3.Route{r.loopbackRoute()})
+	m := r.manager("loopback", []*routev3.Route{r.loopbackRoute()}, maxBodyBytes)
+	m.MaxRequestHeadersKb = u32(loopbackHeadersKB)
+	m.CommonHttpProtocolOptions = &corev3.HttpProtocolOptions{MaxHeadersCount: u32(loopbackHeaders)}
+	m.LocalReplyConfig = r.localReplies(true)
 	m.HttpFilters = append(m.HttpFilters, r.toMetadata(
 		headerRule(turnHeader, "turn", true),
 		headerRule("x-request-id", "request_id", false),
@@ -56,8 +68,8 @@ func (r *renderer) loopbackManager() *hcmv3.HttpConnectionManager {
 	return m
 }
 
-// manager is what both listeners have in common.
-func (r *renderer) manager(name string, routes []*routev3.Route) *hcmv3.HttpConnectionManager {
+// manager is what both listeners have in common. bodyBytes is what Envoy may hold of one request or response.
+func (r *renderer) manager(name string, routes []*routev3.Route, bodyBytes uint64) *hcmv3.HttpConnectionManager {
 	return &hcmv3.HttpConnectionManager{
 		StatPrefix:        name,
 		StreamIdleTimeout: durationpb.New(r.IdleTimeout),
@@ -66,7 +78,7 @@ func (r *renderer) manager(name string, routes []*routev3.Route) *hcmv3.HttpConn
 			Name: name,
 			VirtualHosts: []*routev3.VirtualHost{{
 				Name: "all", Domains: []string{"*"}, Routes: routes,
-				RequestBodyBufferLimit: wrapperspb.UInt64(r.bodyBytes),
+				RequestBodyBufferLimit: wrapperspb.UInt64(bodyBytes),
 			}},
 		}},
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	procv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
@@ -151,6 +152,9 @@ func judge(a attempt, status string) *extprocv3.ProcessingResponse {
 	if status == "429" {
 		common.HeaderMutation = &extprocv3.HeaderMutation{SetHeaders: []*corev3.HeaderValueOption{setHeader("x-keyturn-retry", "1")}}
 	}
+	if a.turn != "" {
+		common.HeaderMutation = &extprocv3.HeaderMutation{SetHeaders: append(common.HeaderMutation.GetSetHeaders(), setHeader("x-keyturn-used-name", fmt.Sprintf("k%d", a.tried)))}
+	}
 	return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseHeaders{
 		ResponseHeaders: &extprocv3.HeadersResponse{Response: common},
 	}}
@@ -163,6 +167,9 @@ type provider struct {
 	requests []*http.Request
 	bytes    int64 // of the last request's body
 }
+
+// slow is how long a slow answer takes.
+const slow = 1500 * time.Millisecond
 
 func newProvider(t *testing.T) *provider {
 	p := &provider{}
@@ -189,6 +196,11 @@ func (p *provider) serve(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(conn, "echo "+line)
 	case test == "all" && key != "", test == "" && (key == "Bearer k0" || key == "Bearer k1"):
 		w.WriteHeader(http.StatusTooManyRequests)
+	case test == "slow":
+		ctx, cancel := context.WithTimeout(r.Context(), slow)
+		defer cancel()
+		<-ctx.Done()
+		_, _ = io.WriteString(w, "at last")
 	case test == "503":
 		w.WriteHeader(http.StatusServiceUnavailable)
 		_, _ = io.WriteString(w, "the provider's own")

@@ -21,8 +21,14 @@ type reply struct {
 }
 
 // replies are tried in order; the last one takes what is left.
-func (r *renderer) replies() []reply {
-	return []reply{
+func (r *renderer) replies(loopback bool) []reply {
+	if loopback {
+		return append([]reply{{
+			"response.code == 413", "request_too_large", "invalid_request_error", "request_too_large",
+			"With the results of its tools the request's body is larger than the " + strconv.Itoa(maxBodyBytes) + " bytes that this gateway can send on.",
+		}}, r.otherReplies()...)
+	}
+	return append([]reply{
 		{
 			"response.code == 401", "invalid_client_key", "invalid_request_error", "authentication_error",
 			"This gateway does not know the client's credential. Send a valid one as " + clientKeyHeader + ", Authorization: Bearer, x-api-key or api-key" +
@@ -38,8 +44,14 @@ func (r *renderer) replies() []reply {
 		},
 		{
 			"response.code == 408", "timeout", "invalid_request_error", "timeout_error",
-			"The request did not arrive in time: nothing moved for " + r.IdleTimeout.String() + " (idle_timeout), or the headers took too long.",
+			"The request did not arrive in time: nothing moved for " + r.idle() + ", or the headers took too long.",
 		},
+	}, r.otherReplies()...)
+}
+
+// otherReplies are the same on every listener.
+func (r *renderer) otherReplies() []reply {
+	return []reply{
 		{
 			"response.code < 500", "bad_request", "invalid_request_error", "invalid_request_error",
 			"This gateway cannot take the request (%RESPONSE_CODE_DETAILS%).",
@@ -54,7 +66,7 @@ func (r *renderer) replies() []reply {
 		},
 		{
 			"response.code == 504", "provider_timeout", "server_error", "timeout_error",
-			"The provider did not answer: nothing moved for " + r.IdleTimeout.String() + " (idle_timeout).",
+			"The provider did not answer: nothing moved for " + r.idle() + ".",
 		},
 		{
 			"response.code == 500", "response_too_large", "server_error", "api_error",
@@ -67,11 +79,22 @@ func (r *renderer) replies() []reply {
 	}
 }
 
+// idle says for how long nothing may move.
+func (r *renderer) idle() string {
+	text := r.IdleTimeout.String() + " (idle_timeout)"
+	for _, pool := range r.Pools {
+		if pool.Tools {
+			return text + ", longer where tools run"
+		}
+	}
+	return text
+}
+
 // localReplies shapes Envoy's own answers like the provider's, so that SDKs find the error where they look for it.
-func (r *renderer) localReplies() *hcmv3.LocalReplyConfig {
+func (r *renderer) localReplies(loopback bool) *hcmv3.LocalReplyConfig {
 	// Keyturn's own answers pass here too, and are what they should be.
 	c := &hcmv3.LocalReplyConfig{Mappers: []*hcmv3.ResponseMapper{{Filter: r.cel("'" + errorHeader + "' in response.headers")}}}
-	for _, p := range r.replies() {
+	for _, p := range r.replies(loopback) {
 		headers := []*corev3.HeaderValueOption{set(errorHeader, p.code)}
 		messages := "request.url_path.matches('/v1/messages(/|$)')"
 		if p.when != "" {

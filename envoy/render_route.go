@@ -43,7 +43,7 @@ func (r *renderer) mainRoutes() []*routev3.Route {
 	if messages >= 0 && messages != others {
 		pool := &r.Pools[messages]
 		route := r.route(pool, "default messages", "/v1/messages", "/v1/messages")
-		routes = append(routes, r.buffered(route, pool.Keys))
+		routes = append(routes, r.patient(r.buffered(route, pool.Keys, r.MaxRequestBytes), pool))
 	}
 	return append(routes, r.poolRoutes(&r.Pools[others], "default", "/")...)
 }
@@ -76,7 +76,16 @@ func (r *renderer) poolRoutes(pool *Pool, name, below string) []*routev3.Route {
 			route.ResponseHeadersToRemove = append(route.ResponseHeadersToRemove, accountHeaders...)
 		}
 	}
-	return []*routev3.Route{upload, socket, r.buffered(r.route(pool, name, below, "/"), pool.Keys)}
+	return []*routev3.Route{upload, socket, r.patient(r.buffered(r.route(pool, name, below, "/"), pool.Keys, r.MaxRequestBytes), pool)}
+}
+
+// patient lets nothing move on a route for as long as tools may run, and the turn after them: an answer that is not a
+// stream has no keep-alives.
+func (r *renderer) patient(route *routev3.Route, pool *Pool) *routev3.Route {
+	if pool.Tools {
+		route.GetRoute().IdleTimeout = durationpb.New(pool.ToolTime + r.IdleTimeout)
+	}
+	return route
 }
 
 // accountHeaders tell about the account behind a pool's key. The route takes them out where the response's headers do not pass
@@ -110,7 +119,7 @@ func (r *renderer) route(pool *Pool, name, prefix, follows string) *routev3.Rout
 	}
 	route.Action = &routev3.Route_Route{Route: action}
 	if !pool.BYOK {
-		route.RequestHeadersToRemove = r.credentials()
+		route.RequestHeadersToRemove = credentials(r.Pools)
 	} else if sources := r.byokSources(); sources != nil {
 		route.TypedPerFilterConfig[apiKeyFilter] = sources
 	}
@@ -118,8 +127,8 @@ func (r *renderer) route(pool *Pool, name, prefix, follows string) *routev3.Rout
 }
 
 // buffered makes a route one with failover: the request is whole before it leaves, and Envoy retries when asked.
-func (r *renderer) buffered(route *routev3.Route, keys int) *routev3.Route {
-	maps.Copy(route.TypedPerFilterConfig, r.whole())
+func (r *renderer) buffered(route *routev3.Route, keys int, maxBytes int64) *routev3.Route {
+	maps.Copy(route.TypedPerFilterConfig, r.whole(maxBytes))
 	route.GetRoute().RetryPolicy = &routev3.RetryPolicy{
 		RetryOn:    "retriable-headers",
 		NumRetries: u32(retries(keys)),
@@ -134,7 +143,11 @@ func (r *renderer) buffered(route *routev3.Route, keys int) *routev3.Route {
 }
 
 // loopbackRoute sends Keyturn's own requests to the cluster that they name. They repeat the path and the authority of
-// the client's request as its first attempt saw them, so nothing is rewritten; a credential on them is meant.
+// the client's request as its first attempt saw them, so nothing is rewritten; a credential on them is meant. Their
+// bodies grow with each turn, and clients cannot send any here, so they are bounded by what a processor can hold alone.
+//
+// What an attempt says about the key on the response (x-keyturn-used-…) is meant for Keyturn and stays; clients never see
+// it, since attempts say it on this listener only, and Keyturn removes whatever a provider sends of that name.
 func (r *renderer) loopbackRoute() *routev3.Route {
 	keys := 0
 	for _, pool := range r.Pools {
@@ -150,7 +163,7 @@ func (r *renderer) loopbackRoute() *routev3.Route {
 			ClusterSpecifier: &routev3.RouteAction_ClusterHeader{ClusterHeader: clusterHeader},
 			Timeout:          durationpb.New(0),
 		}},
-	}, keys)
+	}, keys, maxBodyBytes)
 }
 
 func header(name string, m *matcherv3.StringMatcher) *routev3.HeaderMatcher {

@@ -205,22 +205,35 @@ func (r *rig) ownErrors(t *testing.T) {
 	r.requests()
 }
 
-// loopback is a request of Keyturn's own: it names its cluster, and its attempts know the turn.
-func (r *rig) loopback(t *testing.T) {
+// turn sends a request of Keyturn's own to a cluster. headers are "name: value".
+func (r *rig) turn(t *testing.T, cluster, path, body string, headers ...string) (*http.Response, string) {
+	t.Helper()
 	socket := filepath.Join(r.folder, "loopback.sock")
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	}}}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://provider.example/base/v1/messages", strings.NewReader("{}"))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://provider.example"+path, strings.NewReader(body))
 	require.NoError(t, err)
-	req.Header.Set("x-keyturn-cluster", "claude")
+	req.Header.Set("x-keyturn-cluster", cluster)
 	req.Header.Set("x-keyturn-turn", "7")
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		req.Header.Add(name, value)
+	}
 	res, err := client.Do(req)
 	require.NoError(t, err)
 	defer func() { _ = res.Body.Close() }()
-	body, err := io.ReadAll(res.Body)
+	b, err := io.ReadAll(res.Body)
 	require.NoError(t, err)
-	require.Equal(t, "Bearer k2 /base/v1/messages", string(body))
+	return res, string(b)
+}
+
+// loopback is a request of Keyturn's own: it names its cluster, and its attempts know the turn.
+func (r *rig) loopback(t *testing.T) {
+	res, body := r.turn(t, "claude", "/base/v1/messages", "{}")
+	require.Equal(t, "Bearer k2 /base/v1/messages", body)
+	require.Equal(t, "k2", res.Header.Get("x-keyturn-used-name"), "what attempts say to Keyturn")
+	require.NotContains(t, res.Header, "X-Keyturn-Retry")
 	attempts := r.attempts()
 	require.Len(t, attempts, 3)
 	for _, a := range attempts {

@@ -9,8 +9,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/keyturn/keyturn/envoy"
 	"github.com/stretchr/testify/require"
@@ -64,6 +66,25 @@ func goldens(t *testing.T) map[string]envoy.Config {
 		"jwks": with(func(c *envoy.Config) {
 			c.Listen, c.Admin, c.Loopback = "unix:run/main.sock", "", ""
 			c.Clients.JWT = &envoy.JWT{Issuer: "https://issuer.example", JWKSURL: "https://issuer.example/keys"}
+		}),
+		"tools": with(func(c *envoy.Config) {
+			c.Pools = []envoy.Pool{c.Pools[0]}
+			c.Pools[0].Tools, c.Pools[0].CredentialHeader = true, "x-custom-key"
+			c.AccessLog = "off"
+		}),
+		"tools-byok": with(func(c *envoy.Config) { // one filter for all pools
+			c.Pools = append(slices.Clone(c.Pools), envoy.Pool{
+				Name: "claude", Provider: "anthropic", Upstream: parse(t, "http://127.0.0.1:9301"), Keys: 2, BYOK: true, Tools: true, ToolTime: 30 * time.Minute,
+			})
+			c.AccessLog = "off"
+		}),
+		"tools-cluster": with(func(c *envoy.Config) { // one filter for each pool
+			c.Pools = append(slices.Clone(c.Pools), envoy.Pool{
+				Name: "claude", Provider: "anthropic", Upstream: parse(t, "http://127.0.0.1:9301"), Keys: 2, BYOK: true,
+			}, envoy.Pool{
+				Name: "openai", Provider: "openai", Upstream: parse(t, "http://127.0.0.1:9302"), Keys: 2, Tools: true, ToolTime: time.Minute,
+			})
+			c.Attach, c.AccessLog = envoy.Cluster, "off"
 		}),
 		"https": with(func(c *envoy.Config) {
 			c.Processor = "keyturn.internal:9000"
@@ -149,6 +170,14 @@ func TestRenderRefuses(t *testing.T) {
 		{"bad port", func(c *envoy.Config) { c.Admin = "127.0.0.1:70000" }, `admin: "127.0.0.1:70000": the port must be a number`},
 		{"no path", func(c *envoy.Config) { c.Processor = "unix:" }, `processor: "unix:" needs a path`},
 		{"long path", func(c *envoy.Config) { c.Loopback = "unix:/" + strings.Repeat("x", 200) }, `loopback: the path of a Unix socket may have`},
+		{"abstract loopback", func(c *envoy.Config) { c.Loopback = "unix:@loopback" }, `loopback: must be the path of a file`},
+		{"tools without a loopback", func(c *envoy.Config) { c.Pools[0].Tools = true }, `pools[0] "a": tools: need the loopback listener`},
+		{"tools over the network", func(c *envoy.Config) {
+			c.Pools[0].Tools, c.Loopback, c.Processor = true, "unix:loopback.sock", "keyturn.internal:9000"
+		}, `pools[0] "a": tools: need a processor beside its Envoy, since only there it reaches the loopback listener: keyturn.internal:9000 is elsewhere`},
+		{"tools for longer than Envoy waits", func(c *envoy.Config) {
+			c.Pools[0].Tools, c.Loopback, c.Pools[0].ToolTime = true, "unix:loopback.sock", 2*time.Hour
+		}, `pools[0] "a": tools: time: must be from 0 to 1h0m0s`},
 		{"loopback over TCP", func(c *envoy.Config) { c.Loopback = "127.0.0.1:1" }, `loopback: must be unix:path`},
 		{"negative limit", func(c *envoy.Config) { c.MaxRequestBytes = -1 }, `max_request_bytes: must be from 1 to 134217728`},
 		{"limit beyond the window", func(c *envoy.Config) { c.MaxRequestBytes = 1 << 30 }, `max_request_bytes: must be from 1 to 134217728`},

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,8 +61,7 @@ func newCheck() *cobra.Command {
 			}
 			var want envoy.Want
 			if cfg != nil {
-				e := envoyConfig(cfg)
-				want = envoy.Want{Processor: e.Processor, Pools: e.Pools, Open: e.Clients.Open}
+				want = wanted(envoyConfig(cfg))
 			}
 			found, err := envoy.Check(doc, want)
 			if err != nil {
@@ -78,6 +78,14 @@ func newCheck() *cobra.Command {
 		return nil
 	}
 	return cmd
+}
+
+// wanted is what an Envoy must have for a configuration.
+func wanted(e envoy.Config) envoy.Want {
+	return envoy.Want{
+		Processor: e.Processor, Pools: e.Pools, Open: e.Clients.Open,
+		Loopback: slices.ContainsFunc(e.Pools, func(p envoy.Pool) bool { return p.Tools }),
+	}
 }
 
 func (r report) print(w io.Writer, asJSON bool) error {

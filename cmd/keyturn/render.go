@@ -27,10 +27,14 @@ func envoyConfig(cfg *config.Config) envoy.Config {
 		out.Clients.JWT = (*envoy.JWT)(j)
 	}
 	for _, p := range cfg.Pools {
-		out.Pools = append(out.Pools, envoy.Pool{
+		pool := envoy.Pool{
 			Name: p.Name, Provider: p.Provider, Upstream: p.Upstream, Clusters: p.Clusters, Keys: len(p.Keys),
 			BYOK: p.BYOK.Allow, CredentialHeader: p.Credential.Header, MaxBodyBytes: p.MaxBody,
-		})
+		}
+		if p.Tools != nil {
+			pool.Tools, pool.ToolTime = true, p.Tools.Time
+		}
+		out.Pools = append(out.Pools, pool)
 	}
 	return out
 }
