@@ -23,7 +23,11 @@ type Answer struct {
 	trailers []header
 	chunked  bool
 	fault    fault
-	in, out  int // tokens; 0: counted
+	framing  Framing
+	model    bool // the answer depends on the body
+
+	in, out           int // tokens; 0: counted
+	cached, reasoning int // of in, of out
 }
 
 type header struct{ name, value string }
@@ -36,8 +40,7 @@ func (a Answer) String() string { return a.name }
 // is answered 404.
 func OK(text string) Answer {
 	return Answer{name: "ok", render: func(x *exchange) response {
-		deltas := pieces(text)
-		return x.good(turn{deltas: slices.Values(deltas), count: len(deltas)})
+		return x.good(turn{parts: []Part{Text(text)}})
 	}}
 }
 
@@ -45,13 +48,13 @@ func OK(text string) Answer {
 // the whole comes after all the delays.
 func Chunks(n int, delay time.Duration) Answer {
 	return Answer{name: fmt.Sprintf("%d chunks", n), render: func(x *exchange) response {
-		return x.good(turn{count: n, flush: true, deltas: x.words(n, delay)})
+		return x.good(turn{flush: true, parts: []Part{x.words(n, delay)}})
 	}}
 }
 
 // words are n short words, delay apart.
-func (x *exchange) words(n int, delay time.Duration) iter.Seq[string] {
-	return func(yield func(string) bool) {
+func (x *exchange) words(n int, delay time.Duration) Part {
+	return Part{kind: partText, count: n, deltas: func(yield func(string) bool) {
 		for i := range n {
 			if i > 0 {
 				x.pause(delay)
@@ -60,7 +63,7 @@ func (x *exchange) words(n int, delay time.Duration) iter.Seq[string] {
 				return
 			}
 		}
-	}
+	}}
 }
 
 // ErrorAfter is a stream under 200 that breaks off after n words with pr as the dialect's error event. Where no stream was asked
@@ -70,7 +73,7 @@ func ErrorAfter(n int, pr Problem) Answer {
 		if !x.req.Stream {
 			return x.failure(pr)
 		}
-		return x.good(turn{count: n, flush: true, failure: &pr, deltas: x.words(n, 0)})
+		return x.good(turn{flush: true, parts: []Part{x.words(n, 0), Broken(pr)}})
 	}}
 }
 
@@ -202,6 +205,13 @@ func (a Answer) Trailer(name, value string) Answer {
 // Usage sets the tokens that the answer reports. Otherwise they are counted: a token is four bytes, as a rule of thumb.
 func (a Answer) Usage(in, out int) Answer {
 	a.in, a.out = in, out
+	return a
+}
+
+// UsageDetails sets how many of the tokens that went in came from a cache, and how many of those that came out were thoughts.
+// Otherwise none are cached, and thoughts are counted like the rest.
+func (a Answer) UsageDetails(cached, reasoning int) Answer {
+	a.cached, a.reasoning = cached, reasoning
 	return a
 }
 

@@ -41,9 +41,13 @@ type upload struct {
 
 var copyBuffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
 
-// read reads the request's body to its end. An error means that the client left, or the server was closed.
-func (x *exchange) read() error {
+// read reads the request's body to its end, and holds it for a strict provider and for a model that looks at it. An error means
+// that the client left, or the server was closed.
+func (x *exchange) read(model bool) error {
 	in := &intake{hash: sha256.New(), limit: x.p.cfg.KeepBytes}
+	if model || x.p.cfg.Strict {
+		in.limit = max(in.limit, defaultKeepBytes)
+	}
 	if n := x.r.ContentLength; n > 0 && n <= in.limit {
 		in.kept = make([]byte, 0, n)
 	}
@@ -56,7 +60,7 @@ func (x *exchange) read() error {
 		in.fields = &x.fields
 	case Files:
 		x.readUpload(io.TeeReader(x.r.Body, in))
-	case CountTokens, Models, FileContent:
+	case CountTokens, Models, FileContent, Stored, Conversations:
 	}
 
 	buf, _ := copyBuffers.Get().(*[64 << 10]byte)
@@ -65,7 +69,7 @@ func (x *exchange) read() error {
 
 	x.req.BodySize, x.req.Whole = in.size, err == nil
 	x.req.SHA256 = hex.EncodeToString(in.hash.Sum(nil))
-	if in.size > 0 {
+	if x.body = in.kept; in.size > 0 && in.size <= x.p.cfg.KeepBytes {
 		x.req.Body = in.kept
 	}
 	x.fields.decode("model", &x.req.Model)

@@ -25,16 +25,40 @@ type chatChoice struct {
 }
 
 type chatMessage struct {
-	Role        string     `json:"role"`
-	Content     string     `json:"content"`
-	Refusal     *string    `json:"refusal"`
-	Annotations []struct{} `json:"annotations"`
+	Role             string     `json:"role"`
+	Content          *string    `json:"content"`
+	ReasoningContent string     `json:"reasoning_content,omitempty"`
+	ToolCalls        []chatCall `json:"tool_calls,omitempty"`
+	Refusal          *string    `json:"refusal"`
+	Annotations      []struct{} `json:"annotations"`
 }
 
+// chatDelta is what a chunk adds. Content and Refusal are absent, null or a *string.
 type chatDelta struct {
-	Role    string          `json:"role,omitempty"`
-	Content *string         `json:"content,omitempty"`
-	Refusal json.RawMessage `json:"refusal,omitempty"`
+	Role             string     `json:"role,omitempty"`
+	Content          any        `json:"content,omitempty"`
+	ReasoningContent string     `json:"reasoning_content,omitempty"`
+	ToolCalls        []chatCall `json:"tool_calls,omitempty"`
+	Refusal          any        `json:"refusal,omitempty"`
+}
+
+// chatCall is a call or, with its index, a piece of one: the first has all members, the others index and arguments.
+type chatCall struct {
+	Index    *int          `json:"index,omitempty"`
+	ID       string        `json:"id,omitempty"`
+	Type     string        `json:"type,omitempty"`
+	Function *chatFunction `json:"function,omitempty"`
+	Custom   *chatCustom   `json:"custom,omitempty"`
+}
+
+type chatFunction struct {
+	Name      string `json:"name,omitempty"`
+	Arguments string `json:"arguments"`
+}
+
+type chatCustom struct {
+	Name  string `json:"name,omitempty"`
+	Input string `json:"input"`
 }
 
 type chatUsage struct {
@@ -60,63 +84,104 @@ func (x *exchange) chatObject(kind string, choices ...chatChoice) chatObject {
 	}
 }
 
-func (x *exchange) chatUsage(text int) json.RawMessage {
+func (x *exchange) chatUsage(n tally, choices int) json.RawMessage {
+	t := x.usage(n)
 	var u chatUsage
-	u.PromptTokens, u.CompletionTokens = x.usage(text)
+	u.PromptTokens, u.CompletionTokens = t.in, t.out*choices
 	u.TotalTokens = u.PromptTokens + u.CompletionTokens
+	u.PromptTokensDetails.CachedTokens = t.cached
+	u.CompletionTokensDetails.ReasoningTokens = t.reasoning * choices
 	return encode(u)
 }
 
-func (x *exchange) chatWhole(t turn) any {
-	text := t.text()
-	c := x.chatObject("chat.completion", chatChoice{
-		Message: &chatMessage{Role: "assistant", Content: text, Annotations: []struct{}{}}, FinishReason: new("stop"),
-	})
-	c.Usage = x.chatUsage(len(text))
-	return c
+// choices is the request's n, 1 to 128.
+func (x *exchange) choices() int {
+	n := 1
+	x.fields.decode("n", &n)
+	return min(max(1, n), 128)
 }
 
-// chatStream is the stream as OpenAI sends it: the role first, the usage last if stream_options.include_usage asks for it, then
-// [DONE].
-func (x *exchange) chatStream(t turn, yield func([]byte) bool) {
-	var options struct {
-		Usage bool `json:"include_usage"`
+// chatID is the id of the i-th part's call in a choice.
+func (x *exchange) chatID(choice, i int) string { return x.idOf("call_", choice<<16|i) }
+
+// chatFinish is why the model stopped. OpenAI says stop where tool_choice named the tool that was called.
+func (x *exchange) chatFinish(said []Part, end Part) *string {
+	var named struct {
+		Type string `json:"type"`
 	}
-	x.fields.decode("stream_options", &options)
-	pad := x.obfuscates()
-	send := func(delta chatDelta, finish *string) bool {
-		c := x.chatObject("chat.completion.chunk", chatChoice{Delta: &delta, FinishReason: finish})
-		if options.Usage {
-			c.Usage = json.RawMessage("null")
-		}
-		if pad && delta.Content != nil {
-			c.Obfuscation = padding(*delta.Content)
-		}
-		return yield(event("", c))
-	}
-	if !send(chatDelta{Role: "assistant", Content: new(""), Refusal: json.RawMessage("null")}, nil) {
-		return
-	}
-	length := 0
-	for d := range t.deltas {
-		length += len(d)
-		if !send(chatDelta{Content: &d}, nil) {
-			return
+	x.fields.decode("tool_choice", &named)
+	reason := "stop"
+	for _, p := range said {
+		if p.called() && named.Type != "function" && named.Type != "custom" {
+			reason = "tool_calls"
 		}
 	}
-	if t.failure != nil { // OpenAI closes the stream after the error, without [DONE]
-		yield(event("", map[string]any{"error": t.failure.openAI()}))
-		return
-	}
-	if !send(chatDelta{}, new("stop")) {
-		return
-	}
-	if options.Usage {
-		c := x.chatObject("chat.completion.chunk")
-		c.Usage = x.chatUsage(length)
-		if !yield(event("", c)) {
-			return
+	if end.kind == partIncomplete {
+		if reason = end.text; reason == "max_output_tokens" {
+			reason = "length"
 		}
 	}
-	yield([]byte("data: [DONE]\n\n"))
+	return &reason
+}
+
+// chatCall is the whole call of a part; ok is false for the other parts.
+func (x *exchange) chatCall(choice, i int, p Part) (c chatCall, ok bool) {
+	c.ID = x.chatID(choice, i)
+	switch p.kind {
+	case partCall:
+		c.Type, c.Function = "function", &chatFunction{Name: p.name, Arguments: p.text}
+	case partCustom:
+		c.Type, c.Custom = "custom", &chatCustom{Name: p.name, Input: p.text}
+	default:
+		return chatCall{}, false
+	}
+	return c, true
+}
+
+// add lets a message say a part.
+func (m *chatMessage) add(p Part) {
+	join := func(to **string) {
+		if *to == nil {
+			*to = new("")
+		}
+		**to += p.text
+	}
+	switch p.kind {
+	case partText:
+		join(&m.Content)
+	case partRefusal:
+		join(&m.Refusal)
+	case partThought:
+		m.ReasoningContent += p.text
+	default:
+	}
+}
+
+func (x *exchange) chatWhole(t turn) any {
+	said, end := t.ended()
+	c := x.chatObject("chat.completion")
+	var n tally
+	for choice := range x.choices() {
+		m := &chatMessage{Role: "assistant", Annotations: []struct{}{}}
+		for i := range said {
+			p := said[i]
+			if p.deltas != nil { // it can be read only once
+				p.text, p.deltas = p.all(), nil
+				said[i] = p
+			}
+			if call, ok := x.chatCall(choice, i, p); ok {
+				m.ToolCalls = append(m.ToolCalls, call)
+			}
+			m.add(p)
+			if choice == 0 {
+				n.add(p, len(p.text))
+			}
+		}
+		if m.Content == nil && m.Refusal == nil && m.ToolCalls == nil {
+			m.Content = new("")
+		}
+		c.Choices = append(c.Choices, chatChoice{Index: choice, Message: m, FinishReason: x.chatFinish(said, end)})
+	}
+	c.Usage = x.chatUsage(n, x.choices())
+	return c
 }

@@ -37,8 +37,7 @@ func (x *exchange) models(turn) response {
 }
 
 func (x *exchange) countTokens(turn) response {
-	in, _ := x.usage(0)
-	return jsonResponse(http.StatusOK, nil, encode(map[string]any{"input_tokens": in}))
+	return jsonResponse(http.StatusOK, nil, encode(map[string]any{"input_tokens": x.usage(tally{}).in}))
 }
 
 // file answers an upload with the object of the file. A body that is not multipart is taken for the file itself.
@@ -126,7 +125,7 @@ func (x *exchange) embeddings(turn) response {
 	for i := range data {
 		data[i] = map[string]any{"object": "embedding", "index": i, "embedding": embedding(i, dimensions, format)}
 	}
-	in, _ := x.usage(0)
+	in := x.usage(tally{}).in
 	return jsonResponse(http.StatusOK, nil, encode(map[string]any{
 		"object": "list", "data": data, "model": x.model(), "usage": map[string]any{"prompt_tokens": in, "total_tokens": in},
 	}))

@@ -51,9 +51,13 @@ type exchange struct {
 	rc    *http.ResponseController
 	epoch int // of the memory that counted it
 
+	serial int // the request's place among all since New
+
 	req    Request
+	body   []byte // kept for those who read it as a conversation; nil otherwise
 	fields fields
 	upload upload
+	told   *told // what the body says; nil until it is asked for
 
 	a       Answer
 	status  int
@@ -168,6 +172,9 @@ func (x *exchange) send(res response) {
 		}
 	}
 	sent := 0
+	if x.a.fault.after > 0 && res.middle > 0 {
+		res.middle = x.a.fault.after
+	}
 	for piece := range res.body {
 		if x.a.fault.where == midBody && sent >= res.middle {
 			if res.middle == 0 {

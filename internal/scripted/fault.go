@@ -2,6 +2,7 @@ package scripted
 
 import (
 	"crypto/tls"
+	"fmt"
 	"net"
 	"net/http"
 	"time"
@@ -12,6 +13,7 @@ import (
 type fault struct {
 	where place
 	what  harm
+	after int           // pieces before a fault in the middle; 0: half of them
 	hold  time.Duration // between what was sent and the fault, so that it arrives first
 }
 
@@ -64,6 +66,14 @@ func HangMidBody(a Answer) Answer { return a.broken("hang in the body", midBody,
 
 // Half sends half of a in chunks and closes the connection in order, without the chunk that ends a body.
 func Half(a Answer) Answer { return a.broken("half", midBody, closes).Chunked() }
+
+// CutAfter sends the first n events of a and closes the connection in order, without the chunk that ends a body. Of an answer without
+// a stream it sends half, as Half does.
+func CutAfter(n int, a Answer) Answer {
+	a = a.broken(fmt.Sprintf("cut after %d events", n), midBody, closes).Chunked()
+	a.fault.after = max(1, n)
+	return a
+}
 
 // RefuseRead answers with a as soon as the request's headers are there, without reading the body: before the client has sent it
 // whole. What is left of the body is read after the answer has been sent, up to 256 KiB; then the connection is closed.

@@ -139,8 +139,8 @@ func (f *fields) echo(name, otherwise string) json.RawMessage {
 
 // shown are the members that an answer depends on, or that the Responses API repeats in its answer.
 var shown = []string{
-	"model", "stream", "stream_options",
-	"instructions", "max_output_tokens", "max_tool_calls", "metadata", "parallel_tool_calls", "previous_response_id",
+	"model", "stream", "stream_options", "n",
+	"background", "conversation", "instructions", "max_output_tokens", "max_tool_calls", "metadata", "parallel_tool_calls", "previous_response_id",
 	"prompt_cache_key", "reasoning", "safety_identifier", "store", "temperature", "text", "tool_choice", "tools", "top_logprobs",
 	"top_p", "truncation", "user",
 }

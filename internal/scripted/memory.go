@@ -10,6 +10,7 @@ import (
 type memory struct {
 	epoch   int            // counts Resets; an exchange of an earlier one leaves no trace
 	n       int            // requests that arrived
+	serial  int            // the same since New
 	seen    int            // requests that were remembered, forgotten ones included
 	byKey   map[string]int // requests by key, only for keys with a script
 	others  int            // requests of all other keys
@@ -43,6 +44,8 @@ func (m *memory) number(x *exchange, known bool) {
 	m.open[x] = struct{}{}
 	m.n++
 	x.req.N = m.n
+	m.serial++
+	x.serial = m.serial
 	if known {
 		m.byKey[x.req.Key]++
 		x.req.KeyN = m.byKey[x.req.Key]
@@ -106,6 +109,26 @@ func (p *Provider) Keys() []string {
 	return keys
 }
 
+// KeysOf returns the keys of those Requests that went to an endpoint, in order: which keys the turns of a conversation used.
+func (p *Provider) KeysOf(e Endpoint) []string {
+	keys := []string{}
+	for _, r := range p.Requests() {
+		if r.Endpoint == e {
+			keys = append(keys, r.Key)
+		}
+	}
+	return keys
+}
+
+// CountByKey is the number of Requests of each key.
+func (p *Provider) CountByKey() map[string]int {
+	n := map[string]int{}
+	for _, r := range p.Requests() {
+		n[r.Key]++
+	}
+	return n
+}
+
 // Count is the number of requests since New or Reset, those that are no longer remembered and those still arriving included.
 func (p *Provider) Count() int {
 	p.mu.Lock()
@@ -120,7 +143,8 @@ func (p *Provider) Open() int {
 	return len(p.memory.open)
 }
 
-// Reset forgets all requests and starts every count, and so every Seq and Nth, again. The script stays. An exchange that is in
+// Reset forgets all requests and starts every count, and so every Seq and Nth, again. The script stays, and so does what a strict
+// provider stored. An exchange that is in
 // progress goes on, but is not remembered.
 func (p *Provider) Reset() {
 	p.mu.Lock()

@@ -1,34 +1,87 @@
 package scripted
 
+import "encoding/json"
+
 // messageObject is the object of the Messages API ("Messages" in Anthropic's API reference).
 type messageObject struct {
-	ID           string         `json:"id"`
-	Type         string         `json:"type"`
-	Role         string         `json:"role"`
-	Model        string         `json:"model"`
-	Content      []contentBlock `json:"content"`
-	Container    *struct{}      `json:"container"`
-	Diagnostics  *struct{}      `json:"diagnostics"`
-	StopReason   *string        `json:"stop_reason"`
-	StopSequence *string        `json:"stop_sequence"`
-	StopDetails  *struct{}      `json:"stop_details"`
-	Usage        messageUsage   `json:"usage"`
+	ID           string       `json:"id"`
+	Type         string       `json:"type"`
+	Role         string       `json:"role"`
+	Model        string       `json:"model"`
+	Content      []any        `json:"content"`
+	Container    *struct{}    `json:"container"`
+	Diagnostics  *struct{}    `json:"diagnostics"`
+	StopReason   *string      `json:"stop_reason"`
+	StopSequence *string      `json:"stop_sequence"`
+	StopDetails  *stopDetails `json:"stop_details"`
+	Usage        messageUsage `json:"usage"`
 }
 
-type contentBlock struct {
-	Type      string    `json:"type"`
-	Text      string    `json:"text"`
-	Citations *struct{} `json:"citations"`
+// stopDetails say why the model refused.
+type stopDetails struct {
+	Type        string  `json:"type"`
+	Category    *string `json:"category"`
+	Explanation *string `json:"explanation"`
 }
+
+// The blocks of a message's content.
+type (
+	textBlock struct {
+		Type      string    `json:"type"`
+		Text      string    `json:"text"`
+		Citations *struct{} `json:"citations"`
+	}
+	thinkingBlock struct {
+		Type      string `json:"type"`
+		Thinking  string `json:"thinking"`
+		Signature string `json:"signature"`
+	}
+	redactedBlock struct {
+		Type string `json:"type"`
+		Data string `json:"data"`
+	}
+	toolUseBlock struct {
+		Type   string          `json:"type"`
+		ID     string          `json:"id"`
+		Name   string          `json:"name"`
+		Input  json.RawMessage `json:"input"`
+		Caller caller          `json:"caller"`
+	}
+	searchResultBlock struct {
+		Type      string         `json:"type"`
+		ToolUseID string         `json:"tool_use_id"`
+		Content   []searchResult `json:"content"`
+		Caller    caller         `json:"caller"`
+	}
+	searchResult struct {
+		Type             string  `json:"type"`
+		Title            string  `json:"title"`
+		URL              string  `json:"url"`
+		EncryptedContent string  `json:"encrypted_content"`
+		PageAge          *string `json:"page_age"`
+	}
+	caller struct {
+		Type string `json:"type"`
+	}
+)
 
 // tokenCounts are the usage of the event at a message's end; messageUsage is that of the message itself.
 type tokenCounts struct {
-	InputTokens              int       `json:"input_tokens"`
-	CacheCreationInputTokens int       `json:"cache_creation_input_tokens"`
-	CacheReadInputTokens     int       `json:"cache_read_input_tokens"`
-	OutputTokens             int       `json:"output_tokens"`
-	OutputTokensDetails      *struct{} `json:"output_tokens_details"`
-	ServerToolUse            *struct{} `json:"server_tool_use"`
+	InputTokens              int             `json:"input_tokens"`
+	CacheCreationInputTokens int             `json:"cache_creation_input_tokens"`
+	CacheReadInputTokens     int             `json:"cache_read_input_tokens"`
+	OutputTokens             int             `json:"output_tokens"`
+	OutputTokensDetails      *thinkingTokens `json:"output_tokens_details"`
+	ServerToolUse            *serverToolUse  `json:"server_tool_use"`
+}
+
+type thinkingTokens struct {
+	ThinkingTokens int `json:"thinking_tokens"`
+}
+
+type serverToolUse struct {
+	WebFetchRequests  int `json:"web_fetch_requests"`
+	WebSearchRequests int `json:"web_search_requests"`
 }
 
 type messageUsage struct {
@@ -44,69 +97,97 @@ type cacheCreation struct {
 	Ephemeral1h int `json:"ephemeral_1h_input_tokens"`
 }
 
-// messageEvent is any event of a Messages stream; each type uses some of the members ("Streaming messages").
-type messageEvent struct {
-	Type         string         `json:"type"`
-	Message      *messageObject `json:"message,omitempty"`
-	Index        *int           `json:"index,omitempty"`
-	ContentBlock *contentBlock  `json:"content_block,omitempty"`
-	Delta        *messageDelta  `json:"delta,omitempty"`
-	Usage        *tokenCounts   `json:"usage,omitempty"`
-}
-
-type messageDelta struct {
-	Type string  `json:"type,omitempty"`
-	Text *string `json:"text,omitempty"`
-	*messageEnd
-}
-
-type messageEnd struct {
-	StopReason   string    `json:"stop_reason"`
-	StopSequence *string   `json:"stop_sequence"`
-	StopDetails  *struct{} `json:"stop_details"`
-	Container    *struct{} `json:"container"`
-}
-
 func (x *exchange) messageObject() messageObject {
-	in, _ := x.usage(0)
+	t := x.usage(tally{})
 	return messageObject{
-		ID: x.id("msg_"), Type: "message", Role: "assistant", Model: x.model(), Content: []contentBlock{},
-		Usage: messageUsage{tokenCounts: tokenCounts{InputTokens: in, OutputTokens: 1}, ServiceTier: "standard"},
+		ID: x.id("msg_"), Type: "message", Role: "assistant", Model: x.model(), Content: []any{},
+		Usage: messageUsage{
+			tokenCounts: tokenCounts{InputTokens: t.in - t.cached, CacheReadInputTokens: t.cached, OutputTokens: 1}, ServiceTier: "standard",
+		},
+	}
+}
+
+// messageTokens is the usage at the end. Anthropic counts cached tokens beside input_tokens, not in them.
+func (x *exchange) messageTokens(said []Part, n tally) tokenCounts {
+	t := x.usage(n)
+	c := tokenCounts{InputTokens: t.in - t.cached, CacheReadInputTokens: t.cached, OutputTokens: t.out}
+	if t.reasoning > 0 {
+		c.OutputTokensDetails = &thinkingTokens{ThinkingTokens: t.reasoning}
+	}
+	for _, p := range said {
+		if p.kind == partSearch {
+			if c.ServerToolUse == nil {
+				c.ServerToolUse = &serverToolUse{}
+			}
+			c.ServerToolUse.WebSearchRequests++
+		}
+	}
+	return c
+}
+
+// stopReason is why the model stopped, in the words of Anthropic.
+func stopReason(said []Part, end Part) (reason string, details *stopDetails) {
+	reason = "end_turn"
+	for _, p := range said {
+		switch {
+		case p.kind == partRefusal:
+			reason, details = "refusal", &stopDetails{Type: "refusal"}
+		case p.called():
+			reason = "tool_use"
+		}
+	}
+	if end.kind == partIncomplete {
+		switch end.text {
+		case "max_output_tokens":
+			return "max_tokens", nil
+		case "content_filter":
+			return "refusal", &stopDetails{Type: "refusal"}
+		}
+		return end.text, nil
+	}
+	return reason, details
+}
+
+// blocks are the i-th part of a turn as it stands in a message. Only a search has two.
+func (x *exchange) blocks(i int, p Part, thoughts *binding) []any {
+	switch p.kind {
+	case partThought:
+		return []any{thinkingBlock{Type: "thinking", Thinking: p.text, Signature: thoughts.sign(p.text)}}
+	case partRedacted:
+		return []any{redactedBlock{Type: "redacted_thinking", Data: thoughts.sign("")}}
+	case partCall, partCustom:
+		return []any{toolUseBlock{Type: "tool_use", ID: x.idOf("toolu_", i), Name: p.name, Input: p.input(), Caller: caller{"direct"}}}
+	case partSearch:
+		id := x.idOf("srvtoolu_", i)
+		return []any{
+			toolUseBlock{
+				Type: "server_tool_use", ID: id, Name: p.name, Caller: caller{"direct"}, Input: encode(map[string]string{"query": p.text}),
+			},
+			searchResultBlock{
+				Type: "web_search_tool_result", ToolUseID: id, Caller: caller{"direct"}, Content: []searchResult{{
+					Type: "web_search_result", Title: "A page", URL: "https://example.com/", EncryptedContent: x.p.seal(id),
+				}},
+			},
+		}
+	default:
+		return []any{textBlock{Type: "text", Text: p.text}}
 	}
 }
 
 func (x *exchange) messagesWhole(t turn) any {
-	text := t.text()
+	said, end := t.ended()
 	m := x.messageObject()
-	m.Content = append(m.Content, contentBlock{Type: "text", Text: text})
-	m.StopReason = new("end_turn")
-	_, m.Usage.OutputTokens = x.usage(len(text))
+	thoughts := x.binding(said)
+	var n tally
+	for i, p := range said {
+		p.text, p.deltas = p.all(), nil
+		n.add(p, len(p.text))
+		blocks := x.blocks(i, p, thoughts)
+		x.spoke(thoughts, blocks)
+		m.Content = append(m.Content, blocks...)
+	}
+	reason, details := stopReason(said, end)
+	m.StopReason, m.StopDetails = &reason, details
+	m.Usage.tokenCounts = x.messageTokens(said, n)
 	return m
-}
-
-// messagesStream is the stream as Anthropic documents it. The name on the event line is mandatory for its clients.
-func (x *exchange) messagesStream(t turn, yield func([]byte) bool) {
-	send := func(e messageEvent) bool { return yield(event(e.Type, e)) }
-	start, zero := x.messageObject(), new(int)
-	if !send(messageEvent{Type: "message_start", Message: &start}) ||
-		!send(messageEvent{Type: "content_block_start", Index: zero, ContentBlock: &contentBlock{Type: "text"}}) ||
-		!send(messageEvent{Type: "ping"}) {
-		return
-	}
-	length := 0
-	for d := range t.deltas {
-		length += len(d)
-		if !send(messageEvent{Type: "content_block_delta", Index: zero, Delta: &messageDelta{Type: "text_delta", Text: &d}}) {
-			return
-		}
-	}
-	if t.failure != nil {
-		yield(event("error", t.failure.anthropic(x)))
-		return
-	}
-	var u tokenCounts
-	u.InputTokens, u.OutputTokens = x.usage(length)
-	_ = send(messageEvent{Type: "content_block_stop", Index: zero}) &&
-		send(messageEvent{Type: "message_delta", Delta: &messageDelta{messageEnd: &messageEnd{StopReason: "end_turn"}}, Usage: &u}) &&
-		send(messageEvent{Type: "message_stop"})
 }

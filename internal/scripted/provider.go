@@ -25,6 +25,14 @@ type Config struct {
 	TLS *tls.Config
 	// HTTP2 makes Start speak HTTP/2 beside HTTP/1.1: by ALPN with TLS, by prior knowledge without.
 	HTTP2 bool
+	// Strict makes the provider refuse, with the real one's 400, what the real one refuses: a call without its result, a thought
+	// that was changed, a tool twice. It then keeps what it answered, for previous_response_id, conversations and
+	// GET /v1/responses/{id}, within KeepRequests and 32 MiB or KeepBytes. Only models are strict: an answer such as RateLimited
+	// comes whatever the request. A body above KeepBytes and 32 MiB is not looked at.
+	Strict bool
+	// BindThinking, with Strict, holds thoughts of Messages to the conversation that they were thought in, as Anthropic's preserved
+	// thinking does: what comes before a thinking block must be what came before it then.
+	BindThinking bool
 }
 
 const (
@@ -43,6 +51,7 @@ type Provider struct {
 	nth      map[int]Script    // by the number of the request
 	fallback Script            // for keys that are not in keys; nil: 401
 	memory   memory
+	ledger   ledger
 }
 
 // New returns a provider that knows no key: it answers everything with a 401 until Key, Nth or Default say otherwise.
@@ -59,7 +68,7 @@ func New(cfg Config) *Provider {
 	if cfg.Mask == nil {
 		cfg.Mask = func(string) string { return "..." }
 	}
-	p := &Provider{cfg: cfg, keys: map[string]Script{}, nth: map[int]Script{}}
+	p := &Provider{cfg: cfg, keys: map[string]Script{}, nth: map[int]Script{}, ledger: newLedger()}
 	p.memory.reset()
 	return p
 }
@@ -96,7 +105,7 @@ func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	a, chosen := script.choose(x.req, false)
 	if !chosen || !a.early {
-		if err := x.read(); err != nil {
+		if err := x.read(a.model); err != nil {
 			p.remember(x)
 			x.left()
 		}

@@ -47,6 +47,9 @@ const (
 	Files       Endpoint = "files"        // …/files
 	FileContent Endpoint = "file_content" // …/files/{id}/content
 	Embeddings  Endpoint = "embeddings"   // …/embeddings
+
+	Stored        Endpoint = "stored"        // …/responses/{id}, …/responses/{id}/cancel, …/responses/{id}/input_items
+	Conversations Endpoint = "conversations" // …/conversations, …/conversations/{id}, …/conversations/{id}/items
 )
 
 func endpointOf(path string) Endpoint {
@@ -62,6 +65,7 @@ func endpointOf(path string) Endpoint {
 		{"/models", Models},
 		{"/files", Files},
 		{"/embeddings", Embeddings},
+		{"/conversations", Conversations},
 	} {
 		if strings.HasSuffix(path, e.end) {
 			return e.is
@@ -71,6 +75,14 @@ func endpointOf(path string) Endpoint {
 		if dir, id, ok := cutLast(before, "/"); ok && id != "" && strings.HasSuffix(dir, "/files") {
 			return FileContent
 		}
+	}
+	if id, action := itemPath(path, "responses"); strings.HasPrefix(id, "resp_") {
+		if action == "" || action == "cancel" || action == "input_items" {
+			return Stored
+		}
+	}
+	if id, action := itemPath(path, "conversations"); strings.HasPrefix(id, "conv_") && (action == "" || action == "items") {
+		return Conversations
 	}
 	return ""
 }
@@ -107,7 +119,7 @@ func isAnthropic(e Endpoint, h http.Header) bool {
 	switch e {
 	case Messages, CountTokens:
 		return true
-	case Responses, Chat, Embeddings:
+	case Responses, Chat, Embeddings, Stored, Conversations:
 		return false
 	case Models, Files, FileContent:
 	}

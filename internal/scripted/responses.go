@@ -12,17 +12,18 @@ type responseObject struct {
 	CreatedAt          int64           `json:"created_at"`
 	Status             string          `json:"status"`
 	AccessPrograms     accessPrograms  `json:"access_programs"`
-	Background         bool            `json:"background"`
+	Background         json.RawMessage `json:"background"`
 	CompletedAt        *int64          `json:"completed_at"`
 	Error              *responseError  `json:"error"`
-	IncompleteDetails  *struct{}       `json:"incomplete_details"`
+	IncompleteDetails  *incompleteness `json:"incomplete_details"`
 	Instructions       json.RawMessage `json:"instructions"`
 	MaxOutputTokens    json.RawMessage `json:"max_output_tokens"`
 	MaxToolCalls       json.RawMessage `json:"max_tool_calls"`
 	Model              string          `json:"model"`
-	Output             []outputItem    `json:"output"`
+	Output             []any           `json:"output"`
 	ParallelToolCalls  json.RawMessage `json:"parallel_tool_calls"`
 	PreviousResponseID json.RawMessage `json:"previous_response_id"`
+	Conversation       *named          `json:"conversation,omitempty"`
 	PromptCacheKey     json.RawMessage `json:"prompt_cache_key"`
 	Reasoning          json.RawMessage `json:"reasoning"`
 	SafetyIdentifier   json.RawMessage `json:"safety_identifier"`
@@ -44,6 +45,15 @@ type accessPrograms struct {
 	Cyber string `json:"cyber"`
 }
 
+type incompleteness struct {
+	Reason string `json:"reason"`
+}
+
+// named is an object that only says which one is meant.
+type named struct {
+	ID string `json:"id"`
+}
+
 type responseError struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
@@ -62,44 +72,14 @@ type responseUsage struct {
 	TotalTokens int `json:"total_tokens"`
 }
 
-type outputItem struct {
-	ID      string       `json:"id"`
-	Type    string       `json:"type"`
-	Status  string       `json:"status"`
-	Content []outputText `json:"content"`
-	Role    string       `json:"role"`
-}
-
-type outputText struct {
-	Type        string     `json:"type"`
-	Annotations []struct{} `json:"annotations"`
-	Logprobs    []struct{} `json:"logprobs"`
-	Text        string     `json:"text"`
-}
-
-// responseEvent is any event of a Responses stream; each type uses some of the members ("Streaming events").
-type responseEvent struct {
-	Type           string          `json:"type"`
-	SequenceNumber int             `json:"sequence_number"`
-	Response       *responseObject `json:"response,omitempty"`
-	Error          *openAIError    `json:"error,omitempty"`
-	ItemID         string          `json:"item_id,omitempty"`
-	OutputIndex    *int            `json:"output_index,omitempty"`
-	ContentIndex   *int            `json:"content_index,omitempty"`
-	Item           *outputItem     `json:"item,omitempty"`
-	Part           *outputText     `json:"part,omitempty"`
-	Delta          *string         `json:"delta,omitempty"`
-	Text           *string         `json:"text,omitempty"`
-	Logprobs       *[]struct{}     `json:"logprobs,omitempty"`
-	Obfuscation    string          `json:"obfuscation,omitempty"`
-}
-
 // responseObject is the response before the model has said anything, with the request's settings as the client sent them.
 func (x *exchange) responseObject() responseObject {
 	f := &x.fields
 	return responseObject{
 		ID: x.id("resp_"), Object: "response", CreatedAt: x.req.Time.Unix(), Status: "in_progress", Model: x.model(),
-		AccessPrograms: accessPrograms{Cyber: "standard"}, Output: []outputItem{}, ServiceTier: "default",
+		AccessPrograms: accessPrograms{Cyber: "standard"}, Output: []any{}, ServiceTier: "default",
+		Background:         f.echo("background", "false"),
+		Conversation:       x.conversationID(),
 		Instructions:       f.echo("instructions", "null"),
 		MaxOutputTokens:    f.echo("max_output_tokens", "null"),
 		MaxToolCalls:       f.echo("max_tool_calls", "null"),
@@ -121,92 +101,69 @@ func (x *exchange) responseObject() responseObject {
 	}
 }
 
-// completed is the response with what the model said.
-func (x *exchange) completed(text string) responseObject {
+// ended is the response with what the model said.
+func (x *exchange) ended(output []any, end Part, n tally) responseObject {
 	r := x.responseObject()
-	u := &responseUsage{}
-	u.InputTokens, u.OutputTokens = x.usage(len(text))
-	u.TotalTokens = u.InputTokens + u.OutputTokens
-	r.Status, r.CompletedAt, r.Usage = "completed", &r.CreatedAt, u
-	r.Output = []outputItem{x.message(text)}
+	t := x.usage(n)
+	u := &responseUsage{InputTokens: t.in, OutputTokens: t.out, TotalTokens: t.in + t.out}
+	u.InputTokensDetails.CachedTokens, u.OutputTokensDetails.ReasoningTokens = t.cached, t.reasoning
+	r.Output = append(r.Output, output...)
+	r.Usage = u
+	switch end.kind {
+	case partIncomplete:
+		r.Status, r.IncompleteDetails = "incomplete", &incompleteness{Reason: end.text}
+	case partFailed, partBroken:
+		r.failed(end.problem)
+		r.Usage = nil
+	default:
+		r.Status, r.CompletedAt = "completed", &r.CreatedAt
+	}
 	return r
 }
 
-func (x *exchange) message(text string) outputItem {
-	return outputItem{
-		ID: x.id("msg_"), Type: "message", Status: "completed", Role: "assistant", Content: []outputText{outputPart(text)},
-	}
-}
-
-func outputPart(text string) outputText {
-	return outputText{Type: "output_text", Annotations: []struct{}{}, Logprobs: []struct{}{}, Text: text}
-}
-
-func (x *exchange) responsesWhole(t turn) any { return x.completed(t.text()) }
-
-// responsesStream is the stream as OpenAI sends it: it ends with response.completed, without [DONE].
-func (x *exchange) responsesStream(t turn, yield func([]byte) bool) {
-	number := 0
-	send := func(e responseEvent) bool {
-		e.SequenceNumber = number
-		number++
-		return yield(event(e.Type, e))
-	}
-	begun, zero := x.responseObject(), new(int)
-	item, empty := x.message(""), outputPart("")
-	id := item.ID
-	item.Status, item.Content = "in_progress", []outputText{}
-	if !send(responseEvent{Type: "response.created", Response: &begun}) ||
-		!send(responseEvent{Type: "response.in_progress", Response: &begun}) ||
-		!send(responseEvent{Type: "response.output_item.added", OutputIndex: zero, Item: &item}) ||
-		!send(responseEvent{Type: "response.content_part.added", ItemID: id, OutputIndex: zero, ContentIndex: zero, Part: &empty}) {
-		return
-	}
-	pad := x.obfuscates()
-	text := make([]byte, 0, 64)
-	for d := range t.deltas {
-		text = append(text, d...)
-		e := responseEvent{
-			Type: "response.output_text.delta", ItemID: id, OutputIndex: zero, ContentIndex: zero, Delta: &d, Logprobs: &[]struct{}{},
-		}
-		if pad {
-			e.Obfuscation = padding(d)
-		}
-		if !send(e) {
-			return
-		}
-	}
-	if t.failure != nil {
-		x.responsesFailure(*t.failure, begun, send)
-		return
-	}
-	done := x.completed(string(text))
-	said := &done.Output[0]
-	part := &said.Content[0]
-	_ = send(responseEvent{
-		Type: "response.output_text.done", ItemID: id, OutputIndex: zero, ContentIndex: zero, Text: &part.Text, Logprobs: &[]struct{}{},
-	}) &&
-		send(responseEvent{Type: "response.content_part.done", ItemID: id, OutputIndex: zero, ContentIndex: zero, Part: part}) &&
-		send(responseEvent{Type: "response.output_item.done", OutputIndex: zero, Item: said}) &&
-		send(responseEvent{Type: "response.completed", Response: &done})
-}
-
-// responsesFailure ends a stream with the nested error event, then response.failed.
-func (x *exchange) responsesFailure(pr Problem, failed responseObject, send func(responseEvent) bool) {
+func (r *responseObject) failed(pr Problem) {
 	code := "server_error"
 	if pr.Status == http.StatusTooManyRequests {
 		code = "rate_limit_exceeded"
 	}
-	e := pr.openAI()
-	failed.Status, failed.Error = "failed", &responseError{Code: code, Message: pr.Message}
-	_ = send(responseEvent{Type: "error", Error: &e}) &&
-		send(responseEvent{Type: "response.failed", Response: &failed})
+	r.Status, r.Error = "failed", &responseError{Code: code, Message: pr.Message}
 }
 
-// obfuscates says whether deltas are padded: unless stream_options.include_obfuscation is false.
-func (x *exchange) obfuscates() bool {
-	var o struct {
-		Include *bool `json:"include_obfuscation"`
+// conversationID repeats the request's conversation, which may be an id or an object.
+func (x *exchange) conversationID() *named {
+	raw, ok := x.fields.values["conversation"]
+	if !ok || string(raw) == "null" {
+		return nil
 	}
-	return !x.fields.decode("stream_options", &o) || o.Include == nil || *o.Include
+	var c named
+	if json.Unmarshal(raw, &c.ID) != nil && json.Unmarshal(raw, &c) != nil {
+		return nil
+	}
+	return &c
+}
+
+// responsesWhole is the response as an object. One that is to be made in the background has not begun yet.
+func (x *exchange) responsesWhole(t turn) any {
+	said, end := t.ended()
+	var output []any
+	var n tally
+	items := itemsOf(said)
+	for i, parts := range items {
+		for j := range parts {
+			parts[j].text, parts[j].deltas = parts[j].all(), nil
+			n.add(parts[j], len(parts[j].text))
+		}
+		status := "completed"
+		if end.kind == partIncomplete && i == len(items)-1 {
+			status = "incomplete"
+		}
+		output = append(output, x.item(i, parts, status))
+	}
+	r := x.ended(output, end, n)
+	x.keep(&r)
+	if string(r.Background) == "true" {
+		r = x.responseObject()
+		r.Status = "queued"
+	}
+	return r
 }

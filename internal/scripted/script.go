@@ -1,7 +1,7 @@
 package scripted
 
 // Script chooses the answer to a request. An Answer is a Script that always chooses itself; Seq, Func and HeadFunc are the
-// others.
+// others. A model that looks at the conversation is an Answer: ToolUser.
 type Script interface {
 	// choose returns the answer. It is asked once the headers have arrived and, if it then says false, again once the body
 	// has.

@@ -4,26 +4,65 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"iter"
 	"net/http"
 	"strings"
 )
 
 // turn is what the model says in one answer, before a dialect gives it a shape. Each dialect has two: an object (whole) and a
-// list of events (stream). What else a model can say than text belongs here, beside deltas, and into those two.
+// list of events (stream).
 type turn struct {
-	deltas  iter.Seq[string] // the text, in the pieces in which it is streamed; read once
-	count   int              // how many there are
-	flush   bool             // each piece is sent at once
-	failure *Problem         // the stream ends with this error after the deltas
+	parts []Part
+	model func(Conversation) []Part // says the parts once the request has been read; nil: they are set
+	flush bool                      // each piece is sent at once
 }
 
+// text is the words of the turn.
 func (t turn) text() string {
 	var b strings.Builder
-	for d := range t.deltas {
-		b.WriteString(d)
+	for _, p := range t.parts {
+		if p.kind == partText {
+			b.WriteString(p.all())
+		}
 	}
 	return b.String()
+}
+
+// ended divides the parts into what is said and how it ends; without an ending of its own it ends well, as partText.
+func (t turn) ended() (said []Part, end Part) {
+	for i, p := range t.parts {
+		if p.ending() {
+			return t.parts[:i], p
+		}
+	}
+	return t.parts, Part{}
+}
+
+// forbidden leaves out the calls that a request does not allow.
+func (t turn) forbidden(c Conversation) turn {
+	var kept []Part
+	calls := 0
+	for _, p := range t.parts {
+		if p.called() {
+			if calls++; c.Choice.Mode == "none" || calls > 1 && !c.Parallel {
+				continue
+			}
+		}
+		kept = append(kept, p)
+	}
+	t.parts = kept
+	return t
+}
+
+// size is about how many events the turn is streamed in, apart from those around it.
+func (t turn) size() int {
+	const around = 4 // events of an item beside its deltas
+	n := 0
+	for i, p := range t.parts {
+		if n += p.size(); i > 0 {
+			n += around
+		}
+	}
+	return n
 }
 
 // good is the endpoint's good answer.
@@ -53,6 +92,10 @@ func (x *exchange) endpoint() (method string, render func(turn) response) {
 		return http.MethodPost, dialect{whole: x.chatWhole, stream: x.chatStream, lead: 1}.render(x)
 	case Messages:
 		return http.MethodPost, dialect{whole: x.messagesWhole, stream: x.messagesStream, lead: 3}.render(x)
+	case Stored:
+		return x.req.Method, x.stored
+	case Conversations:
+		return x.req.Method, x.conversations
 	case CountTokens:
 		return http.MethodPost, x.countTokens
 	case Models:
@@ -86,13 +129,30 @@ type dialect struct {
 
 func (d dialect) render(x *exchange) func(turn) response {
 	return func(t turn) response {
+		if pr := x.refusal(); pr != nil {
+			return x.failure(*pr)
+		}
+		if t.model != nil {
+			t.parts = t.model(x.conversation())
+		}
+		if x.p.cfg.Strict {
+			t = t.forbidden(x.conversation())
+		}
 		if !x.req.Stream {
+			_, end := t.ended()
+			if end.kind == partBroken || end.kind == partFailed && x.req.Endpoint != Responses {
+				return x.failure(end.problem)
+			}
 			return jsonResponse(http.StatusOK, nil, encode(d.whole(t)))
 		}
 		return response{
-			status: http.StatusOK, length: -1, middle: d.lead + t.count/2, flush: t.flush,
+			status: http.StatusOK, length: -1, middle: d.lead + t.size()/2, flush: t.flush,
 			header: http.Header{"Content-Type": {"text/event-stream; charset=utf-8"}, "Cache-Control": {"no-cache"}},
-			body:   func(yield func([]byte) bool) { d.stream(t, yield) },
+			body: func(yield func([]byte) bool) {
+				write, end := x.a.framing.write(yield)
+				d.stream(t, write)
+				end()
+			},
 		}
 	}
 }
@@ -129,16 +189,33 @@ func event(name string, data any) []byte {
 	return b.Bytes()
 }
 
+// tally is the length in bytes of what was said so far, and of that the thoughts.
+type tally struct{ said, thought int }
+
+func (n *tally) add(p Part, length int) {
+	n.said += length
+	if p.thinks() {
+		n.thought += length
+	}
+}
+
+// tokens are a turn's tokens: in holds cached, out holds reasoning.
+type tokens struct{ in, cached, out, reasoning int }
+
 // usage counts the tokens of the turn: those that the script sets, or a token for four bytes.
-func (x *exchange) usage(text int) (in, out int) {
-	in, out = x.a.in, x.a.out
-	if in == 0 {
-		in = max(1, int(x.req.BodySize/4))
+func (x *exchange) usage(n tally) tokens {
+	t := tokens{in: x.a.in, cached: x.a.cached, out: x.a.out, reasoning: x.a.reasoning}
+	if t.in == 0 {
+		t.in = max(1, int(x.req.BodySize/4))
 	}
-	if out == 0 {
-		out = max(1, text/4)
+	if t.out == 0 {
+		t.out = max(1, n.said/4)
 	}
-	return in, out
+	if t.reasoning == 0 {
+		t.reasoning = n.thought / 4
+	}
+	t.cached, t.reasoning = min(t.cached, t.in), min(t.reasoning, t.out)
+	return t
 }
 
 func (x *exchange) model() string {
@@ -149,7 +226,12 @@ func (x *exchange) model() string {
 }
 
 // id makes the exchange's id of a kind: resp_…, msg_…, chatcmpl-….
-func (x *exchange) id(prefix string) string { return fmt.Sprintf("%s%032x", prefix, x.req.N) }
+func (x *exchange) id(prefix string) string { return x.idOf(prefix, 0) }
+
+// idOf makes the i-th id of a kind in the exchange: fc_…, call_…, toolu_…. No two of a Provider are the same, also after Reset.
+func (x *exchange) idOf(prefix string, i int) string {
+	return fmt.Sprintf("%s%08x%024x", prefix, i, x.serial)
+}
 
 func (x *exchange) requestID() string { return x.id("req_") }
 
