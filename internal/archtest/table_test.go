@@ -43,7 +43,7 @@ var table = map[string]rule{
 	"sse":                {is: "is pure", not: impure},
 	"envoy":              {is: "stands alone", not: []string{"grpc"}},
 	"internal/config":    {is: "knows no other package's types", not: envoys},
-	"internal/dialect":   {is: "is pure", not: impure},
+	"internal/dialect":   {is: "is pure", may: []string{"sse"}, not: impure},
 	"internal/scripted":  {is: "stands for somebody else's server", not: envoys},
 	"internal/telemetry": {is: "measures and judges nothing", not: envoys},
 	"internal/admin":     {is: "shows and does not decide", may: []string{"keypool", "internal/telemetry"}, not: envoys},

@@ -4,6 +4,7 @@ package dialect
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 )
 
@@ -91,4 +92,37 @@ type anthropicError struct {
 	} `json:"error"`
 	RequestID string `json:"request_id"`
 	Type      string `json:"type"`
+}
+
+// ReadError reads the error out of a provider's or Keyturn's answer, in either shape: {"error": {"type", "code", "message"}}, also
+// within an array, or around a text. What it does not find is made up from the status.
+func ReadError(status int, body []byte) Error {
+	e := Error{Type: "api_error", Code: "server_error"}
+	switch {
+	case status == 429:
+		e = Error{Type: "rate_limit_error", Code: "rate_limit_exceeded"}
+	case status >= 400 && status < 500:
+		e = Error{Type: "invalid_request_error", Code: "invalid_request"}
+	}
+	at := whole(body)
+	if !validJSON(body) {
+		at = span{}
+	}
+	for first := range elements(body, at) { // Gemini's
+		at = first
+		break
+	}
+	if v, ok := lookup(body, at, "error"); ok {
+		at = v
+	}
+	if s := text(body, at, "type"); s != "" && s != "error" {
+		e.Type = s
+	}
+	if s := text(body, at, "code"); s != "" {
+		e.Code = s
+	}
+	if e.Message = text(body, at, "message"); e.Message == "" {
+		e.Message = fmt.Sprintf("the provider answered the next turn with status %d and no error that can be read", status)
+	}
+	return e
 }

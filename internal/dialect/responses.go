@@ -1,0 +1,231 @@
+package dialect
+
+import (
+	"slices"
+	"strconv"
+)
+
+// responses is a Session for OpenAI Responses. Turns go on without the provider's state, whatever the client's mode: the input of
+// the next is the client's own with all output so far and the calls' results after it, byte for byte. Only a conversation, to
+// which the provider adds by itself, gets the results alone.
+type responses struct {
+	opts     Options
+	own      map[string]Tool     // the tools that were put in, by name
+	declared map[string]struct{} // names of the client's tools
+
+	base      []byte // the first turn's request
+	request   []byte // the current turn's
+	fields    responsesFields
+	model     string
+	streams   bool
+	reads     bool
+	injected  bool
+	previous  []byte // previous_response_id as the client sent it, where Keyturn sends another
+	continued string // the id of the last turn of the response that previous_response_id names, if memory has it
+
+	number     int    // of the turn, from 1
+	clientID   string // the response's id: the first turn's
+	upstreamID string // the current turn's
+	echo       [len(echoed)][]byte
+	items      []*outputItem   // of all turns, those that the client sees
+	nextIndex  int             // the next output_index
+	ids        map[string]bool // of items of earlier turns
+	called     bool            // a call of Keyturn's has come
+	replay     []byte          // what the next turn's input has after the client's: items, joined by commas
+	said       []piece
+	settled    int
+	usage      []byte // of the turns before this one, summed; nil if none
+	output     int64  // output_tokens of all turns that have ended
+	hosted     int64  // calls of the provider's own tools in them
+	ran        int64  // calls of Keyturn's
+
+	turn  responsesTurn
+	calls []*outputItem // of the turn that has ended, to be settled
+	mixed bool
+	spent bool // there are too few tokens for another turn
+	plain bool // answers do not stream
+	body  []byte
+	held  []byte   // the body of a turn that failed
+	start counters // at the begin of the turn
+
+	stream responsesStream
+}
+
+// piece is an item of the conversation as the provider has it: one that the client sees too, or bytes that it does not.
+type piece struct {
+	seen *outputItem
+	raw  []byte
+}
+
+// responsesTurn is what is known of the current turn.
+type responsesTurn struct {
+	items    []*outputItem // by the provider's output_index; nil where none was seen
+	over     bool          // the event that ends it came
+	errored  bool          // an error event came
+	kind     string        // of the event that ended it: "completed", "incomplete" or "failed"
+	terminal []byte        // its data, if it is withheld until the calls have run
+	response span          // the response object in it
+	failure  *Failure
+	model    string
+	reason   string
+	usage    Usage
+	raw      []byte // usage as it came
+}
+
+// outputItem is one item of a turn's output.
+type outputItem struct {
+	turn   int
+	index  int    // the client's output_index; -1 if it is hidden
+	id     string // the provider's
+	shown  string // the client's
+	kind   string
+	callID string
+	name   string
+	status string
+	raw    []byte // as the provider sent it when it was done; nil until then
+	final  []byte // as the client sees it at the end
+
+	own       bool // a call of Keyturn's
+	tool      Tool
+	arguments []byte // JSON string
+	begun     bool   // the client was told that it began
+	ended     bool   // and that it has ended
+	output    []byte // value of function_call_output.output
+}
+
+// isCall reports whether the item is a call that the client answers, unless the provider has.
+func (i *outputItem) isCall() bool { return !i.own && clientCall(i.kind) }
+
+// clientCall tells of an item's type whether the client answers such items, or may have to.
+func clientCall(kind string) bool {
+	switch kind {
+	case "function_call", "custom_tool_call", "computer_call", "local_shell_call", "shell_call", "apply_patch_call", "tool_search_call",
+		"mcp_approval_request":
+		return true
+	}
+	return false
+}
+
+// openResponses reads the request. It returns nil, and the request passes, when there is nothing to put in and nothing to
+// translate: also for background: true, whose stream can be taken up again by the provider's numbers, and for a tool_choice that
+// rules Keyturn's tools out.
+func openResponses(body []byte, o Options) Session {
+	var f responsesFields
+	if !f.read(body) {
+		return nil
+	}
+	s := &responses{
+		opts: o, own: map[string]Tool{}, declared: map[string]struct{}{}, number: 1,
+		model: unquote(f.model.of(body)), streams: string(f.stream.of(body)) == "true",
+		ids: map[string]bool{},
+	}
+	var e edits
+	items := readInput(body, f.input)
+	s.restore(&e, body, &f, items)
+	if tools := s.offer(body, &f, items); tools != nil {
+		s.inject(&e, body, &f, tools)
+		s.injected = true
+	}
+	if e.none() {
+		return nil
+	}
+	s.reads = s.injected || s.previous != nil
+	s.base = e.apply(make([]byte, 0, len(body)+1024), body)
+	if s.fields = (responsesFields{}); !s.fields.read(s.base) {
+		return nil // memory has something that is no JSON
+	}
+	s.request = s.base
+	s.begins()
+	return s
+}
+
+func (s *responses) Request() []byte { return s.request }
+func (s *responses) Model() string   { return s.model }
+func (s *responses) Streams() bool   { return s.streams }
+func (s *responses) Reads() bool     { return s.reads }
+func (s *responses) Body() []byte    { return s.body }
+
+// ownPrefix begins the names of all of Keyturn's tools: a model that calls one which is not offered means one of them.
+const ownPrefix = "bmcp_"
+
+// takes reports whether a call is Keyturn's to run.
+func (s *responses) takes(name, namespace string) (Tool, bool) {
+	if !s.injected || namespace != "" {
+		return Tool{}, false
+	}
+	if t, ok := s.own[name]; ok {
+		return t, true
+	}
+	_, theirs := s.declared[name]
+	return Tool{}, !theirs && len(name) > len(ownPrefix) && name[:len(ownPrefix)] == ownPrefix
+}
+
+// read takes what an item says. Raw is the item as the provider sends it.
+func (i *outputItem) read(raw []byte) {
+	for m := range members(raw, whole(raw)) {
+		v := m.val.of(raw)
+		switch string(m.name) {
+		case "type":
+			i.kind = unquote(v)
+		case "id":
+			i.id = unquote(v)
+		case "call_id":
+			i.callID = unquote(v)
+		case "name":
+			i.name = unquote(v)
+		case "status":
+			i.status = unquote(v)
+		case "arguments":
+			if v[0] == '"' {
+				i.arguments = slices.Clone(v)
+			}
+		}
+	}
+}
+
+// item is the one at a place of the provider's output. It makes one that was not announced.
+func (s *responses) item(index int) *outputItem {
+	t := &s.turn
+	for len(t.items) <= index {
+		t.items = append(t.items, nil)
+	}
+	if t.items[index] == nil {
+		t.items[index] = &outputItem{turn: s.number, index: -1}
+	}
+	return t.items[index]
+}
+
+// see gives an item its place in the client's output, unless it has one: the provider's own as long as nothing was changed, then
+// the next.
+func (s *responses) see(i *outputItem, index int) {
+	if i.index < 0 {
+		i.index = index
+		s.items = append(s.items, i)
+		s.nextIndex = max(s.nextIndex, index+1)
+	}
+}
+
+// identify finds out whose an item is that has just begun, raw being what is known of it, and what the client calls it.
+func (s *responses) identify(i *outputItem, raw []byte) {
+	i.read(raw)
+	if i.kind == "function_call" {
+		namespace := text(raw, whole(raw), "namespace")
+		i.tool, i.own = s.takes(i.name, namespace)
+	}
+	if i.own {
+		s.called = true
+		more := slices.ContainsFunc(s.turn.items, func(o *outputItem) bool { return o != nil && o != i && o.own })
+		i.shown = mcpID(i.id, i.callID, more)
+		if !s.opts.Hidden {
+			s.see(i, s.nextIndex)
+		}
+	} else {
+		i.shown = i.id
+	}
+	for i.shown != "" && s.ids[i.shown] { // some providers begin anew in each turn
+		i.shown += "_" + strconv.Itoa(s.number)
+	}
+}
+
+// hides reports whether the client sees nothing of an item.
+func (s *responses) hides(i *outputItem) bool { return i.own && s.opts.Hidden }

@@ -1,0 +1,253 @@
+package dialect
+
+import (
+	"slices"
+	"strings"
+)
+
+// An mcp_call item of Keyturn's has an id that the call can be made again of: "mcp_", the id of the function_call item, a dot, the
+// call's id. A call of a turn that has called one before has a plus sign after the dot: the calls of one turn stand together in
+// what the provider gets, and their results after all of them.
+const (
+	mcpPrefix = "mcp_"
+	mcpDot    = "."
+	mcpMore   = "+"
+)
+
+var dots = strings.NewReplacer("%", "%25", mcpDot, "%2E")
+
+var undots = strings.NewReplacer("%25", "%", "%2E", mcpDot)
+
+func mcpID(functionID, callID string, more bool) string {
+	if more {
+		callID = mcpMore + callID
+	}
+	return mcpPrefix + dots.Replace(functionID) + mcpDot + callID
+}
+
+// ownID takes such an id apart; false for those of the provider's own MCP calls.
+func ownID(id string) (functionID, callID string, more, ok bool) {
+	rest, isMCP := strings.CutPrefix(id, mcpPrefix)
+	functionID, callID, ok = strings.Cut(rest, mcpDot)
+	if !isMCP || !ok {
+		return "", "", false, false
+	}
+	callID, more = strings.CutPrefix(callID, mcpMore)
+	return undots.Replace(functionID), callID, more, callID != ""
+}
+
+// inputItem is an item of a request's input.
+type inputItem struct {
+	at       span
+	kind     string // its type; "" for messages without one
+	id       string
+	callID   string
+	tools    span   // it brings tools
+	function string // of Keyturn's calls: the id of the function_call item
+	more     bool   // of Keyturn's calls: the turn has an earlier one
+	own      bool   // it is a call of Keyturn's that an earlier response showed
+}
+
+// isCall reports whether the item is a call that the client answers itself.
+func (i *inputItem) isCall() bool { return clientCall(i.kind) }
+
+// isModels reports whether the item is something that a model made, and not the client.
+func (i *inputItem) isModels(b []byte) bool {
+	if i.kind == "" || i.kind == "message" {
+		return text(b, i.at, "role") == "assistant"
+	}
+	return !strings.HasSuffix(i.kind, "_output") && i.kind != "item_reference" && i.kind != "mcp_approval_response"
+}
+
+func readInput(b []byte, input span) (items []inputItem) {
+	for at := range elements(b, input) {
+		item := inputItem{at: at}
+		for m := range members(b, at) {
+			switch string(m.name) {
+			case "type":
+				item.kind = unquote(m.val.of(b))
+			case "id":
+				item.id = unquote(m.val.of(b))
+			case "call_id":
+				item.callID = unquote(m.val.of(b))
+			case "tools":
+				item.tools = m.val
+			}
+		}
+		if item.kind == "mcp_call" && once(b, at, "type", "id", "name", "server_label", "arguments", "output", "error") {
+			if function, call, more, ok := ownID(item.id); ok {
+				item.function, item.callID, item.more, item.own = function, call, more, true
+			}
+		}
+		items = append(items, item)
+	}
+	return items
+}
+
+// restore notes what makes the client's request again one that the provider understands: calls that were shown as mcp_call become
+// function_call and function_call_output, and what was hidden or is waited for comes back from memory.
+func (s *responses) restore(e *edits, b []byte, f *responsesFields, items []inputItem) {
+	s.restoreCalls(e, b, items)
+	if s.opts.Memory == nil {
+		return
+	}
+	s.restoreHidden(e, items)
+	s.restoreState(e, b, f, items)
+}
+
+// restoreCalls translates mcp_call items. Each stays where it is; the results come after the last item of their turn.
+func (s *responses) restoreCalls(e *edits, b []byte, items []inputItem) {
+	for i := 0; i < len(items); i++ {
+		if !items[i].own {
+			continue
+		}
+		last := s.turnEnd(b, items, i)
+		var outputs []byte
+		for ; i <= last; i++ {
+			item := &items[i]
+			if !item.own {
+				continue
+			}
+			e.replace(item.at, s.functionCall(b, item))
+			output := s.recall(itemKey(item.id), "output")
+			if output == nil {
+				output = replayedOutput(b, item.at)
+			}
+			outputs = appendOutput(append(outputs, ','), item.callID, output)
+		}
+		i = last
+		e.insert(items[last].at.end, outputs)
+	}
+}
+
+// turnEnd is the index of the last item of the turn that the call items[first] is of. What else the model made may stand between
+// calls. After them, where memory does not know better, only the client's own calls count: nothing says of other items whether
+// the model made them before or after it had the results, and either order is a conversation.
+func (s *responses) turnEnd(b []byte, items []inputItem, first int) int {
+	own, last := first, first
+	for i := first + 1; i < len(items) && items[i].isModels(b) && !(items[i].own && !items[i].more); i++ {
+		if items[i].own {
+			own, last = i, i
+		}
+		if items[i].isCall() && i == last+1 {
+			last = i
+		}
+	}
+	if id := unquote(s.recall(endKey(items[own].id), "id")); id != "" {
+		for i := own; i < len(items) && items[i].isModels(b); i++ {
+			if items[i].id == id {
+				return i
+			}
+		}
+	}
+	return last
+}
+
+// functionCall is the item that a call was before it was shown as an mcp_call.
+func (s *responses) functionCall(b []byte, item *inputItem) []byte {
+	c := []byte(`{"type":"function_call",`)
+	if item.function != "" {
+		c = append(appendString(append(c, `"id":`...), item.function), ',')
+	}
+	c = appendString(append(c, `"call_id":`...), item.callID)
+	c = appendString(append(c, `,"name":`...), s.modelName(text(b, item.at, "server_label"), text(b, item.at, "name")))
+	c = append(c, `,"arguments":`...)
+	if arguments, ok := lookup(b, item.at, "arguments"); ok && b[arguments.start] == '"' {
+		c = append(c, arguments.of(b)...)
+	} else {
+		c = append(c, `"{}"`...)
+	}
+	return append(c, `,"status":"completed"}`...)
+}
+
+// modelName is the name by which the model called a server's tool.
+func (s *responses) modelName(server, tool string) string {
+	if server == "" {
+		return tool // no server had it: see mcpItem
+	}
+	for _, t := range s.opts.Tools {
+		if t.Server == server && t.Tool == tool {
+			return t.Name
+		}
+	}
+	if s.opts.ModelName != nil {
+		return s.opts.ModelName(server, tool)
+	}
+	return ownPrefix + server + "_" + tool
+}
+
+// restoreHidden puts calls that were hidden, and their results, back before and after the items that stood beside them.
+func (s *responses) restoreHidden(e *edits, items []inputItem) {
+	back := map[string]bool{} // a run of hidden items is remembered with both of its neighbours
+	for i := range items {
+		item := &items[i]
+		key := itemKey(item.id)
+		if item.id == "" {
+			if key = callKey(item.callID); !item.isCall() {
+				continue
+			}
+		}
+		if run := s.recallList(key, "before"); run != nil && !back[string(run)] {
+			back[string(run)] = true
+			e.insert(item.at.start, slices.Concat(run, comma))
+		}
+		if run := s.recallList(key, "after"); run != nil && !back[string(run)] {
+			back[string(run)] = true
+			e.insert(item.at.end, slices.Concat(comma, run))
+		}
+	}
+}
+
+var comma = []byte{','}
+
+// restoreState makes the request go on from the last turn of the response that it names, and adds the results that the provider
+// waits for: those of Keyturn's calls of a turn that also called the client's tools.
+func (s *responses) restoreState(e *edits, b []byte, f *responsesFields, items []inputItem) {
+	var pending []byte
+	add := func(outputs []byte) {
+		if outputs == nil || pending != nil && string(outputs) == string(pending) {
+			return
+		}
+		if pending != nil {
+			pending = append(pending, ',')
+		}
+		pending = append(pending, outputs...)
+	}
+	if previous := unquote(f.previous.of(b)); previous != "" {
+		if id := s.recall(responseKey(previous), "id"); id != nil {
+			s.continued = unquote(id)
+			if s.continued != previous {
+				s.previous = slices.Clone(f.previous.of(b))
+				e.replace(f.previous, id)
+			}
+			add(s.recallList(responseKey(previous), "outputs"))
+		}
+	}
+	if pending == nil {
+		called := map[string]bool{}
+		for i := range items {
+			switch item := &items[i]; {
+			case item.isCall():
+				called[item.callID] = true
+			case strings.HasSuffix(item.kind, "call_output") && item.callID != "" && !called[item.callID]:
+				add(s.recallList(callKey(item.callID), "outputs"))
+			}
+		}
+	}
+	if pending == nil {
+		return
+	}
+	switch {
+	case len(items) > 0:
+		e.insert(items[0].at.start, append(pending, ','))
+	case f.input.found() && b[f.input.start] == '"':
+		e.replace(f.input, slices.Concat([]byte{'['}, pending, comma, userMessage(f.input.of(b)), []byte{']'}))
+	default:
+		e.set(b, whole(b), "input", slices.Concat([]byte{'['}, pending, []byte{']'}))
+	}
+}
+
+// userMessage is a text, JSON, as the item that it means when it is all of the input.
+func userMessage(raw []byte) []byte {
+	return slices.Concat([]byte(`{"role":"user","content":`), raw, []byte{'}'})
+}
