@@ -29,7 +29,7 @@ type (
 	textBlock struct {
 		Type      string    `json:"type"`
 		Text      string    `json:"text"`
-		Citations *struct{} `json:"citations"`
+		Citations *struct{} `json:"citations,omitempty"`
 	}
 	thinkingBlock struct {
 		Type      string `json:"type"`
