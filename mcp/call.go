@@ -1,0 +1,91 @@
+package mcp
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Meta is what a call carries besides its arguments.
+type Meta struct {
+	CallID string // the model's own id of the call, for the span; "": none
+}
+
+// Call runs a tool, by its own name, on its server. Its error is an *Error. It is tried a second time, on a new session, only if it provably did not
+// run, or if the tool says that it only reads or may be repeated and the connection was at fault. args must be a JSON object; empty or null is {}.
+// When ctx ends, the server is told, and Call returns at once.
+func (c *Catalogue) Call(ctx context.Context, server, tool string, args json.RawMessage, meta Meta) (*Result, error) {
+	r, e := c.call(ctx, server, tool, args, meta)
+	if e != nil {
+		e.Server, e.Tool = server, tool
+		return nil, e
+	}
+	return r, nil
+}
+
+func (c *Catalogue) call(ctx context.Context, name, tool string, args json.RawMessage, meta Meta) (*Result, *Error) {
+	found := c.named([]string{name})
+	if len(found) == 0 {
+		return nil, &Error{Kind: NotFound}
+	}
+	v := found[0]
+	cfg := v.config()
+	if !cfg.offers(tool) {
+		return nil, &Error{Kind: NotFound}
+	}
+	args, ok := object(args)
+	if !ok {
+		return nil, &Error{Kind: Protocol, Message: "the arguments are not a JSON object"}
+	}
+	ctx, end := c.env.withTimeout(ctx, cfg.Timeout)
+	defer end(nil)
+	defer context.AfterFunc(c.life, func() { end(errClosed) })()
+	ctx, span, finish := c.env.callSpan(ctx, cfg, tool, meta)
+	defer finish()
+
+	begun := c.env.clock.Now()
+	r, e := v.call(ctx, tool, args)
+	c.env.measure(context.WithoutCancel(ctx), name, methodCall, describe(span, r, e), c.env.clock.Since(begun).Seconds())
+	return r, e
+}
+
+// call runs a tool, twice at most.
+func (v *server) call(ctx context.Context, name string, args json.RawMessage) (*Result, *Error) {
+	for first := true; ; first = false {
+		s, e := v.acquire(ctx)
+		if e != nil {
+			return nil, e
+		}
+		t, ok := v.tool(name)
+		if !ok {
+			s.end()
+			return nil, &Error{Kind: NotFound}
+		}
+		trace.SpanFromContext(ctx).SetAttributes(attribute.String("mcp.protocol.version", s.version()))
+		r, e, lost := s.call(ctx, name, args, requestMeta(ctx))
+		s.end()
+		switch {
+		case e == nil:
+			return r, nil
+		case lost:
+			v.lose(s, e)
+		case e.Kind == Timeout, e.Kind == Unreachable:
+			s.suspect() // the tool is slow, or the server hangs: a list will tell
+		}
+		if !first || ctx.Err() != nil || !again(e, lost, t) {
+			return nil, e
+		}
+	}
+}
+
+// object returns the arguments of a call as a JSON object. Servers refuse null.
+func object(args json.RawMessage) (json.RawMessage, bool) {
+	args = bytes.TrimSpace(args)
+	if len(args) == 0 || string(args) == "null" {
+		return json.RawMessage(`{}`), true
+	}
+	return args, args[0] == '{' && json.Valid(args)
+}

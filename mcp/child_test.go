@@ -1,0 +1,195 @@
+package mcp_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/toolserver"
+	"github.com/keyturn/keyturn/mcp"
+	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	ledgerEnv = "KEYTURN_TEST_LEDGER"
+	secretEnv = "KEYTURN_TEST_PROVIDER_KEY"
+	givenEnv  = "KEYTURN_TEST_GIVEN"
+)
+
+// beChild is the test binary as an MCP server.
+func beChild(how string) {
+	s := toolserver.New(toolserver.Options{})
+	switch how {
+	case "deaf": // it never reads
+		select {}
+	case "mortal": // its tools end it
+		mortal()
+		return
+	case "stubborn": // it does not end when it should
+		signal.Ignore(syscall.SIGTERM)
+		defer func() { select {} }()
+	case "noisy":
+		fmt.Println("Welcome to the server!")
+		_, _ = io.WriteString(os.Stderr, strings.Repeat("starting\n", 1000))
+	case "environment":
+		s.Add("secret_"+os.Getenv(secretEnv), "")
+		s.Add("given_"+os.Getenv(givenEnv), "")
+	}
+	s.Add("pid_"+strconv.Itoa(os.Getpid()), "")
+	if err := s.Stdio(context.Background()); err != nil {
+		log.Print(err)
+	}
+}
+
+// mortal serves a tool that writes a line into a file and dies before it answers, and one that stops the process.
+func mortal() {
+	s := sdk.NewServer(&sdk.Implementation{Name: "mortal", Version: "1"}, nil)
+	tool := func(name string) *sdk.Tool {
+		return &sdk.Tool{Name: name, InputSchema: json.RawMessage(`{"type":"object"}`)}
+	}
+	s.AddTool(tool("pid_"+strconv.Itoa(os.Getpid())), nil)
+	s.AddTool(tool("freeze"), func(context.Context, *sdk.CallToolRequest) (*sdk.CallToolResult, error) {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		select {}
+	})
+	s.AddTool(tool("work"), func(context.Context, *sdk.CallToolRequest) (*sdk.CallToolResult, error) {
+		f, err := os.OpenFile(os.Getenv(ledgerEnv), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		if err == nil {
+			_, err = f.WriteString("ran\n")
+		}
+		if err != nil {
+			log.Print(err)
+		}
+		os.Exit(3)
+		return nil, nil
+	})
+	_ = s.Run(context.Background(), &sdk.StdioTransport{})
+}
+
+// child is the configuration of such a server.
+func child(how string, env ...string) mcp.Server {
+	return mcp.Server{Command: []string{os.Args[0]}, Env: append(env, childEnv+"="+how)}
+}
+
+// pid returns the process that serves.
+func pid(t *testing.T, c *mcp.Catalogue) int {
+	t.Helper()
+	for _, name := range names(c.Tools(t.Context(), []string{"demo"})) {
+		if digits, ok := strings.CutPrefix(name, "pid_"); ok {
+			n, err := strconv.Atoi(digits)
+			require.NoError(t, err)
+			return n
+		}
+	}
+	return 0
+}
+
+// gone waits until a process has ended.
+func gone(t *testing.T, pid int) {
+	t.Helper()
+	require.Eventually(t, func() bool { return syscall.Kill(pid, 0) != nil }, patience, interval)
+}
+
+func TestChild(t *testing.T) {
+	for _, how := range []string{"tools", "noisy"} {
+		t.Run(how, func(t *testing.T) {
+			c := connected(t, child(how))
+			echo(t, c)
+			process := pid(t, c)
+			require.NoError(t, c.Close())
+			gone(t, process)
+		})
+	}
+}
+
+func TestChildKilled(t *testing.T) {
+	c := connected(t, child("tools"))
+	first := pid(t, c)
+	require.NoError(t, syscall.Kill(first, syscall.SIGKILL))
+	require.Eventually(t, func() bool { p := pid(t, c); return p != 0 && p != first }, patience, interval)
+	echo(t, c)
+	gone(t, first)
+}
+
+// TestChildDiesInCall lets the server die while its tool runs. The tool has an effect, so it must not run again.
+func TestChildDiesInCall(t *testing.T) {
+	file := t.TempDir() + "/ledger"
+	c := connected(t, child("mortal", ledgerEnv+"="+file))
+	for n := 1; n <= 3; n++ {
+		up(t, c)
+		_, err := text(t.Context(), c, "work", "")
+		require.Equal(t, &mcp.Error{Kind: mcp.Unreachable, Server: "demo", Tool: "work", Ran: true}, failure(t, err))
+		ran, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.Equal(t, strings.Repeat("ran\n", n), string(ran))
+	}
+}
+
+// TestChildHung has a process that neither reads nor ends.
+func TestChildHung(t *testing.T) {
+	s := child("mortal")
+	s.Timeout = 300 * time.Millisecond
+	c := connected(t, s)
+	first := pid(t, c)
+	_, err := text(t.Context(), c, "freeze", "")
+	require.Equal(t, &mcp.Error{Kind: mcp.Timeout, Server: "demo", Tool: "freeze", Ran: true}, failure(t, err))
+	// More than a pipe holds: the write itself hangs.
+	_, err = text(t.Context(), c, "work", `{"text":"`+strings.Repeat("x", 1<<20)+`"}`)
+	require.Equal(t, mcp.Timeout, failure(t, err).Kind)
+	require.NoError(t, c.Close())
+	gone(t, first)
+}
+
+func TestChildStubborn(t *testing.T) {
+	c := connected(t, child("stubborn"))
+	process := pid(t, c)
+	require.NoError(t, c.Close())
+	gone(t, process)
+}
+
+func TestChildDeaf(t *testing.T) {
+	c := open(t, mcp.Config{Servers: []mcp.Server{func() mcp.Server { s := child("deaf"); s.Name = "demo"; return s }()}})
+	require.Empty(t, c.Tools(t.Context(), []string{"demo"}))
+	require.NoError(t, c.Close())
+}
+
+func TestChildMissing(t *testing.T) {
+	c := open(t, mcp.Config{Servers: []mcp.Server{{Name: "demo", Command: []string{"/nonexistent/program"}}}})
+	_, err := text(t.Context(), c, "echo", "")
+	require.Equal(t, &mcp.Error{Kind: mcp.Unreachable, Server: "demo", Tool: "echo"}, failure(t, err))
+}
+
+// TestChildTooLarge has answers over the limit: the smaller one costs the call, the larger one the session too.
+func TestChildTooLarge(t *testing.T) {
+	s := child("tools")
+	s.MaxResultBytes = 1 << 20
+	c := connected(t, s)
+	first := pid(t, c)
+	_, err := text(t.Context(), c, "big", `{"bytes":2097152}`)
+	require.Equal(t, &mcp.Error{Kind: mcp.TooLarge, Server: "demo", Tool: "big", Ran: true}, failure(t, err))
+	echo(t, c)
+	require.Equal(t, first, pid(t, c))
+	_, err = text(t.Context(), c, "big", `{"bytes":17825792}`)
+	require.Equal(t, &mcp.Error{Kind: mcp.TooLarge, Server: "demo", Tool: "big", Ran: true}, failure(t, err))
+	echo(t, c)
+	up(t, c)
+	require.NotEqual(t, first, pid(t, c))
+}
+
+// TestChildEnvironment passes what was given, and nothing of ours that may be secret.
+func TestChildEnvironment(t *testing.T) {
+	t.Setenv(secretEnv, "sk-very-secret")
+	c := connected(t, child("environment", givenEnv+"=yes"))
+	require.Contains(t, names(c.Tools(t.Context(), []string{"demo"})), "secret_")
+	require.Contains(t, names(c.Tools(t.Context(), []string{"demo"})), "given_yes")
+}
