@@ -79,14 +79,13 @@ type chatTurn struct {
 	failure  *Failure
 	tail     []chatHeld
 
-	run       []*chatCall // Keyturn's calls, to be settled
-	mixed     bool
-	message   []byte // the assistant message with them, for the next turn; made when it is needed
-	answer    []byte // a body that is no stream
-	reason    string
-	model     string
-	usage     []byte // as it came last; nil if none
-	remembers bool   // what the client's next request needs is in memory
+	run     []*chatCall // Keyturn's calls, to be settled
+	mixed   bool
+	message []byte // the assistant message with them, for the next turn; made when it is needed
+	answer  []byte // a body that is no stream
+	reason  string
+	model   string
+	usage   []byte // as it came last; nil if none
 }
 
 // openChat reads the request. It returns nil, and the request passes, when there is nothing to put in and nothing to put back:

@@ -1,5 +1,7 @@
 package dialect
 
+import "slices"
+
 // chatChunk is where the members of a chunk stand that decide what becomes of it ("The chat completion chunk object" in OpenAI's
 // API reference). A member that is absent is not found.
 type chatChunk struct {
@@ -260,10 +262,8 @@ func scanArray(b []byte, i int, each func(at int) int) int {
 
 // nameOf is the name that a quoted one means.
 func nameOf(quoted []byte) []byte {
-	for _, c := range quoted {
-		if c == '\\' {
-			return []byte(unquote(quoted))
-		}
+	if slices.Contains(quoted, '\\') {
+		return []byte(unquote(quoted))
 	}
 	return quoted[1 : len(quoted)-1]
 }

@@ -79,7 +79,7 @@ func FuzzChatStream(f *testing.F) {
 				}
 				return all
 			},
-			func(b []byte) [][]byte { i := int(at % uint(len(b)+1)); return [][]byte{b[:i], b[i:]} }, //nolint:gosec // it is below the length
+			func(b []byte) [][]byte { i := int(at % uint(len(b)+1)); return [][]byte{b[:i], b[i:]} },
 		} {
 			got, gotTurns := run(cut)
 			require.Equal(t, string(client), string(got))

@@ -62,8 +62,10 @@ func TestChatRequests(t *testing.T) {
 		{"no tools of the client's", `{"messages":[],"model":"m"}`, `{"messages":[],"model":"m","tools":[TOOLS]}`},
 		{"null tools", `{"tools":null,"messages":[]}`, `{"tools":[TOOLS],"messages":[]}`},
 		{"empty tools", `{"tools":[ ],"messages":[]}`, `{"tools":[TOOLS ],"messages":[]}`},
-		{"bytes stay", "{ \"x\" : 1e999 ,\"messages\":[{\"a\":\"\\u00e9\",\"a\":2}] , \"tools\" : [ " + chatMail + " ]\n}",
-			"{ \"x\" : 1e999 ,\"messages\":[{\"a\":\"\\u00e9\",\"a\":2}] , \"tools\" : [ " + chatMail + ",TOOLS ]\n}"},
+		{
+			"bytes stay", "{ \"x\" : 1e999 ,\"messages\":[{\"a\":\"\\u00e9\",\"a\":2}] , \"tools\" : [ " + chatMail + " ]\n}",
+			"{ \"x\" : 1e999 ,\"messages\":[{\"a\":\"\\u00e9\",\"a\":2}] , \"tools\" : [ " + chatMail + ",TOOLS ]\n}",
+		},
 		{"stream", `{"messages":[],"stream":true}`, `{"messages":[],"stream":true,"tools":[TOOLS],"stream_options":{"include_usage":true}}`},
 		{"stream options", `{"messages":[],"stream":true,"stream_options":{"x":1}}`, `{"messages":[],"stream":true,"stream_options":{"x":1,"include_usage":true},"tools":[TOOLS]}`},
 		{"usage is not wanted", `{"messages":[],"stream":true,"stream_options":{"include_usage":false}}`, `{"messages":[],"stream":true,"stream_options":{"include_usage":true},"tools":[TOOLS]}`},
@@ -88,11 +90,15 @@ func TestChatRequests(t *testing.T) {
 		{"tool_choice of Keyturn's", `{"messages":[],"tool_choice":{"type":"function","function":{"name":"` + chatForecast + `"}}}`, "injects"},
 		{"tool_choice unknown", `{"messages":[],"tool_choice":{"type":"custom","custom":{"name":"x"}}}`, "passes"},
 		{"allowed_tools without Keyturn's", `{"messages":[],"tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"auto","tools":[{"type":"function","function":{"name":"x"}}]}}}`, "passes"},
-		{"the client has a tool of that name", `{"messages":[],"tools":[{"type":"function","function":{"name":"` + chatForecast + `"}}]}`,
-			`{"messages":[],"tools":[{"type":"function","function":{"name":"` + chatForecast + `"}},FILES]}`},
+		{
+			"the client has a tool of that name", `{"messages":[],"tools":[{"type":"function","function":{"name":"` + chatForecast + `"}}]}`,
+			`{"messages":[],"tools":[{"type":"function","function":{"name":"` + chatForecast + `"}},FILES]}`,
+		},
 		{"and of all", `{"messages":[],"tools":[{"type":"function","function":{"name":"` + chatForecast + `"}},{"type":"custom","custom":{"name":"bmcp_files_read_file"}}]}`, "passes"},
-		{"127 tools", `{"messages":[],"tools":[` + strings.Repeat(chatMail+",", 126) + chatMail + `]}`,
-			`{"messages":[],"tools":[` + strings.Repeat(chatMail+",", 127) + `WEATHER]}`},
+		{
+			"127 tools", `{"messages":[],"tools":[` + strings.Repeat(chatMail+",", 126) + chatMail + `]}`,
+			`{"messages":[],"tools":[` + strings.Repeat(chatMail+",", 127) + `WEATHER]}`,
+		},
 		{"128 tools", `{"messages":[],"tools":[` + strings.Repeat(chatMail+",", 127) + chatMail + `]}`, "passes"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -205,11 +211,12 @@ func TestChatVendorsInTheSecondTurn(t *testing.T) {
 
 // pieces makes a stream of deltas of tool calls.
 func chatPieces(deltas ...string) string {
-	stream := chatChunk(`{"role":"assistant","content":null}`, "")
+	var stream strings.Builder
+	stream.WriteString(chatChunk(`{"role":"assistant","content":null}`, ""))
 	for _, d := range deltas {
-		stream += chatChunk(`{"tool_calls":[`+d+`]}`, "")
+		stream.WriteString(chatChunk(`{"tool_calls":[`+d+`]}`, ""))
 	}
-	return stream
+	return stream.String()
 }
 
 func TestChatCallsAreFound(t *testing.T) {
@@ -221,65 +228,122 @@ func TestChatCallsAreFound(t *testing.T) {
 		want   []call
 		shows  string // the client's calls: id, name and arguments, joined; "" if it has none
 	}{
-		{"index missing, whole calls", chatPieces(
-			`{"id":"a","type":"function","function":{"name":"`+f+`","arguments":"{\"a\":1}"}}`,
-			`{"id":"b","type":"function","function":{"name":"`+r+`","arguments":"{}"}}`) + chatFinish("stop"),
-			[]call{{"a", f, `{"a":1}`}, {"b", r, `{}`}}, ""},
-		{"index missing, in pieces", chatPieces(
-			`{"id":"a","function":{"name":"`+f+`","arguments":""}}`, `{"function":{"arguments":"{\"a\""}}`, `{"function":{"arguments":":1}"}}`,
-			`{"id":"b","function":{"name":"`+f+`"}}`, `{"function":{"arguments":"{}"}}`) + chatFinish("tool_calls"),
-			[]call{{"a", f, `{"a":1}`}, {"b", f, `{}`}}, ""},
-		{"index always 0, ids differ", chatPieces(
-			`{"index":0,"id":"a","function":{"name":"`+f+`","arguments":"{}"}}`, `{"index":0,"id":"b","function":{"name":"`+f+`","arguments":"{"}}`,
-			`{"index":0,"function":{"arguments":"}"}}`) + chatFinish("tool_calls"),
-			[]call{{"a", f, `{}`}, {"b", f, `{}`}}, ""},
-		{"index always 0, ids with each piece", chatPieces(
-			`{"index":0,"id":"a","function":{"name":"`+f+`","arguments":"{"}}`, `{"index":0,"id":"b","function":{"name":"`+f+`","arguments":"{"}}`,
-			`{"index":0,"id":"a","function":{"arguments":"\"x\":1}"}}`, `{"index":0,"id":"b","function":{"arguments":"}"}}`) + chatFinish("tool_calls"),
-			[]call{{"a", f, `{"x":1}`}, {"b", f, `{}`}}, ""},
-		{"index always 0, no ids", chatPieces(
-			`{"index":0,"id":"","function":{"name":"`+f+`","arguments":"{}"}}`, `{"index":0,"function":{"name":"`+r+`","arguments":"{\"b\":2}"}}`) + chatFinish("stop"),
-			[]call{{"call_keyturn_1_0", f, `{}`}, {"call_keyturn_1_1", r, `{"b":2}`}}, ""},
-		{"no index and no ids in one chunk", chatPieces(`{"function":{"name":"`+f+`","arguments":""}},{"function":{"name":"`+f+`","arguments":"{}"}}`) + chatFinish("stop"),
-			[]call{{"call_keyturn_1_0", f, `{}`}, {"call_keyturn_1_1", f, `{}`}}, ""},
-		{"index -1", chatPieces(`{"index":-1,"id":"a","function":{"name":"`+f+`","arguments":"{"}}`, `{"index":-1,"function":{"arguments":"}"}}`) + chatFinish("tool_calls"),
-			[]call{{"a", f, `{}`}}, ""},
-		{"index from 1", chatPieces(`{"index":1,"id":"a","function":{"name":"`+f+`","arguments":"{"}}`, `{"index":1,"function":{"arguments":"}"}}`) + chatFinish("tool_calls"),
-			[]call{{"a", f, `{}`}}, ""},
-		{"the same id twice", chatPieces(
-			`{"index":0,"id":"a","function":{"name":"`+f+`","arguments":"{}"}}`, `{"index":1,"id":"a","function":{"name":"`+r+`","arguments":"{}"}}`) + chatFinish("tool_calls"),
-			[]call{{"a", f, `{}`}, {"call_keyturn_1_1", r, `{}`}}, ""},
-		{"name with white space, and empty later", chatPieces(
-			`{"index":0,"id":"a","function":{"name":" `+f+`\n","arguments":""}}`, `{"index":0,"function":{"name":"","arguments":"{}"}}`) + chatFinish("tool_calls"),
-			[]call{{"a", f, `{}`}}, ""},
-		{"name with each piece", chatPieces(
-			`{"index":0,"id":"a","function":{"name":"`+f+`","arguments":"{"}}`, `{"index":0,"id":"a","function":{"name":"`+f+`","arguments":"}"}}`) + chatFinish("tool_calls"),
-			[]call{{"a", f, `{}`}}, ""},
-		{"name in pieces", chatPieces(
-			`{"index":0,"id":"a","function":{"name":"bmcp_wea","arguments":""}}`, `{"index":0,"function":{"name":"ther_get_forecast"}}`, `{"index":0,"function":{"arguments":"{}"}}`) + chatFinish("tool_calls"),
-			[]call{{"a", f, `{}`}}, ""},
-		{"a name that may become Keyturn's", chatPieces(
-			`{"index":0,"id":"a","function":{"name":"bmcp","arguments":""}}`, `{"index":0,"function":{"name":"","arguments":"{"}}`, `{"index":0,"function":{"arguments":"}"}}`,
-			`{"index":1,"id":"b","function":{"name":"`+f+`","arguments":"{}"}}`) + chatFinish("tool_calls"),
-			[]call{{"b", f, `{}`}}, "a bmcp {}"},
-		{"and has no arguments", chatPieces(`{"index":0,"id":"a","function":{"name":"bm","arguments":""}}`, `{"index":1,"id":"b","function":{"name":"`+f+`","arguments":"{}"}}`) + chatFinish("tool_calls"),
-			[]call{{"b", f, `{}`}}, "a bm "},
-		{"name after the arguments", chatPieces(`{"index":0,"id":"a","function":{"arguments":"{\"a\""}}`, `{"index":0,"function":{"name":"`+f+`","arguments":":1}"}}`) + chatFinish("tool_calls"),
-			[]call{{"a", f, `{"a":1}`}}, ""},
-		{"arguments as an object", chatPieces(`{"index":0,"id":"a","function":{"name":"`+f+`","arguments":{"a":"é\n"}}}`) + chatFinish("stop"),
-			[]call{{"a", f, `{"a":"é\n"}`}}, ""},
+		{
+			"index missing, whole calls", chatPieces(
+				`{"id":"a","type":"function","function":{"name":"`+f+`","arguments":"{\"a\":1}"}}`,
+				`{"id":"b","type":"function","function":{"name":"`+r+`","arguments":"{}"}}`) + chatFinish("stop"),
+			[]call{{"a", f, `{"a":1}`}, {"b", r, `{}`}},
+			"",
+		},
+		{
+			"index missing, in pieces", chatPieces(
+				`{"id":"a","function":{"name":"`+f+`","arguments":""}}`, `{"function":{"arguments":"{\"a\""}}`, `{"function":{"arguments":":1}"}}`,
+				`{"id":"b","function":{"name":"`+f+`"}}`, `{"function":{"arguments":"{}"}}`) + chatFinish("tool_calls"),
+			[]call{{"a", f, `{"a":1}`}, {"b", f, `{}`}},
+			"",
+		},
+		{
+			"index always 0, ids differ", chatPieces(
+				`{"index":0,"id":"a","function":{"name":"`+f+`","arguments":"{}"}}`, `{"index":0,"id":"b","function":{"name":"`+f+`","arguments":"{"}}`,
+				`{"index":0,"function":{"arguments":"}"}}`) + chatFinish("tool_calls"),
+			[]call{{"a", f, `{}`}, {"b", f, `{}`}},
+			"",
+		},
+		{
+			"index always 0, ids with each piece", chatPieces(
+				`{"index":0,"id":"a","function":{"name":"`+f+`","arguments":"{"}}`, `{"index":0,"id":"b","function":{"name":"`+f+`","arguments":"{"}}`,
+				`{"index":0,"id":"a","function":{"arguments":"\"x\":1}"}}`, `{"index":0,"id":"b","function":{"arguments":"}"}}`) + chatFinish("tool_calls"),
+			[]call{{"a", f, `{"x":1}`}, {"b", f, `{}`}},
+			"",
+		},
+		{
+			"index always 0, no ids", chatPieces(
+				`{"index":0,"id":"","function":{"name":"`+f+`","arguments":"{}"}}`, `{"index":0,"function":{"name":"`+r+`","arguments":"{\"b\":2}"}}`) + chatFinish("stop"),
+			[]call{{"call_keyturn_1_0", f, `{}`}, {"call_keyturn_1_1", r, `{"b":2}`}},
+			"",
+		},
+		{
+			"no index and no ids in one chunk", chatPieces(`{"function":{"name":"`+f+`","arguments":""}},{"function":{"name":"`+f+`","arguments":"{}"}}`) + chatFinish("stop"),
+			[]call{{"call_keyturn_1_0", f, `{}`}, {"call_keyturn_1_1", f, `{}`}},
+			"",
+		},
+		{
+			"index -1", chatPieces(`{"index":-1,"id":"a","function":{"name":"`+f+`","arguments":"{"}}`, `{"index":-1,"function":{"arguments":"}"}}`) + chatFinish("tool_calls"),
+			[]call{{"a", f, `{}`}},
+			"",
+		},
+		{
+			"index from 1", chatPieces(`{"index":1,"id":"a","function":{"name":"`+f+`","arguments":"{"}}`, `{"index":1,"function":{"arguments":"}"}}`) + chatFinish("tool_calls"),
+			[]call{{"a", f, `{}`}},
+			"",
+		},
+		{
+			"the same id twice", chatPieces(
+				`{"index":0,"id":"a","function":{"name":"`+f+`","arguments":"{}"}}`, `{"index":1,"id":"a","function":{"name":"`+r+`","arguments":"{}"}}`) + chatFinish("tool_calls"),
+			[]call{{"a", f, `{}`}, {"call_keyturn_1_1", r, `{}`}},
+			"",
+		},
+		{
+			"name with white space, and empty later", chatPieces(
+				`{"index":0,"id":"a","function":{"name":" `+f+`\n","arguments":""}}`, `{"index":0,"function":{"name":"","arguments":"{}"}}`) + chatFinish("tool_calls"),
+			[]call{{"a", f, `{}`}},
+			"",
+		},
+		{
+			"name with each piece", chatPieces(
+				`{"index":0,"id":"a","function":{"name":"`+f+`","arguments":"{"}}`, `{"index":0,"id":"a","function":{"name":"`+f+`","arguments":"}"}}`) + chatFinish("tool_calls"),
+			[]call{{"a", f, `{}`}},
+			"",
+		},
+		{
+			"name in pieces", chatPieces(
+				`{"index":0,"id":"a","function":{"name":"bmcp_wea","arguments":""}}`, `{"index":0,"function":{"name":"ther_get_forecast"}}`, `{"index":0,"function":{"arguments":"{}"}}`) + chatFinish("tool_calls"), //nolint:misspell // a name in two pieces
+			[]call{{"a", f, `{}`}},
+			"",
+		},
+		{
+			"a name that may become Keyturn's", chatPieces(
+				`{"index":0,"id":"a","function":{"name":"bmcp","arguments":""}}`, `{"index":0,"function":{"name":"","arguments":"{"}}`, `{"index":0,"function":{"arguments":"}"}}`,
+				`{"index":1,"id":"b","function":{"name":"`+f+`","arguments":"{}"}}`) + chatFinish("tool_calls"),
+			[]call{{"b", f, `{}`}},
+			"a bmcp {}",
+		},
+		{
+			"and has no arguments", chatPieces(`{"index":0,"id":"a","function":{"name":"bm","arguments":""}}`, `{"index":1,"id":"b","function":{"name":"`+f+`","arguments":"{}"}}`) + chatFinish("tool_calls"),
+			[]call{{"b", f, `{}`}},
+			"a bm ",
+		},
+		{
+			"name after the arguments", chatPieces(`{"index":0,"id":"a","function":{"arguments":"{\"a\""}}`, `{"index":0,"function":{"name":"`+f+`","arguments":":1}"}}`) + chatFinish("tool_calls"),
+			[]call{{"a", f, `{"a":1}`}},
+			"",
+		},
+		{
+			"arguments as an object", chatPieces(`{"index":0,"id":"a","function":{"name":"`+f+`","arguments":{"a":"é\n"}}}`) + chatFinish("stop"),
+			[]call{{"a", f, `{"a":"é\n"}`}},
+			"",
+		},
 		{"no finish_reason", chatPieces(`{"index":0,"id":"a","function":{"name":"`+f+`","arguments":"{}"}}`) + chatDone, []call{{"a", f, `{}`}}, ""},
 		{"no [DONE]", chatPieces(`{"index":0,"id":"a","function":{"name":"`+f+`","arguments":"{}"}}`) + chatFinish("tool_calls"), []call{{"a", f, `{}`}}, ""},
-		{"after a finish_reason", chatPieces() + chatChunk(`{"content":"a"}`, `,"finish_reason":"stop"`) +
-			chatChunk(`{"tool_calls":[{"index":0,"id":"a","function":{"name":"`+f+`","arguments":"{}"}}]}`, `,"finish_reason":"stop"`) + chatDone,
-			[]call{{"a", f, `{}`}}, ""},
-		{"the client's from 1, Keyturn's between", chatPieces(
-			`{"index":1,"id":"a","function":{"name":"`+f+`","arguments":"{}"}}`, `{"index":2,"id":"b","function":{"name":"send_mail","arguments":"{"}}`,
-			`{"index":3,"id":"c","function":{"name":"`+f+`","arguments":"{}"}}`, `{"index":4,"id":"d","function":{"name":"send_mail","arguments":"{}"}},{"index":2,"function":{"arguments":"}"}}`) + chatFinish("tool_calls"),
-			[]call{{"a", f, `{}`}, {"c", f, `{}`}}, "b send_mail {}, d send_mail {}"},
-		{"the client's without index", chatPieces(
-			`{"id":"a","function":{"name":"`+f+`","arguments":"{}"}}`, `{"id":"b","function":{"name":"send_mail","arguments":"{}"}}`) + chatFinish("stop"),
-			[]call{{"a", f, `{}`}}, "b send_mail {}"},
+		{
+			"after a finish_reason", chatPieces() + chatChunk(`{"content":"a"}`, `,"finish_reason":"stop"`) +
+				chatChunk(`{"tool_calls":[{"index":0,"id":"a","function":{"name":"`+f+`","arguments":"{}"}}]}`, `,"finish_reason":"stop"`) + chatDone,
+			[]call{{"a", f, `{}`}},
+			"",
+		},
+		{
+			"the client's from 1, Keyturn's between", chatPieces(
+				`{"index":1,"id":"a","function":{"name":"`+f+`","arguments":"{}"}}`, `{"index":2,"id":"b","function":{"name":"send_mail","arguments":"{"}}`,
+				`{"index":3,"id":"c","function":{"name":"`+f+`","arguments":"{}"}}`, `{"index":4,"id":"d","function":{"name":"send_mail","arguments":"{}"}},{"index":2,"function":{"arguments":"}"}}`) + chatFinish("tool_calls"),
+			[]call{{"a", f, `{}`}, {"c", f, `{}`}},
+			"b send_mail {}, d send_mail {}",
+		},
+		{
+			"the client's without index", chatPieces(
+				`{"id":"a","function":{"name":"`+f+`","arguments":"{}"}}`, `{"id":"b","function":{"name":"send_mail","arguments":"{}"}}`) + chatFinish("stop"),
+			[]call{{"a", f, `{}`}},
+			"b send_mail {}",
+		},
 		{"cut off by the limit", chatPieces(`{"index":0,"id":"a","function":{"name":"`+f+`","arguments":"{}"}}`) + chatFinish("length"), nil, ""},
 		{"cut off by a filter", chatPieces(`{"index":0,"id":"a","function":{"name":"`+f+`","arguments":"{}"}}`) + chatFinish("content_filter"), nil, ""},
 	} {
@@ -345,27 +409,41 @@ func TestChatVendorFieldsGoBack(t *testing.T) {
 		name, stream string
 		want         string // the assistant message in the next request
 	}{
-		{"Gemini's signature", chatPieces(`{"extra_content":{"google":{"thought_signature":"<&>A=="}},"function":{"arguments":"{}","name":"` + f + `"},"id":"a","type":"function"}`),
-			`{"role":"assistant","content":null,"tool_calls":[{"id":"a","type":"function","function":{"name":"` + f + `","arguments":"{}"},"extra_content":{"google":{"thought_signature":"<&>A=="}}}]}`},
-		{"a member within function", chatPieces(`{"function":{"arguments":"","name":"` + f + `","provider_specific_fields":{"x":1}},"id":"a"}`),
-			`{"role":"assistant","content":null,"tool_calls":[{"id":"a","type":"function","function":{"name":"` + f + `","arguments":"{}","provider_specific_fields":{"x":1}}}]}`},
-		{"OpenRouter's details", chatChunk(`{"content":"","reasoning":"Let ","reasoning_details":[{"type":"reasoning.text","text":"Let ","format":"anthropic-claude-v1","index":0}]}`, "") +
-			chatChunk(`{"reasoning":"me.","reasoning_details":[{"type":"reasoning.text","text":"me.","format":"anthropic-claude-v1","index":0}]}`, "") +
-			chatChunk(`{"reasoning_details":[{"type":"reasoning.text","signature":"Et8B","format":"anthropic-claude-v1","index":0}]}`, "") +
-			chatChunk(`{"reasoning_details":[{"type":"reasoning.encrypted","data":"AA","id":"rs_1","format":"x","index":1},{"type":"reasoning.summary","summary":"S","index":0},"odd"]}`, "") +
-			chatPieces(`{"index":0,"id":"a","function":{"arguments":"{}","name":"`+f+`"}}`),
+		{
+			"Gemini's signature", chatPieces(`{"extra_content":{"google":{"thought_signature":"<&>A=="}},"function":{"arguments":"{}","name":"` + f + `"},"id":"a","type":"function"}`),
+			`{"role":"assistant","content":null,"tool_calls":[{"id":"a","type":"function","function":{"name":"` + f + `","arguments":"{}"},"extra_content":{"google":{"thought_signature":"<&>A=="}}}]}`,
+		},
+		{
+			"a member within function", chatPieces(`{"function":{"arguments":"","name":"` + f + `","provider_specific_fields":{"x":1}},"id":"a"}`),
+			`{"role":"assistant","content":null,"tool_calls":[{"id":"a","type":"function","function":{"name":"` + f + `","arguments":"{}","provider_specific_fields":{"x":1}}}]}`,
+		},
+		{
+			"OpenRouter's details", chatChunk(`{"content":"","reasoning":"Let ","reasoning_details":[{"type":"reasoning.text","text":"Let ","format":"anthropic-claude-v1","index":0}]}`, "") +
+				chatChunk(`{"reasoning":"me.","reasoning_details":[{"type":"reasoning.text","text":"me.","format":"anthropic-claude-v1","index":0}]}`, "") +
+				chatChunk(`{"reasoning_details":[{"type":"reasoning.text","signature":"Et8B","format":"anthropic-claude-v1","index":0}]}`, "") +
+				chatChunk(`{"reasoning_details":[{"type":"reasoning.encrypted","data":"AA","id":"rs_1","format":"x","index":1},{"type":"reasoning.summary","summary":"S","index":0},"odd"]}`, "") +
+				chatPieces(`{"index":0,"id":"a","function":{"arguments":"{}","name":"`+f+`"}}`),
 			`{"role":"assistant","content":"","reasoning":"Let me.","reasoning_details":[{"type":"reasoning.text","text":"Let me.","format":"anthropic-claude-v1","index":0,"signature":"Et8B"},` +
 				`{"type":"reasoning.encrypted","data":"AA","id":"rs_1","format":"x","index":1},{"type":"reasoning.summary","summary":"S","index":0},"odd"],` +
-				`"tool_calls":[{"id":"a","type":"function","function":{"name":"` + f + `","arguments":"{}"}}]}`},
-		{"LiteLLM's thinking blocks", chatChunk(`{"thinking_blocks":[{"type":"thinking","thinking":"A"}]}`, "") + chatChunk(`{"thinking_blocks":[{"type":"thinking","thinking":"B","signature":"s1"}]}`, "") +
-			chatChunk(`{"thinking_blocks":[{"type":"thinking","thinking":"C"}]}`, "") + chatPieces(`{"index":0,"id":"a","function":{"arguments":"{}","name":"`+f+`"}}`),
-			`{"role":"assistant","content":null,"thinking_blocks":[{"type":"thinking","thinking":"AB","signature":"s1"},{"type":"thinking","thinking":"C"}],"tool_calls":[{"id":"a","type":"function","function":{"name":"` + f + `","arguments":"{}"}}]}`},
-		{"halves of a character", chatChunk(`{"content":"\ud83d"}`, "") + chatChunk(`{"content":"\ude00\u003c"}`, "") + chatPieces(`{"index":0,"id":"a","function":{"arguments":"{\"x\":\"\ud83d"}}`, `{"index":0,"function":{"name":"`+f+`","arguments":"\ude00\"}"}}`),
-			`{"role":"assistant","content":"\ud83d\ude00\u003c","tool_calls":[{"id":"a","type":"function","function":{"name":"` + f + `","arguments":"{\"x\":\"\ud83d\ude00\"}"}}]}`},
-		{"audio goes back as its id", chatChunk(`{"audio":{"id":"au_1","data":"AAAA"}}`, "") + chatPieces(`{"index":0,"id":"a","function":{"arguments":"{}","name":"`+f+`"}}`),
-			`{"role":"assistant","content":null,"audio":{"id":"au_1"},"tool_calls":[{"id":"a","type":"function","function":{"name":"` + f + `","arguments":"{}"}}]}`},
-		{"Mistral's content", chatChunk(`{"content":[{"type":"thinking","thinking":[{"type":"text","text":"A"}]}]}`, "") + chatPieces(`{"index":0,"id":"a","function":{"arguments":"{}","name":"`+f+`"}}`),
-			`{"role":"assistant","content":[{"type":"thinking","thinking":[{"type":"text","text":"A"}]}],"tool_calls":[{"id":"a","type":"function","function":{"name":"` + f + `","arguments":"{}"}}]}`},
+				`"tool_calls":[{"id":"a","type":"function","function":{"name":"` + f + `","arguments":"{}"}}]}`,
+		},
+		{
+			"LiteLLM's thinking blocks", chatChunk(`{"thinking_blocks":[{"type":"thinking","thinking":"A"}]}`, "") + chatChunk(`{"thinking_blocks":[{"type":"thinking","thinking":"B","signature":"s1"}]}`, "") +
+				chatChunk(`{"thinking_blocks":[{"type":"thinking","thinking":"C"}]}`, "") + chatPieces(`{"index":0,"id":"a","function":{"arguments":"{}","name":"`+f+`"}}`),
+			`{"role":"assistant","content":null,"thinking_blocks":[{"type":"thinking","thinking":"AB","signature":"s1"},{"type":"thinking","thinking":"C"}],"tool_calls":[{"id":"a","type":"function","function":{"name":"` + f + `","arguments":"{}"}}]}`,
+		},
+		{
+			"halves of a character", chatChunk(`{"content":"\ud83d"}`, "") + chatChunk(`{"content":"\ude00\u003c"}`, "") + chatPieces(`{"index":0,"id":"a","function":{"arguments":"{\"x\":\"\ud83d"}}`, `{"index":0,"function":{"name":"`+f+`","arguments":"\ude00\"}"}}`),
+			`{"role":"assistant","content":"\ud83d\ude00\u003c","tool_calls":[{"id":"a","type":"function","function":{"name":"` + f + `","arguments":"{\"x\":\"\ud83d\ude00\"}"}}]}`,
+		},
+		{
+			"audio goes back as its id", chatChunk(`{"audio":{"id":"au_1","data":"AAAA"}}`, "") + chatPieces(`{"index":0,"id":"a","function":{"arguments":"{}","name":"`+f+`"}}`),
+			`{"role":"assistant","content":null,"audio":{"id":"au_1"},"tool_calls":[{"id":"a","type":"function","function":{"name":"` + f + `","arguments":"{}"}}]}`,
+		},
+		{
+			"Mistral's content", chatChunk(`{"content":[{"type":"thinking","thinking":[{"type":"text","text":"A"}]}]}`, "") + chatPieces(`{"index":0,"id":"a","function":{"arguments":"{}","name":"`+f+`"}}`),
+			`{"role":"assistant","content":[{"type":"thinking","thinking":[{"type":"text","text":"A"}]}],"tool_calls":[{"id":"a","type":"function","function":{"name":"` + f + `","arguments":"{}"}}]}`,
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := openChat(t, chatRequest(""), nil)

@@ -118,7 +118,7 @@ func (b *messagesBlock) json() []byte {
 	}
 	var e edits
 	at := whole(b.raw)
-	for kind := textDelta; kind < inputDelta; kind++ {
+	for kind := range inputDelta {
 		if len(b.strings[kind]) == 0 {
 			continue
 		}

@@ -3,6 +3,7 @@ package dialect
 import (
 	"bytes"
 	"slices"
+	"strings"
 )
 
 // restore notes the changes that make a client's conversation the one that the provider had: each answer that was merged of several
@@ -42,12 +43,12 @@ func (t *messagesTalk) answerAt(b []byte, i int) (answer, bool) {
 		}
 	}
 	t.memory.Put(key, v) // it is in use: its time begins anew
-	thought := ""
+	var thought strings.Builder
 	list, _ := lookup(v, whole(v), "turns")
 	for at := range elements(v, list) {
 		content, _ := lookup(v, at, "content")
 		results, _ := lookup(v, at, "results")
-		thought += thinkingOf(v, content)
+		thought.WriteString(thinkingOf(v, content))
 		p := messagesPast{content: content.of(v)}
 		for x := range elements(v, results) {
 			p.results = append(p.results, x.of(v))
@@ -57,7 +58,7 @@ func (t *messagesTalk) answerAt(b []byte, i int) (answer, bool) {
 	if len(a.turns) == 0 {
 		return a, false
 	}
-	all, thoughtless := t.reach(b, &a, text(v, whole(v), "shown"), thought)
+	all, thoughtless := t.reach(b, &a, text(v, whole(v), "shown"), thought.String())
 	switch {
 	case thoughtless: // and so it is to stay
 		for j := range a.turns {

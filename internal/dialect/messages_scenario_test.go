@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -175,13 +176,9 @@ func messageOf(stream []byte) map[string]any {
 				block()["citations"] = append(list, o.Delta["citation"])
 			}
 		case "message_delta":
-			for k, v := range o.Delta {
-				message[k] = v
-			}
+			maps.Copy(message, o.Delta)
 			usage := message["usage"].(map[string]any)
-			for k, v := range o.Usage {
-				usage[k] = v
-			}
+			maps.Copy(usage, o.Usage)
 		case "message_stop":
 			over = true
 		case "error":

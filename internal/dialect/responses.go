@@ -20,8 +20,10 @@ type responses struct {
 	streams   bool
 	reads     bool
 	injected  bool
-	previous  []byte // previous_response_id as the client sent it, where Keyturn sends another
-	continued string // the id of the last turn of the response that previous_response_id names, if memory has it
+	previous  []byte     // previous_response_id as the client sent it, where Keyturn sends another
+	continued string     // the id of the last turn of the response that previous_response_id names, if memory has it
+	unknown   []string   // ids that the input names, of calls of Keyturn's that memory has lost
+	chain     chatDigest // of the client's input
 
 	number     int    // of the turn, from 1
 	clientID   string // the response's id: the first turn's
@@ -126,7 +128,7 @@ func openResponses(body []byte, o Options) Session {
 		s.inject(&e, body, &f, tools)
 		s.injected = true
 	}
-	if e.none() {
+	if e.none() && len(s.unknown) == 0 {
 		return nil
 	}
 	s.reads = s.injected || s.previous != nil

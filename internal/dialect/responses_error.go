@@ -133,30 +133,40 @@ func (s *responses) KeepAlive(dst []byte) []byte {
 const lostCode = "conversation_state_lost"
 
 // Explain tells whether the provider refused the first turn because of what memory has forgotten: the request goes on from a
-// response whose later turns, or whose results of calls, only Keyturn knew.
+// response whose later turns, or whose results of calls, only Keyturn knew; or it names a call of Keyturn's.
 func (s *responses) Explain(status int, body []byte) (Error, bool) {
-	state := s.fields.previous.found() || s.fields.conversation.found()
-	if !state || status != 400 && status != 404 || !validJSON(body) {
+	state := s.fields.stateful()
+	if !state && len(s.unknown) == 0 || status != 400 && status != 404 || !validJSON(body) {
 		return Error{}, false
 	}
 	e := ReadError(status, body)
+	for _, id := range s.unknown {
+		if strings.Contains(e.Message, "'"+id+"' not found") {
+			return lost("input refers to a tool call that this gateway ran, and neither the gateway nor the provider has it any longer",
+				"send the items themselves in place of references to them"), true
+		}
+	}
+	if !state {
+		return Error{}, false
+	}
+	const remedy = "send the whole conversation as input, without previous_response_id or conversation"
 	if s.continued != "" {
 		if e.Code != "previous_response_not_found" || s.previous == nil {
 			return Error{}, false
 		}
-		return lost("the provider no longer has the last turn of the response that previous_response_id names"), true
+		return lost("the provider no longer has the last turn of the response that previous_response_id names", remedy), true
 	}
 	_, call, ok := strings.Cut(e.Message, "No tool output found for function call ")
 	call = strings.TrimRight(strings.TrimSpace(call), ".")
 	if !ok || call == "" || slices.ContainsFunc(readInput(s.base, s.fields.input), func(i inputItem) bool { return i.callID == call }) {
 		return Error{}, false
 	}
-	return lost("the provider waits for the result of a tool call that this gateway ran, and the gateway no longer has it"), true
+	return lost("the provider waits for the result of a tool call that this gateway ran, and the gateway no longer has it", remedy), true
 }
 
-func lost(why string) Error {
+func lost(why, remedy string) Error {
 	return Error{
 		Type: "invalid_request_error", Code: lostCode,
-		Message: why + "; send the whole conversation as input, without previous_response_id or conversation; the operator can keep more with the setting memory",
+		Message: why + "; " + remedy + "; the operator can keep more with the setting memory",
 	}
 }

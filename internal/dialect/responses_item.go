@@ -72,10 +72,14 @@ func (s *responses) Settle(dst []byte, n int, r Result) []byte {
 	i, o := s.calls[n], outcomeOf(r)
 	i.output = o.output
 	s.settled++
-	if o.rich && !s.opts.Hidden && s.opts.Memory != nil {
+	if !s.opts.Hidden && s.opts.Memory != nil {
 		var kept record
+		kept.add("call", i.raw)
 		kept.add("output", o.output)
-		s.opts.Memory.Put(itemKey(i.shown), kept)
+		if o.rich {
+			kept.add("shown", o.shown)
+		}
+		s.opts.Memory.Put(ownKey(i.shown), kept)
 	}
 	s.stream.dst = dst
 	status := "completed"

@@ -6,12 +6,15 @@ import "slices"
 //
 //	responseKey: the client's id of a response: {"id": that of its last turn, "outputs": [results that the provider waits for]}
 //	callKey:     a call that the client answers, of a turn that called Keyturn's tools too: {"outputs": […], "before": […], "after": […]}
-//	itemKey:     an item that the client saw: {"before": [hidden items that stood before it], "after": […]}; of an mcp_call whose
-//	             result was more than text: {"output": the result}
+//	itemKey:     an item that the client saw: {"before": [hidden items that stood before it], "after": […]}
+//	ownKey:      an mcp_call: {"call": the function_call item, "output": its result as the model had it}; where that is more than
+//	             text, also "shown": what the client saw of it
 //	endKey:      the mcp_call of a turn's last call of Keyturn's: {"id": that of the turn's last item}
+//	textKey:     what a response said, after one conversation: see rememberText
 func responseKey(id string) string { return "responses/response/" + id }
 func callKey(id string) string     { return "responses/call/" + id }
 func itemKey(id string) string     { return "responses/item/" + id }
+func ownKey(id string) string      { return "responses/own/" + id }
 func endKey(id string) string      { return "responses/end/" + id }
 
 // UpstreamResponseID is the provider's id of the last turn of the response that the client knows by id: what /responses/{id} means
@@ -88,6 +91,9 @@ func (s *responses) remember() {
 	}
 	if s.opts.Hidden || s.mixed {
 		s.rememberItems(pending)
+	}
+	if s.opts.Hidden && !s.fields.stateful() {
+		s.rememberText()
 	}
 }
 

@@ -136,7 +136,7 @@ func (s *responses) stays(i *outputItem) bool {
 // answer is what the model is told that a call came to.
 func (i *outputItem) answer() []byte {
 	if i.output == nil {
-		return appendString(nil, errorPrefix+"the call was not completed")
+		return appendString(nil, notCompleted)
 	}
 	return i.output
 }

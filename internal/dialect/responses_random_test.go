@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,7 +42,7 @@ func (p *provider) response(kind, status string) {
 // item writes one item of a kind, and its events.
 func (p *provider) item(kind string) {
 	n := len(p.items)
-	begin, delta, end := "", "", ""
+	begin, delta, end, prefix := "", "", "", "it"
 	switch kind {
 	case "message":
 		begin, delta, end = `"type":"message","role":"assistant","content":[]`, "output_text", `"type":"message","role":"assistant","content":[{"type":"output_text","text":"a"}]`
@@ -49,10 +51,11 @@ func (p *provider) item(kind string) {
 	case "web_search_call":
 		begin, end = `"type":"web_search_call","status":"in_progress"`, `"type":"web_search_call","status":"completed"`
 	default:
+		prefix = "fc"
 		call := fmt.Sprintf(`"type":"function_call","call_id":"call_%d_%d","name":%q`, p.turn, n, kind)
 		begin, delta, end = call+`,"arguments":"","status":"in_progress"`, "function_call_arguments", call+`,"arguments":"aa","status":"completed"`
 	}
-	id := fmt.Sprintf(`it_%d_%d`, p.turn, n)
+	id := fmt.Sprintf(`%s_%d_%d`, prefix, p.turn, n)
 	p.event("output_item.added", fmt.Sprintf(`"output_index":%d,"item":{"id":%q,%s}`, n, id, begin))
 	if delta != "" {
 		for range 2 {
@@ -84,6 +87,17 @@ func randomTurn(r *rand.Rand, turn int) (stream []byte, body json.RawMessage) {
 	}
 	p.response("completed", "completed")
 	return p.Bytes(), terminalOf(p.Bytes())
+}
+
+// forgetful is what is left of a memory that has forgotten some.
+func forgetful(r *rand.Rand, m scenarioMemory) scenarioMemory {
+	left := maps.Clone(m)
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		if r.IntN(2) == 0 {
+			delete(left, key)
+		}
+	}
+	return left
 }
 
 // TestResponsesRandom merges random conversations: whatever the model does, the client gets one response that keeps the rules,
@@ -132,20 +146,41 @@ func TestResponsesRandom(t *testing.T) {
 		require.NotContains(t, string(terminalOf(client)), `"name":"bmcp_files_read_file"`, "an own tool is shown")
 
 		// The next request, with the results of the client's own calls.
-		var final struct{ Output []anyItem }
+		var final struct{ Output []json.RawMessage }
 		require.NoError(t, json.Unmarshal(whole.Body(), &final))
 		items := []string{}
-		for _, i := range final.Output {
+		for _, raw := range final.Output {
+			var i anyItem
+			require.NoError(t, json.Unmarshal(raw, &i))
 			if i.Type == "function_call" {
 				items = append(items, fmt.Sprintf(`{"type":"function_call_output","call_id":%q,"output":"x"}`, i.CallID))
 			}
 		}
 		items = append(items, `{"role":"user","content":"b"}`)
+		seen := !hidden || len(final.Output) > 0 // else the client has nothing that hidden items could be found by
 		next := nextResponses(t, request, client, []byte(`{"items":[`+strings.Join(items, ",")+`]}`))
 		s := dialect.Open(dialect.Responses, next, o)
 		require.NoError(t, validResponses(s.Request()), "seed %d\n%s", seed, s.Request())
-		seen := !hidden || len(final.Output) > 0 // else the client has nothing that hidden items could be found by
-		if !turn.Mixed && seen {                 // the very conversation that the last turn had, then its output and what is new
+		for _, how := range replays {
+			if !hidden && (how == "without ids" || how == "without most ids") {
+				continue // nobody replays mcp_call items so
+			}
+			theirs := items[:len(items)-1]
+			if how == "one text" && len(theirs) > 0 {
+				continue // nobody leaves calls out and answers them
+			}
+			input := append(append([]string{asked}, replayed(t, how, final.Output)...), theirs...)
+			input = append(input, wondered)
+			again := openReplay(input, "", m, hidden).Request()
+			require.NoError(t, validResponses(again), "seed %d, %s\n%s", seed, how, again)
+			partly := openReplay(input, "", forgetful(r, m), hidden).Request()
+			require.NoError(t, validResponses(partly), "seed %d, %s, and half of it forgotten\n%s", seed, how, partly)
+			if by := strings.HasPrefix(how, "by"); hidden && !turn.Mixed && (bytes.Contains(whole.Body(), []byte(`"output_text"`)) || seen && by) {
+				had := bytes.Count(stream.Request(), []byte(`"function_call_output"`)) + len(theirs)
+				require.Equal(t, had, bytes.Count(again, []byte(`"function_call_output"`)), "seed %d, %s\n%s", seed, how, again)
+			}
+		}
+		if !turn.Mixed && seen { // the very conversation that the last turn had, then its output and what is new
 			var had, has struct{ Input []json.RawMessage }
 			require.NoError(t, json.Unmarshal(stream.Request(), &had))
 			require.NoError(t, json.Unmarshal(s.Request(), &has))

@@ -13,6 +13,7 @@ type responsesFields struct {
 	model, input, tools, toolChoice, stream, background span
 	store, previous, conversation, include, reasoning   span
 	maxOutputTokens, maxToolCalls, parallel             span
+	instructions, user, safetyIdentifier                span
 }
 
 // named is where the member of a name is kept, nil for the others ("Create a model response" in OpenAI's API reference).
@@ -46,6 +47,12 @@ func (f *responsesFields) named(name string) *span {
 		return &f.maxToolCalls
 	case "parallel_tool_calls":
 		return &f.parallel
+	case "instructions":
+		return &f.instructions
+	case "user":
+		return &f.user
+	case "safety_identifier":
+		return &f.safetyIdentifier
 	}
 	return nil
 }
@@ -68,6 +75,9 @@ func (f *responsesFields) read(b []byte) bool {
 	})
 	return ok && !twice && utf8.Valid(b)
 }
+
+// stateful reports whether the request goes on from what the provider has stored: its input is only what is new.
+func (f *responsesFields) stateful() bool { return f.previous.found() || f.conversation.found() }
 
 // choice is what a request's tool_choice means for Keyturn's tools.
 type choice uint8

@@ -38,25 +38,36 @@ func ownID(id string) (functionID, callID string, more, ok bool) {
 
 // inputItem is an item of a request's input.
 type inputItem struct {
-	at       span
-	kind     string // its type; "" for messages without one
-	id       string
-	callID   string
-	tools    span   // it brings tools
-	function string // of Keyturn's calls: the id of the function_call item
-	more     bool   // of Keyturn's calls: the turn has an earlier one
-	own      bool   // it is a call of Keyturn's that an earlier response showed
+	at        span
+	kind      string // its type; "" for messages without one
+	role      string
+	id        string
+	callID    string
+	tools     span   // it brings tools
+	reference bool   // it only names an item that the provider has stored
+	function  string // of Keyturn's calls: the id of the function_call item
+	more      bool   // of Keyturn's calls: the turn has an earlier one
+	own       bool   // it is a call of Keyturn's that an earlier response showed
 }
 
-// isCall reports whether the item is a call that the client answers itself.
-func (i *inputItem) isCall() bool { return clientCall(i.kind) }
+// isCall reports whether the item is a call that the client answers itself, or names one: OpenAI's ids tell the type.
+func (i *inputItem) isCall() bool {
+	if !i.reference {
+		return clientCall(i.kind)
+	}
+	kind, _, _ := strings.Cut(i.id, "_")
+	return kind == "fc" || kind == "ctc" || kind == "cu" || kind == "mcpr"
+}
+
+// isMessage reports whether the item is a message, whoever it is from.
+func (i *inputItem) isMessage() bool { return i.kind == "message" || i.kind == "" && !i.reference }
 
 // isModels reports whether the item is something that a model made, and not the client.
-func (i *inputItem) isModels(b []byte) bool {
-	if i.kind == "" || i.kind == "message" {
-		return text(b, i.at, "role") == "assistant"
+func (i *inputItem) isModels() bool {
+	if i.isMessage() {
+		return i.role == "assistant"
 	}
-	return !strings.HasSuffix(i.kind, "_output") && i.kind != "item_reference" && i.kind != "mcp_approval_response"
+	return !strings.HasSuffix(i.kind, "_output") && i.kind != "mcp_approval_response"
 }
 
 func readInput(b []byte, input span) (items []inputItem) {
@@ -68,13 +79,16 @@ func readInput(b []byte, input span) (items []inputItem) {
 				item.kind = unquote(m.val.of(b))
 			case "id":
 				item.id = unquote(m.val.of(b))
+			case "role":
+				item.role = unquote(m.val.of(b))
 			case "call_id":
 				item.callID = unquote(m.val.of(b))
 			case "tools":
 				item.tools = m.val
 			}
 		}
-		if item.kind == "mcp_call" && once(b, at, "type", "id", "name", "server_label", "arguments", "output", "error") {
+		item.reference = item.kind == "item_reference" || item.kind == "" && item.role == "" && item.id != ""
+		if (item.kind == "mcp_call" || item.reference) && once(b, at, "type", "id", "name", "server_label", "arguments", "output", "error") {
 			if function, call, more, ok := ownID(item.id); ok {
 				item.function, item.callID, item.more, item.own = function, call, more, true
 			}
@@ -87,21 +101,43 @@ func readInput(b []byte, input span) (items []inputItem) {
 // restore notes what makes the client's request again one that the provider understands: calls that were shown as mcp_call become
 // function_call and function_call_output, and what was hidden or is waited for comes back from memory.
 func (s *responses) restore(e *edits, b []byte, f *responsesFields, items []inputItem) {
+	s.referTo(e, b, f, items)
 	s.restoreCalls(e, b, items)
 	if s.opts.Memory == nil {
 		return
 	}
-	s.restoreHidden(e, items)
+	s.restoreHidden(e, b, f, items)
 	s.restoreState(e, b, f, items)
 }
 
-// restoreCalls translates mcp_call items. Each stays where it is; the results come after the last item of their turn.
+// referTo looks at references to calls of Keyturn's, which the provider knows as other items. One that names a call for the second
+// time, as some clients do for its result, is left out. One that nothing can be made of stays, and Explain knows of it.
+func (s *responses) referTo(e *edits, b []byte, f *responsesFields, items []inputItem) {
+	named := map[string]bool{}
+	for i := range items {
+		item := &items[i]
+		switch {
+		case !item.own:
+			continue
+		case item.reference && named[item.id]:
+			e.drop(b, f.input, item.at)
+			item.own = false
+		case item.reference && item.function == "" && s.recall(ownKey(item.id), "call") == nil:
+			s.unknown = append(s.unknown, item.id)
+			item.own = false
+		}
+		named[item.id] = true
+	}
+}
+
+// restoreCalls translates mcp_call items and references to such. Each stays where it is; the results come after the last item of
+// their turn.
 func (s *responses) restoreCalls(e *edits, b []byte, items []inputItem) {
 	for i := 0; i < len(items); i++ {
 		if !items[i].own {
 			continue
 		}
-		last := s.turnEnd(b, items, i)
+		last := s.turnEnd(items, i)
 		var outputs []byte
 		for ; i <= last; i++ {
 			item := &items[i]
@@ -109,11 +145,7 @@ func (s *responses) restoreCalls(e *edits, b []byte, items []inputItem) {
 				continue
 			}
 			e.replace(item.at, s.functionCall(b, item))
-			output := s.recall(itemKey(item.id), "output")
-			if output == nil {
-				output = replayedOutput(b, item.at)
-			}
-			outputs = appendOutput(append(outputs, ','), item.callID, output)
+			outputs = appendOutput(append(outputs, ','), item.callID, s.replayedOutput(b, item))
 		}
 		i = last
 		e.insert(items[last].at.end, outputs)
@@ -123,9 +155,9 @@ func (s *responses) restoreCalls(e *edits, b []byte, items []inputItem) {
 // turnEnd is the index of the last item of the turn that the call items[first] is of. What else the model made may stand between
 // calls. After them, where memory does not know better, only the client's own calls count: nothing says of other items whether
 // the model made them before or after it had the results, and either order is a conversation.
-func (s *responses) turnEnd(b []byte, items []inputItem, first int) int {
+func (s *responses) turnEnd(items []inputItem, first int) int {
 	own, last := first, first
-	for i := first + 1; i < len(items) && items[i].isModels(b) && !(items[i].own && !items[i].more); i++ {
+	for i := first + 1; i < len(items) && items[i].isModels() && !(items[i].own && !items[i].more); i++ {
 		if items[i].own {
 			own, last = i, i
 		}
@@ -134,7 +166,7 @@ func (s *responses) turnEnd(b []byte, items []inputItem, first int) int {
 		}
 	}
 	if id := unquote(s.recall(endKey(items[own].id), "id")); id != "" {
-		for i := own; i < len(items) && items[i].isModels(b); i++ {
+		for i := own; i < len(items) && items[i].isModels(); i++ {
 			if items[i].id == id {
 				return i
 			}
@@ -143,8 +175,16 @@ func (s *responses) turnEnd(b []byte, items []inputItem, first int) int {
 	return last
 }
 
-// functionCall is the item that a call was before it was shown as an mcp_call.
+// functionCall is the item that a call was before it was shown as an mcp_call. Of one that the client only names and memory has lost,
+// the provider may still have it.
 func (s *responses) functionCall(b []byte, item *inputItem) []byte {
+	if item.reference {
+		if call := s.recall(ownKey(item.id), "call"); call != nil {
+			return call
+		}
+		s.unknown = append(s.unknown, item.function)
+		return append(appendString([]byte(`{"type":"item_reference","id":`), item.function), '}')
+	}
 	c := []byte(`{"type":"function_call",`)
 	if item.function != "" {
 		c = append(appendString(append(c, `"id":`...), item.function), ',')
@@ -176,28 +216,6 @@ func (s *responses) modelName(server, tool string) string {
 	return ownPrefix + server + "_" + tool
 }
 
-// restoreHidden puts calls that were hidden, and their results, back before and after the items that stood beside them.
-func (s *responses) restoreHidden(e *edits, items []inputItem) {
-	back := map[string]bool{} // a run of hidden items is remembered with both of its neighbours
-	for i := range items {
-		item := &items[i]
-		key := itemKey(item.id)
-		if item.id == "" {
-			if key = callKey(item.callID); !item.isCall() {
-				continue
-			}
-		}
-		if run := s.recallList(key, "before"); run != nil && !back[string(run)] {
-			back[string(run)] = true
-			e.insert(item.at.start, slices.Concat(run, comma))
-		}
-		if run := s.recallList(key, "after"); run != nil && !back[string(run)] {
-			back[string(run)] = true
-			e.insert(item.at.end, slices.Concat(comma, run))
-		}
-	}
-}
-
 var comma = []byte{','}
 
 // restoreState makes the request go on from the last turn of the response that it names, and adds the results that the provider
@@ -223,7 +241,8 @@ func (s *responses) restoreState(e *edits, b []byte, f *responsesFields, items [
 			add(s.recallList(responseKey(previous), "outputs"))
 		}
 	}
-	if pending == nil {
+	// Only where the provider has the calls: otherwise they stand in the input, and Keyturn's beside them.
+	if pending == nil && f.stateful() {
 		called := map[string]bool{}
 		for i := range items {
 			switch item := &items[i]; {

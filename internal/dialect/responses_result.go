@@ -74,18 +74,34 @@ func errorValue(e ToolError, texts []string) []byte {
 	return append(appendString(append(b, `,"message":`...), e.Message), '}')
 }
 
-// replayedOutput is the value of function_call_output.output that an mcp_call item's call was answered with, read from the item.
-func replayedOutput(b []byte, item span) []byte {
-	failure, _ := lookup(b, item, "error")
-	said, ok := lookup(b, item, "output")
+// replayedOutput is the value of function_call_output.output that a call of Keyturn's was answered with: what the client replays, or
+// of what it leaves out, or never had whole, what memory has.
+func (s *responses) replayedOutput(b []byte, item *inputItem) []byte {
+	v := find(b, item.at, "output", "error", "status")
+	said, failure, status := v[0], v[1], v[2]
+	kept := s.recall(ownKey(item.id), "output")
+	if said.found() && b[said.start] == '"' {
+		if shown := s.recall(ownKey(item.id), "shown"); shown == nil || unquote(shown) != unquote(said.of(b)) {
+			return said.of(b)
+		}
+		return kept
+	}
 	switch {
+	case kept != nil:
+		return kept
 	case failure.found() && !isNull(failure.of(b)):
 		return appendString(nil, errorText(b, failure))
-	case ok && b[said.start] == '"':
-		return said.of(b)
+	case unquote(status.of(b)) == "incomplete":
+		return appendString(nil, notCompleted)
 	}
-	return appendString(nil, errorPrefix+"the call was not completed")
+	return appendString(nil, notKept)
 }
+
+// What a model is told of a call that has no result.
+const (
+	notCompleted = errorPrefix + "the call was not completed"
+	notKept      = errorPrefix + "the call's result is not available any more"
+)
 
 // errorText is what the model was told of an mcp_call's error. Older specifications have a string there.
 func errorText(b []byte, at span) string {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -21,8 +22,8 @@ func TestResponsesScenarios(t *testing.T) {
 }
 
 type anyItem struct {
-	Type, Role string
-	CallID     string `json:"call_id"`
+	Type, Role, ID string
+	CallID         string `json:"call_id"`
 }
 
 // validResponses holds what the provider wants of a conversation: an output after each call, once, and no items of Keyturn's.
@@ -42,6 +43,13 @@ func validResponses(request []byte) error {
 	open, seen := map[string]bool{}, map[string]bool{}
 	var problems []error
 	for n, i := range items {
+		switch named, isCall := strings.CutPrefix(i.ID, "fc_"); {
+		case i.Type != "item_reference":
+		case strings.HasPrefix(i.ID, "mcp_"):
+			problems = append(problems, fmt.Errorf("input[%d]: a reference to an mcp_call that the provider does not know", n))
+		case isCall: // in scenarios fc_1 is call_1
+			i.Type, i.CallID = "function_call", "call_"+named
+		}
 		switch i.Type {
 		case "mcp_call":
 			problems = append(problems, fmt.Errorf("input[%d]: an mcp_call that the provider does not know", n))

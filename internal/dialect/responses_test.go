@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -477,11 +478,20 @@ func FuzzResponsesWhole(f *testing.F) {
 func FuzzResponsesOpen(f *testing.F) {
 	_, requests := responsesSeeds(f)
 	for _, b := range requests {
-		f.Add(b)
+		f.Add(b, false)
 	}
 	m := scenarioMemory{}
-	f.Fuzz(func(t *testing.T, body []byte) {
-		s := dialect.Open(dialect.Responses, body, dialect.Options{Tools: scenarioTools(), ModelName: scenarioModelName, Memory: m})
+	for _, hidden := range []bool{false, true} {
+		for _, name := range []string{"replay", "replay_mixed", "images", "hidden", "hidden_mixed", "five_turns"} {
+			input, output := answered(f, name, hidden, m)
+			for _, how := range replays {
+				items := append(slices.Clone(input), replayed(f, how, output)...)
+				f.Add([]byte(`{"input":[`+strings.Join(items, ",")+`]}`), hidden)
+			}
+		}
+	}
+	f.Fuzz(func(t *testing.T, body []byte, hidden bool) {
+		s := dialect.Open(dialect.Responses, body, dialect.Options{Tools: scenarioTools(), ModelName: scenarioModelName, Memory: m, Hidden: hidden})
 		if s == nil {
 			return
 		}

@@ -78,6 +78,7 @@ type Session interface {
 // State says how a turn's stream goes on.
 type State uint8
 
+// The states.
 const (
 	Going   State = iota // more is to come
 	Over                 // the event that ends the turn was read; what follows it in the stream says nothing about the turn
@@ -148,6 +149,7 @@ type Part struct {
 // PartKind is what a Part is.
 type PartKind uint8
 
+// The kinds of parts.
 const (
 	TextPart PartKind = iota
 	ImagePart
@@ -165,6 +167,7 @@ type ToolError struct {
 // ToolErrorKind says where a call failed: the three forms of an mcp_call's error in Responses.
 type ToolErrorKind uint8
 
+// The kinds of errors.
 const (
 	ExecutionError ToolErrorKind = iota // mcp_tool_execution_error: timeout, limits, a name that is not offered, arguments that are no JSON
 	ProtocolError                       // mcp_protocol_error: the server answered with a JSON-RPC error
