@@ -246,7 +246,7 @@ func TestSetServers(t *testing.T) {
 func TestRedirect(t *testing.T) {
 	ts := serve(t, toolserver.Options{})
 	var stolen atomic.Int64
-	thief := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { stolen.Add(1) }))
+	thief := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { stolen.Add(1) }))
 	defer thief.Close()
 	var to atomic.Value
 	to.Store("/mcp/")
@@ -275,7 +275,7 @@ func TestRedirect(t *testing.T) {
 // TestEndpointElsewhere has an SSE server send the messages to another host.
 func TestEndpointElsewhere(t *testing.T) {
 	var stolen atomic.Int64
-	thief := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { stolen.Add(1) }))
+	thief := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { stolen.Add(1) }))
 	defer thief.Close()
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")

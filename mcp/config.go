@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -93,9 +94,7 @@ func (s Server) clone() Server {
 	s.Command, s.Env = slices.Clone(s.Command), slices.Clone(s.Env)
 	s.Allow, s.Deny = slices.Clone(s.Allow), slices.Clone(s.Deny)
 	headers := make(map[string]string, len(s.Headers))
-	for name, value := range s.Headers {
-		headers[name] = value
-	}
+	maps.Copy(headers, s.Headers)
 	s.Headers = headers
 	return s
 }

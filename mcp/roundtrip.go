@@ -36,7 +36,7 @@ func newHTTP() *http.Transport {
 		TLSHandshakeTimeout: dialTimeout,
 		MaxIdleConns:        idleConns,
 		MaxIdleConnsPerHost: idleConns,
-		IdleConnTimeout:     90 * time.Second,
+		IdleConnTimeout:     30 * time.Second,
 		Protocols:           protocols,
 	}
 }

@@ -53,7 +53,7 @@ func (t *tap) Connect(ctx context.Context) (sdk.Connection, error) {
 		return nil, err
 	}
 	t.inner = inner
-	go t.pump(inner)
+	go t.pump(inner) //nolint:gosec // it serves the connection, which outlives Connect
 	return t, nil
 }
 

@@ -74,7 +74,7 @@ func TestSpans(t *testing.T) {
 func values(attrs []attribute.KeyValue) map[string]string {
 	found := map[string]string{}
 	for _, a := range attrs {
-		found[string(a.Key)] = a.Value.Emit()
+		found[string(a.Key)] = a.Value.String()
 	}
 	return found
 }

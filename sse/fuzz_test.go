@@ -2,6 +2,7 @@ package sse_test
 
 import (
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -41,10 +42,11 @@ func TestAnyCutOfAnyStream(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	failed := 0
 	for range 5000 {
-		stream := ""
+		var text strings.Builder
 		for range r.IntN(30) {
-			stream += tokens[r.IntN(len(tokens))]
+			text.WriteString(tokens[r.IntN(len(tokens))])
 		}
+		stream := text.String()
 		anyCut(t, r, stream, sse.Limits{})
 		limits := sse.Limits{LineBytes: 1 + r.IntN(12), EventBytes: 1 + r.IntN(30)}
 		anyCut(t, r, stream, limits)

@@ -44,7 +44,7 @@ func (d dictionary[V]) read(r *reader, path string, n *yaml.Node, into *map[stri
 }
 
 // namesOf are the names in a mapping and in what it merges, each once, in their order. seen holds the mappings that were looked at.
-func namesOf(n *yaml.Node, seen map[*yaml.Node]bool) (names []string) {
+func namesOf(n *yaml.Node, seen map[*yaml.Node]bool) (names []string) { //nolint:unused // called by read
 	if n = follow(n); n.Kind != yaml.MappingNode || seen[n] {
 		return nil
 	}

@@ -62,7 +62,7 @@ func poolFields() object[Pool] {
 			is("upstream", func(p *Pool) **url.URL { return &p.Upstream }, baseURL{},
 				"Base URL of the provider. Required for azure and compatible.").otherwise("by provider"),
 			is("clusters", func(p *Pool) *[]string { return &p.Clusters }, list[string]{cluster(), "[openai]", 1},
-				"Envoy clusters that use this pool; with Istio for example `outbound|443||api.openai.com`.").otherwise("[NAME]"),
+				"Envoy clusters that use this pool; with Istio for example `outbound|80||api.openai.com`.").otherwise("[NAME]"),
 			is("credential", func(p *Pool) *Credential { return &p.Credential }, credentialFields(), "The header that carries a key.").otherwise("by provider"),
 			is("keys", func(p *Pool) *[]Key { return &p.Keys }, list[Key]{item: aKey(), example: "- {env: OPENAI_KEY}"},
 				"The keys, by reference only; the order is the priority. Required unless keys_file is given.").otherwise("none"),

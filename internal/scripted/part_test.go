@@ -161,14 +161,20 @@ func TestEndings(t *testing.T) {
 		hasNot []string // what the stream lacks
 	}{
 		{
-			"incomplete", []scripted.Part{scripted.Text("Half a"), scripted.Incomplete("max_output_tokens"), scripted.Text("unsaid")}, "/v1/responses", 200,
+			"incomplete",
+			[]scripted.Part{scripted.Text("Half a"), scripted.Incomplete("max_output_tokens"), scripted.Text("unsaid")},
+			"/v1/responses", 200,
 			[]string{`"status":"incomplete"`, `"incomplete_details":{"reason":"max_output_tokens"}`},
 			[]string{`"type":"response.incomplete"`, `"type":"response.output_item.done"`, `"status":"incomplete","content"`},
 			[]string{"response.completed", "unsaid"},
 		},
 		{
-			"an incomplete call", []scripted.Part{call, scripted.Incomplete("content_filter")}, "/v1/responses", 200,
-			[]string{`"status":"incomplete","arguments":"{\"a\":1"`, `"reason":"content_filter"`}, []string{"response.incomplete"}, nil,
+			"an incomplete call",
+			[]scripted.Part{call, scripted.Incomplete("content_filter")},
+			"/v1/responses", 200,
+			[]string{`"status":"incomplete","arguments":"{\"a\":1"`, `"reason":"content_filter"`},
+			[]string{"response.incomplete"},
+			nil,
 		},
 		{"length", []scripted.Part{call, scripted.Incomplete("max_output_tokens")}, "/v1/chat/completions", 200, []string{`"finish_reason":"length"`}, []string{`"finish_reason":"length"`}, nil},
 		{"filter", []scripted.Part{scripted.Incomplete("content_filter")}, "/v1/chat/completions", 200, []string{`"finish_reason":"content_filter"`}, []string{`"finish_reason":"content_filter"`}, nil},
@@ -225,7 +231,12 @@ func TestCutAfter(t *testing.T) {
 func TestFramingKeepsTheEvents(t *testing.T) {
 	plain := scripted.Say(scripted.Text("a word"), scripted.Call("add", `{"a":1}`))
 	for _, f := range []scripted.Framing{
-		{CRLF: true}, {NoNames: true}, {Pretty: true}, {Comment: "keep-alive"}, {NoFinalBlank: true}, {Done: true},
+		{CRLF: true},
+		{NoNames: true},
+		{Pretty: true},
+		{Comment: "keep-alive"},
+		{NoFinalBlank: true},
+		{Done: true},
 		{CRLF: true, NoNames: true, Pretty: true, Comment: "x", NoFinalBlank: true, Done: true},
 	} {
 		_, srv := provider(t, plain)

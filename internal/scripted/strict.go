@@ -128,7 +128,7 @@ func refuseChat(t *told) *Problem {
 		if m.Role == "tool" {
 			if !pending[m.ToolCallID] {
 				return invalid(fmt.Sprintf("messages.[%d].role", i), "",
-					"Invalid parameter: messages with role 'tool' must be a response to a preceeding message with 'tool_calls'.")
+					"Invalid parameter: messages with role 'tool' must be a response to a preceeding message with 'tool_calls'.") //nolint:misspell // as the provider spells it
 			}
 			if _, images := wordsTold(m.Content); images > 0 {
 				return invalid(fmt.Sprintf("messages[%d].content", i), "", "Invalid 'messages[%d]'. Image URLs are only allowed for messages "+

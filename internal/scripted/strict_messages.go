@@ -230,7 +230,7 @@ func (x *exchange) refuseThoughtless(t *told) *Problem {
 			thought = thought || b.Type == "thinking" || b.Type == "redacted_thinking"
 			if b.Type == "tool_use" && !thought && x.p.ledger.thought[b.ID] {
 				return invalid("", "", "%s.type: Expected `thinking` or `redacted_thinking`, but found `tool_use`. When `thinking` is enabled, a final "+
-					"`assistant` message must start with a thinking block (preceeding the lastmost set of `tool_use` and `tool_result` blocks).", b.at)
+					"`assistant` message must start with a thinking block (preceeding the lastmost set of `tool_use` and `tool_result` blocks).", b.at) //nolint:misspell // as the provider spells it
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package scripted_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -259,9 +260,7 @@ func TestStrictCallsAreAllowedOnes(t *testing.T) {
 		body["tools"] = []any{tool(path, "a"), tool(path, "b")}
 		_, got := send(t, srv, path, body)
 		require.Contains(t, fmt.Sprint(got), "name:b")
-		for name, value := range forbid {
-			body[name] = value
-		}
+		maps.Copy(body, forbid)
 		_, got = send(t, srv, path, body)
 		require.Contains(t, fmt.Sprint(got), "name:a")
 		require.NotContains(t, fmt.Sprint(list(t, firstOf(got, "output", "choices", "content"))), "name:b")
@@ -299,8 +298,8 @@ func TestStrictChat(t *testing.T) {
 		{"no results", []any{user, said}, "An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'. The following tool_call_ids did not have response messages: " + a + ", " + w},
 		{"one result", []any{user, said, result(a), user}, "did not have response messages: " + w},
 		{"a message between", []any{user, said, result(a), user, result(w)}, "did not have response messages: " + w},
-		{"an orphan", []any{user, result(a)}, "messages with role 'tool' must be a response to a preceeding message with 'tool_calls'"},
-		{"two results", []any{user, said, result(a), result(a), result(w)}, "must be a response to a preceeding message"},
+		{"an orphan", []any{user, result(a)}, "messages with role 'tool' must be a response to a preceeding message with 'tool_calls'"}, //nolint:misspell // as the provider spells it
+		{"two results", []any{user, said, result(a), result(a), result(w)}, "must be a response to a preceeding message"},               //nolint:misspell // as the provider spells it
 		{"a picture", []any{user, said, picture, result(w)}, "Image URLs are only allowed for messages with role 'user'"},
 		{"nothing said", []any{user, object{"role": "assistant", "content": nil}, user}, "expected a string, got null"},
 		{"nothing at all", nil, "Missing required parameter: 'messages'."},
