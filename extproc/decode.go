@@ -46,10 +46,13 @@ type header struct{ name, value []byte }
 // metadata is what the attempts before this one left in Envoy's dynamic metadata, namespace keyturn. Its slices belong to
 // the message.
 type metadata struct {
-	tried   []byte  // ids of the keys tried, joined by commas
-	turn    []byte  // set by the loopback listener alone
-	attempt float64 // number of the attempt that wrote this, from 1
-	started float64 // when the first attempt began, milliseconds since 1970
+	tried     []byte  // ids of the keys tried, joined by commas
+	turn      []byte  // set by the loopback listener alone
+	client    []byte  // the client's name, by Envoy's authentication
+	request   []byte  // Envoy's id of the request
+	rewritten []byte  // "1": the attempt that wrote this changed the request's body
+	attempt   float64 // number of the attempt that wrote this, from 1
+	started   float64 // when the first attempt began, milliseconds since 1970
 }
 
 // message is a ProcessingRequest, decoded as far as an attempt reads it. It aliases one buffer of the transport, which it
@@ -226,6 +229,12 @@ func (m *message) decodeMetadata(b []byte) error {
 				m.metadata.tried = s
 			case "turn":
 				m.metadata.turn = s
+			case "client":
+				m.metadata.client = s
+			case "request_id":
+				m.metadata.request = s
+			case "rewritten":
+				m.metadata.rewritten = s
 			case "attempt":
 				m.metadata.attempt = n
 			case "started":

@@ -3,6 +3,7 @@ package extproc
 import (
 	"math"
 	"strconv"
+	"time"
 
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -10,13 +11,56 @@ import (
 
 // reply is a ProcessingResponse that is already encoded. The transport holds on to what it is handed after SendMsg has
 // returned, so a reply gives its bytes away and starts anew.
-type reply struct{ wire []byte }
+type reply struct {
+	wire   []byte
+	pooled *[]byte // of replies, where wire is built; nil: wire is its own
+}
+
+// replies is where replies are built. The transport gives their memory back once it is written to the connection.
+var replies = newReplyPool()
+
+// mostPooled is the largest buffer of the pool, in bytes: what is larger is rare, and not worth keeping. The smallest has 2 KiB, since
+// package mem gives none back that has up to 1 KiB.
+const mostPooled = 1 << 17
+
+func newReplyPool() mem.BufferPool {
+	pool, err := mem.NewBinaryTieredBufferPool(11, 12, 13, 14, 15, 16, 17)
+	if err != nil { // never, with such sizes
+		return mem.NopBufferPool{}
+	}
+	return pool
+}
 
 // marshal hands the encoded bytes to the transport.
 func (r *reply) marshal() mem.BufferSlice {
-	b := mem.SliceBuffer(r.wire)
-	r.wire = nil
+	var b mem.Buffer
+	if r.pooled != nil && cap(*r.pooled) == cap(r.wire) {
+		*r.pooled = r.wire
+		b = mem.NewBuffer(r.pooled, replies)
+	} else {
+		b = mem.SliceBuffer(r.wire)
+	}
+	r.wire, r.pooled = nil, nil
 	return mem.BufferSlice{b}
+}
+
+// start begins a message of at most n bytes.
+func (r *reply) start(n int) {
+	r.drop()
+	if n > mostPooled {
+		r.wire = make([]byte, 0, n)
+		return
+	}
+	r.pooled = replies.Get(n)
+	r.wire = (*r.pooled)[:0]
+}
+
+// drop gives up what was not sent.
+func (r *reply) drop() {
+	if r.pooled != nil {
+		replies.Put(r.pooled)
+	}
+	r.wire, r.pooled = nil, nil
 }
 
 // mutation collects what becomes a HeaderMutation, in its wire form: set_headers 1, remove_headers 2.
@@ -60,19 +104,19 @@ type bodyMode byte
 const (
 	bodyNone     bodyMode = 0
 	bodyBuffered bodyMode = 2
+	bodyDuplex   bodyMode = 4 // FULL_DUPLEX_STREAMED
 )
 
 // modes is a mode_override. It names both body modes, since one that is unset means NONE.
 type modes struct {
 	set                 bool
 	skipResponseHeaders bool
-	request, response   bodyMode
+	request, response   bodyMode // with a response of bodyDuplex the response's trailers are sent too, as Envoy demands
 }
 
 // pass is the reply to k that changes only the headers in mut, which may be nil. Headers are the same message for all six
 // kinds as far as it is used: field 1 or, for trailers, nothing.
 func (r *reply) pass(k kind, mut *mutation, mode modes, md *dynamic) {
-	r.wire = r.wire[:0]
 	inner := 0
 	if mut != nil && len(mut.wire) > 0 {
 		inner = sizeBytes(len(mut.wire)) // CommonResponse.header_mutation 2
@@ -81,7 +125,7 @@ func (r *reply) pass(k kind, mut *mutation, mode modes, md *dynamic) {
 	if inner > 0 {
 		outer = sizeBytes(inner) // HeadersResponse.response, BodyResponse.response 1
 	}
-	r.grow(sizeBytes(outer) + 16 + md.size())
+	r.start(sizeBytes(outer) + 16 + md.size())
 	r.wire = appendHead(r.wire, replyField(k), outer)
 	if inner > 0 {
 		r.wire = appendHead(r.wire, 1, inner)
@@ -92,11 +136,68 @@ func (r *reply) pass(k kind, mut *mutation, mode modes, md *dynamic) {
 	r.override(mode)
 }
 
+// body is the reply to a body that was sent whole: it puts another in its place. mut must set content-length, or Envoy answers
+// with a 500.
+func (r *reply) body(k kind, mut *mutation, body []byte, md *dynamic) {
+	change := sizeBytes(sizeBytes(len(body)))   // CommonResponse.body_mutation 3, BodyMutation.body 1
+	common := sizeBytes(len(mut.wire)) + change // BodyResponse.response 1
+	r.start(sizeBytes(sizeBytes(common)) + 16 + md.size())
+	r.wire = appendHead(r.wire, replyField(k), sizeBytes(common))
+	r.wire = appendHead(r.wire, 1, common)
+	r.wire = appendHead(r.wire, 2, len(mut.wire))
+	r.wire = append(r.wire, mut.wire...)
+	r.wire = appendHead(r.wire, 3, sizeBytes(len(body)))
+	r.wire = appendHead(r.wire, 1, len(body))
+	r.wire = append(r.wire, body...)
+	r.wire = md.append(r.wire)
+}
+
+// maxChunk is the most bytes of a body that one message to Envoy has.
+const maxChunk = 64 << 10
+
+// chunk is a piece of a response's body in the mode bodyDuplex: BodyResponse.response 1, CommonResponse.body_mutation 3,
+// BodyMutation.streamed_response 3 {body 1, end_of_stream 2}.
+func (r *reply) chunk(body []byte, end bool, md *dynamic) {
+	streamed := 0
+	if len(body) > 0 {
+		streamed = sizeBytes(len(body))
+	}
+	if end {
+		streamed += 2
+	}
+	mutation := sizeBytes(streamed)
+	common := sizeBytes(mutation)
+	r.start(sizeBytes(sizeBytes(common)) + md.size())
+	r.wire = appendHead(r.wire, replyField(responseBody), sizeBytes(common))
+	r.wire = appendHead(r.wire, 1, common)
+	r.wire = appendHead(r.wire, 3, mutation)
+	r.wire = appendHead(r.wire, 3, streamed)
+	if len(body) > 0 {
+		r.wire = appendHead(r.wire, 1, len(body))
+		r.wire = append(r.wire, body...)
+	}
+	if end {
+		r.wire = append(r.wire, 2<<3, 1)
+	}
+	r.wire = md.append(r.wire)
+}
+
+// wait asks Envoy for more time before the reply that is due: override_message_timeout 10, a Duration {seconds 1}. Envoy grants it
+// once a message, up to the filter's max_message_timeout.
+func (r *reply) wait(d time.Duration) {
+	var b [16]byte
+	seconds := protowire.AppendVarint(append(b[:0], 1<<3), uint64(d/time.Second))
+	r.start(sizeBytes(len(seconds)))
+	r.wire = appendHead(r.wire, 10, len(seconds))
+	r.wire = append(r.wire, seconds...)
+}
+
 func (r *reply) override(mode modes) {
 	if !mode.set {
 		return
 	}
-	var b [6]byte // ProcessingMode: response_header_mode 2 (SKIP = 2), request_body_mode 3, response_body_mode 4
+	// ProcessingMode: response_header_mode 2 (SKIP = 2), request_body_mode 3, response_body_mode 4, response_trailer_mode 6 (SEND = 1)
+	var b [8]byte
 	p := b[:0]
 	if mode.skipResponseHeaders {
 		p = append(p, 2<<3, 2)
@@ -107,6 +208,9 @@ func (r *reply) override(mode modes) {
 	if mode.response != bodyNone {
 		p = append(p, 4<<3, byte(mode.response))
 	}
+	if mode.response == bodyDuplex {
+		p = append(p, 6<<3, 1)
+	}
 	r.wire = appendHead(r.wire, 9, len(p))
 	r.wire = append(r.wire, p...)
 }
@@ -116,8 +220,7 @@ func (r *reply) override(mode modes) {
 func (r *reply) immediate(status int, mut *mutation, body []byte, details string, md *dynamic) {
 	code := protowire.SizeTag(1) + protowire.SizeVarint(uint64(status))
 	size := sizeBytes(code) + sizeBytes(len(mut.wire)) + sizeBytes(len(body)) + sizeBytes(len(details))
-	r.wire = r.wire[:0]
-	r.grow(sizeBytes(size) + md.size())
+	r.start(sizeBytes(size) + md.size())
 	r.wire = appendHead(r.wire, 7, size)
 	r.wire = appendHead(r.wire, 1, code)
 	r.wire = append(r.wire, 1<<3)
@@ -128,12 +231,6 @@ func (r *reply) immediate(status int, mut *mutation, body []byte, details string
 	r.wire = append(r.wire, body...)
 	r.wire = appendText(r.wire, 5, details)
 	r.wire = md.append(r.wire)
-}
-
-func (r *reply) grow(n int) {
-	if cap(r.wire) < n {
-		r.wire = make([]byte, 0, n)
-	}
 }
 
 // replyField is the field of ProcessingResponse that answers k.
@@ -192,7 +289,7 @@ func (d *dynamic) size() int {
 	if d == nil || len(d.wire) == 0 {
 		return 0
 	}
-	return len(d.wire) + len(metadataNamespace) + 24
+	return len(d.wire) + len(metadataNamespace) + 32
 }
 
 // append writes ProcessingResponse.dynamic_metadata 8: a Struct whose one field is the namespace, a Struct again.

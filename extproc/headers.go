@@ -3,6 +3,8 @@ package extproc
 import (
 	"bytes"
 	"strings"
+
+	"github.com/keyturn/keyturn/internal/agent"
 )
 
 // credentials are the headers in which SDKs and people send a credential to a provider.
@@ -21,6 +23,12 @@ const (
 	retryHeader = "x-keyturn-retry" // asks Envoy for the next attempt; retriable_headers of the route's retry policy
 	errorHeader = "x-keyturn-error" // the code of an error that Keyturn made
 )
+
+// modelHeader tells the attempts of a later turn the model, so that keys which are parked for it are left out.
+var modelHeader = strings.ToLower(agent.ModelHeader)
+
+// What the answer to a later turn's request says about the key that served it. Only the loopback listener's answers have them.
+var usedName, usedID, usedHint = strings.ToLower(agent.UsedName), strings.ToLower(agent.UsedID), strings.ToLower(agent.UsedHint)
 
 func (m *message) header(name string) []byte {
 	for i := range m.headers {

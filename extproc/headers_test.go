@@ -1,15 +1,9 @@
 package extproc
 
 import (
-	"strings"
 	"testing"
-	"time"
 
-	"github.com/coder/quartz"
 	"github.com/stretchr/testify/require"
-	"go.opentelemetry.io/otel/metric/noop"
-
-	"github.com/keyturn/keyturn/keypool"
 )
 
 func TestPaths(t *testing.T) {
@@ -65,37 +59,4 @@ func TestClientCredential(t *testing.T) {
 		m := &message{headers: []header{{name: []byte(tc.name), value: []byte(tc.value)}}}
 		require.Equal(t, tc.want, string(m.clientCredential()), "%s: %s", tc.name, tc.value)
 	}
-}
-
-// FuzzExchange plays any messages in any order: never a panic, at most one reply for each, none after an error or the end, and
-// no reply to an answer holds a key.
-func FuzzExchange(f *testing.F) {
-	f.Add([]byte{0, 2}, "/v1/responses", "429", `{"error":{"code":"insufficient_quota"}}`, "retry-after", "3")
-	f.Add([]byte{0, 1, 4, 3}, "/v1/files/x?key=1", "401", "", "upgrade", "websocket")
-	f.Add([]byte{10, 12, 3, 3}, "/v1/messages", "400", "[", "content-length", "-1")
-	pool, err := keypool.New([]string{"k0-long-key", "k1-long-key"}, quartz.NewReal())
-	require.NoError(f, err)
-	metrics, err := newMetrics(noop.NewMeterProvider(), func() *poolSet { return nil })
-	require.NoError(f, err)
-	pools, err := newPoolSet([]Pool{{Keys: pool, Clusters: []string{"c"}, Header: "authorization", Scheme: "Bearer", Provider: "gemini"}}, metrics)
-	require.NoError(f, err)
-	f.Fuzz(func(t *testing.T, order []byte, path, status, body, name, value string) {
-		x := &exchange{}
-		x.reset(pools, []string{"", promiseBuffered, promiseStreamed}[len(order)%3], defaultMaxBody)
-		defer x.finish()
-		kinds := []kind{requestHeaders, requestBody, responseHeaders, responseBody, requestTrailers, responseTrailers, unknownMessage}
-		for _, o := range order {
-			m := &message{
-				kind: kinds[int(o>>1)%len(kinds)], end: o&1 == 1, body: []byte(body), cluster: []byte("c"),
-				headers: []header{{[]byte(":path"), []byte(path)}, {[]byte(":status"), []byte(status)}, {[]byte(name), []byte(value)}},
-			}
-			out, _, err := x.handle(m, time.Now())
-			if err != nil || x.done {
-				break
-			}
-			if out != nil && m.kind != requestHeaders {
-				require.False(t, strings.Contains(string(out.wire), "long-key") && !strings.Contains(path+body+value+name, "long-key"))
-			}
-		}
-	})
 }

@@ -167,26 +167,33 @@ func (s *Server) record(ctx context.Context, x *exchange) {
 		m.exhaustions[x.exhaustion.Kind].Add(1)
 	}
 	if x.key != nil && x.status != 0 {
-		s.metrics.duration.Record(ctx, s.clock.Since(x.began).Seconds(), m.record...)
+		s.metrics.duration.Record(ctx, x.judged.Sub(x.began).Seconds(), m.record...)
 	}
 	if tried := x.triedKeys(); tried > 0 && x.outcome != turned {
 		s.metrics.tried.Record(ctx, int64(tried), m.record...)
 	}
-	if x.transition.Changed {
-		m.transitions[reasonOf(x.status, x.verdict)].Add(1)
-		attrs := append(x.keyAttrs(),
-			slog.Int("status", x.status), slog.String("class", x.verdict.Class.String()), slog.String("code", x.verdict.Code),
-			slog.Time("until", x.transition.Until))
-		if x.transition.To == keypool.Permanent {
-			s.log.LogAttrs(ctx, slog.LevelWarn, "key marked permanent", attrs...)
-		} else {
-			s.log.LogAttrs(ctx, slog.LevelWarn, "key marked temporary", attrs...)
-		}
-	}
+	s.transition(ctx, x.pool, x.key, x.status, x.verdict, x.transition)
 	if s.log.Enabled(ctx, slog.LevelDebug) {
 		s.log.LogAttrs(ctx, slog.LevelDebug, "attempt", append(x.keyAttrs(),
 			slog.String("outcome", x.outcome.String()), slog.Int("attempt", x.attempt), slog.Int("status", x.status),
-			slog.String("dialect", x.dialect.String()), slog.Duration("took", s.clock.Since(x.began).Round(time.Microsecond)))...)
+			slog.String("dialect", x.dialect.String()), slog.Int("dropped", x.dropped), slog.Duration("took", s.clock.Since(x.began).Round(time.Microsecond)))...)
+	}
+}
+
+// transition counts and logs a key's change of state.
+func (s *Server) transition(ctx context.Context, pool *bound, key *keypool.Key, status int, v keypool.Verdict, t keypool.Transition) {
+	if !t.Changed {
+		return
+	}
+	pool.metrics.transitions[reasonOf(status, v)].Add(1)
+	attrs := []slog.Attr{
+		slog.String("pool", pool.name), slog.String("key", key.Name()), slog.String("hint", key.Hint()),
+		slog.Int("status", status), slog.String("class", v.Class.String()), slog.String("code", v.Code), slog.Time("until", t.Until),
+	}
+	if t.To == keypool.Permanent {
+		s.log.LogAttrs(ctx, slog.LevelWarn, "key marked permanent", attrs...)
+	} else {
+		s.log.LogAttrs(ctx, slog.LevelWarn, "key marked temporary", attrs...)
 	}
 }
 

@@ -3,10 +3,15 @@ package extproc
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/coder/quartz"
+
+	"github.com/keyturn/keyturn/internal/agent"
 	"github.com/keyturn/keyturn/internal/dialect"
 	"github.com/keyturn/keyturn/keypool"
 )
@@ -30,6 +35,8 @@ type Pool struct {
 	Deadline time.Duration
 	// KeepRateLimitHeaders lets x-ratelimit-* and anthropic-ratelimit-* of the pool's keys pass to the client.
 	KeepRateLimitHeaders bool
+	// Tools are the tools that the pool's models may call. Nil: none.
+	Tools *Tools
 }
 
 // defaultDeadline bounds the time for choosing and failing over.
@@ -38,6 +45,7 @@ const defaultDeadline = 30 * time.Second
 // bound is a Pool made ready for requests.
 type bound struct {
 	name             string
+	provider         string
 	keys             *keypool.Pool
 	dialect          dialect.Dialect // of errors, where the path has none
 	header, prefix   string
@@ -48,7 +56,14 @@ type bound struct {
 	deadline         time.Duration
 	keepLimits       bool
 	queryKey         bool
+	tools            *Tools
+	memory           *agent.Memory // of tools; nil: none
 	metrics          *poolMetrics
+}
+
+// limits are those of a response with tools.
+func (b *bound) limits(maxBody int64) agent.Limits {
+	return agent.Limits{Turns: b.tools.Turns, Calls: b.tools.Calls, Time: b.tools.Time, ResultBytes: b.tools.ResultBytes, MaxBody: maxBody}
 }
 
 // poolSet is all pools of one configuration. It does not change.
@@ -57,7 +72,7 @@ type poolSet struct {
 	byCluster map[string]*bound
 }
 
-func newPoolSet(pools []Pool, m *metrics) (*poolSet, error) {
+func newPoolSet(pools []Pool, m *metrics, memories *memories) (*poolSet, error) {
 	set := &poolSet{byCluster: map[string]*bound{}}
 	var errs []error
 	names := map[string]bool{}
@@ -72,6 +87,7 @@ func newPoolSet(pools []Pool, m *metrics) (*poolSet, error) {
 		}
 		names[b.name] = true
 		b.metrics = m.forPool(b.name)
+		b.memory = memories.forPool(b.name, b.tools)
 		set.all = append(set.all, b)
 		for _, c := range p.Clusters {
 			if other := set.byCluster[c]; other != nil {
@@ -93,7 +109,7 @@ func bind(p Pool) (*bound, error) {
 		return nil, fmt.Errorf("%q: credential header %q must be a header's name in lower case", p.Keys.Name(), p.Header)
 	}
 	b := &bound{
-		name: p.Keys.Name(), keys: p.Keys, header: p.Header,
+		name: p.Keys.Name(), provider: p.Provider, keys: p.Keys, header: p.Header,
 		byok: p.BYOK, placeholders: map[string]bool{},
 		deadline: p.Deadline, keepLimits: p.KeepRateLimitHeaders, queryKey: p.Provider == "gemini",
 	}
@@ -109,16 +125,61 @@ func bind(p Pool) (*bound, error) {
 	if b.deadline == 0 {
 		b.deadline = defaultDeadline
 	}
+	if p.Tools != nil {
+		t, err := p.Tools.withDefaults()
+		if err != nil {
+			return nil, fmt.Errorf("%q: %w", b.name, err)
+		}
+		b.tools = &t
+	}
 	// The pool's own header is overwritten.
 	b.requestRemovals = removing(slices.DeleteFunc(slices.Concat(credentials, withheld), func(name string) bool { return name == p.Header })...)
 	b.responseRemovals = removing(accountHeaders...)
 	return b, nil
 }
 
+// memories are the pools' memories, by name. They outlive a reload.
+type memories struct {
+	clock quartz.Clock
+
+	mu    sync.Mutex // protects pools
+	pools map[string]*agent.Memory
+}
+
+func newMemories(clock quartz.Clock) *memories {
+	return &memories{clock: clock, pools: map[string]*agent.Memory{}}
+}
+
+// forPool is the memory of a pool with these tools; nil where nothing is to be remembered.
+func (m *memories) forPool(name string, t *Tools) *agent.Memory {
+	if t == nil || t.Memory < 0 || t.MemoryBytes < 0 {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	had := m.pools[name]
+	if had == nil {
+		had = agent.NewMemory(t.Memory, t.MemoryBytes, m.clock)
+		m.pools[name] = had
+	}
+	had.SetLimits(t.Memory, t.MemoryBytes)
+	return had
+}
+
+// keep forgets what belongs to pools that are no more, or remember nothing now.
+func (m *memories) keep(set *poolSet) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.DeleteFunc(m.pools, func(_ string, had *agent.Memory) bool {
+		return !slices.ContainsFunc(set.all, func(b *bound) bool { return b.memory == had })
+	})
+}
+
 // ownCredential is the credential that a client brings for the provider and that the pool leaves alone; nil means that the
-// pool's key is to be used.
+// pool's key is to be used. After a first attempt with a pool's key it is always that: attempts share their headers, and what
+// stands there now is the key before.
 func (b *bound) ownCredential(m *message) []byte {
-	if !b.byok {
+	if !b.byok || len(m.metadata.tried) > 0 {
 		return nil
 	}
 	own := m.clientCredential()

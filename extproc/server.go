@@ -2,11 +2,13 @@ package extproc
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -14,12 +16,16 @@ import (
 	"github.com/coder/quartz"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/metric/noop"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	grpcmetadata "google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	"github.com/keyturn/keyturn/internal/agent"
+	"github.com/keyturn/keyturn/mcp"
 )
 
 // Config is what a Server needs. Only Pools has no default.
@@ -33,8 +39,14 @@ type Config struct {
 	Log *slog.Logger
 	// MeterProvider makes the instruments. Nil makes none.
 	MeterProvider metric.MeterProvider
+	// TracerProvider makes the spans of turns and of calls of tools. Nil makes none.
+	TracerProvider trace.TracerProvider
 	// Clock tells the time. Nil means the real one.
 	Clock quartz.Clock
+	// Catalogue runs the tools of pools that have some. Nil: none may have.
+	Catalogue *mcp.Catalogue
+	// Loopback is where Envoy listens for the requests of later turns, "unix:PATH" or "host:port". Empty: no pool may have tools.
+	Loopback string
 }
 
 // Bodies, in bytes.
@@ -60,10 +72,40 @@ type Server struct {
 	metrics *metrics
 	maxBody int64
 	pools   atomic.Pointer[poolSet]
+
+	tools    func(ctx context.Context, servers []string) []mcp.Tool // the catalogue's
+	agent    *agent.Agent                                           // nil: no pool may have tools
+	memories *memories
+	close    func() // what the agent keeps open
+}
+
+// outside is where a Server's tools and later turns go: the catalogue and Envoy's loopback listener, or a test's own.
+type outside struct {
+	tools    func(ctx context.Context, servers []string) []mcp.Tool
+	call     func(ctx context.Context, server, tool string, arguments json.RawMessage) (*mcp.Result, error)
+	loopback http.RoundTripper
+	close    func()
+}
+
+func (cfg *Config) outside() *outside {
+	if cfg.Catalogue == nil || cfg.Loopback == "" {
+		return nil
+	}
+	transport := agent.NewTransport(cfg.Loopback)
+	return &outside{
+		tools: cfg.Catalogue.Tools,
+		call: func(ctx context.Context, server, tool string, arguments json.RawMessage) (*mcp.Result, error) {
+			return cfg.Catalogue.Call(ctx, server, tool, arguments, mcp.Meta{})
+		},
+		loopback: transport, close: transport.CloseIdleConnections,
+	}
 }
 
 // New makes a Server. Its errors name the pool and what is wrong with it.
-func New(cfg Config) (*Server, error) {
+func New(cfg Config) (*Server, error) { return newServer(cfg, cfg.outside()) }
+
+// newServer makes a Server whose tools are out's; nil: it has none.
+func newServer(cfg Config, out *outside) (*Server, error) {
 	s := &Server{log: cfg.Log, clock: cfg.Clock, maxBody: cfg.MaxBody, health: health.NewServer()}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -80,6 +122,15 @@ func New(cfg Config) (*Server, error) {
 	var err error
 	if s.metrics, err = newMetrics(cfg.MeterProvider, s.pools.Load); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
+	}
+	s.memories = newMemories(s.clock)
+	if out != nil {
+		s.tools, s.close = out.tools, out.close
+		if s.agent, err = agent.New(agent.Config{
+			Call: out.call, Loopback: out.loopback, Clock: s.clock, Log: s.log, TracerProvider: cfg.TracerProvider, MeterProvider: cfg.MeterProvider,
+		}); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.SetPools(cfg.Pools); err != nil {
 		return nil, err
@@ -117,11 +168,17 @@ var serviceDesc = grpc.ServiceDesc{
 
 // SetPools replaces the pools. Attempts under way go on with what they began with. An error leaves the pools as they were.
 func (s *Server) SetPools(pools []Pool) error {
-	set, err := newPoolSet(pools, s.metrics)
+	set, err := newPoolSet(pools, s.metrics, s.memories)
 	if err != nil {
 		return err
 	}
+	for _, b := range set.all {
+		if b.tools != nil && s.agent == nil {
+			return fmt.Errorf("pool %q: has tools, and there is no catalogue or no loopback listener", b.name)
+		}
+	}
 	s.pools.Store(set)
+	s.memories.keep(set)
 	return nil
 }
 
@@ -137,6 +194,9 @@ func (s *Server) Serve(l net.Listener) error {
 // are cut, and its error is returned.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.health.Shutdown()
+	if s.close != nil {
+		defer s.close()
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -173,7 +233,7 @@ func (s *Server) process(stream grpc.ServerStream) (err error) {
 	if v := grpcmetadata.ValueFromIncomingContext(stream.Context(), promiseKey); len(v) > 0 {
 		promised = v[len(v)-1]
 	}
-	a.reset(s.pools.Load(), promised, s.maxBody)
+	a.begin(s.pools.Load(), promised, s.maxBody)
 	defer func() {
 		if r := recover(); r != nil {
 			s.log.Error("attempt panicked; this is a bug", slog.Any("panic", r), slog.String("stack", string(debug.Stack())))
@@ -183,30 +243,64 @@ func (s *Server) process(stream grpc.ServerStream) (err error) {
 		}
 		s.record(stream.Context(), &a.exchange)
 		a.finish()
+		a.clear()
 		a.message.release()
 		attempts.Put(a)
 	}()
 	for !a.done {
-		if err := stream.RecvMsg(a.message); err != nil {
-			if errors.Is(err, io.EOF) || status.Code(err) == codes.Canceled {
-				return nil
-			}
-			return err
+		d, err := s.receive(stream, a)
+		if err == nil {
+			err = s.send(stream, a, d)
 		}
-		out, keep, err := a.handle(a.message, s.clock.Now())
 		if err != nil {
-			s.log.Warn("Envoy's message does not fit", slog.Any("error", err))
-			return status.Error(codes.InvalidArgument, err.Error())
-		}
-		if keep {
-			a.message = messages.Get().(*message)
-		}
-		if out == nil {
-			continue
-		}
-		if err := stream.SendMsg(out); err != nil {
-			return err
+			return gone(err)
 		}
 	}
 	return nil
+}
+
+// receive takes Envoy's next message and says what is due.
+func (s *Server) receive(stream grpc.ServerStream, a *attempt) (due, error) {
+	if err := stream.RecvMsg(a.message); err != nil {
+		return nothing, err
+	}
+	if a.origin != nil && a.message.kind == requestBody {
+		a.offered = s.offer(stream.Context(), a.pool.tools)
+	}
+	d, err := a.handle(a.message, s.clock.Now())
+	if err != nil {
+		s.log.Warn("Envoy's message does not fit", slog.Any("error", err))
+		return nothing, status.Error(codes.InvalidArgument, err.Error())
+	}
+	if a.awaiting == a.message {
+		a.message = messages.Get().(*message)
+	}
+	return d, nil
+}
+
+// send sends what is due.
+func (s *Server) send(stream grpc.ServerStream, a *attempt, d due) error {
+	switch d {
+	case answer:
+		return stream.SendMsg(&a.out)
+	case piece:
+		return sendChunks(stream, &a.out, a.chunk)
+	case lastPiece:
+		return s.sendEnd(stream, a)
+	case turns:
+		if a.shape == drained {
+			return s.relay(stream, a)
+		}
+		return s.complete(stream, a)
+	case nothing:
+	}
+	return nil
+}
+
+// gone is nil for an error that only says that Envoy has ended the stream, since the client left.
+func gone(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) || status.Code(err) == codes.Canceled {
+		return nil
+	}
+	return err
 }

@@ -53,13 +53,20 @@ func serve(t testing.TB, cfg extproc.Config) (s *extproc.Server, conn *grpc.Clie
 	t.Helper()
 	s, err := extproc.New(cfg)
 	require.NoError(t, err)
+	conn, stop = connect(t, s)
+	return s, conn, stop
+}
+
+// connect lets a server serve in memory.
+func connect(t testing.TB, s *extproc.Server) (conn *grpc.ClientConn, stop func()) {
+	t.Helper()
 	l := bufconn.Listen(1 << 20)
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
-	conn, err = grpc.NewClient("passthrough:bufconn", grpc.WithTransportCredentials(insecure.NewCredentials()),
+	conn, err := grpc.NewClient("passthrough:bufconn", grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }))
 	require.NoError(t, err)
-	return s, conn, func() {
+	return conn, func() {
 		require.NoError(t, conn.Close())
 		require.NoError(t, s.Shutdown(context.Background()))
 		require.NoError(t, <-served)
@@ -129,6 +136,23 @@ func counter(t testing.TB, reader *sdkmetric.ManualReader, name, label string) i
 	return 0
 }
 
+// gauge reads a gauge that has one value.
+func gauge(t testing.TB, reader *sdkmetric.ManualReader, name string) int64 {
+	t.Helper()
+	var all metricdata.ResourceMetrics
+	require.NoError(t, reader.Collect(context.Background(), &all))
+	for _, scope := range all.ScopeMetrics {
+		for _, m := range scope.Metrics {
+			if g, ok := m.Data.(metricdata.Gauge[int64]); ok && m.Name == name {
+				require.Len(t, g.DataPoints, 1)
+				return g.DataPoints[0].Value
+			}
+		}
+	}
+	require.FailNow(t, "no such gauge", name)
+	return 0
+}
+
 // TestShutdown holds that attempts under way end in their own time, new ones are refused, and a grace that is over cuts.
 func TestShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -184,6 +208,36 @@ func TestClientGone(t *testing.T) {
 		cancel()
 		synctest.Wait()
 		require.Empty(t, log.String())
+	})
+}
+
+// TestErrorBody holds that the head of a bad answer is still known when its body comes: in it stands how long to wait.
+func TestErrorBody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pool := extproc.Pool{Keys: newPool(t, "openai", "k0-long-key"), Clusters: []string{"openai"}, Header: "authorization", Scheme: "Bearer"}
+		_, conn, stop := serve(t, extproc.Config{Pools: []extproc.Pool{pool}})
+		defer stop()
+		request, _ := wireMessages(t)
+		stream := open(t.Context(), t, conn)
+		exchange(t, stream, request)
+		head, err := proto.Marshal(&extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_ResponseHeaders{ResponseHeaders: &extprocv3.HttpHeaders{
+			Headers: heads(":status", "429", "retry-after", "7"),
+		}}})
+		require.NoError(t, err)
+		require.NotNil(t, exchange(t, stream, head).GetModeOverride())
+		body, err := proto.Marshal(&extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_ResponseBody{ResponseBody: &extprocv3.HttpBody{
+			Body: []byte(`{"error":{"code":"rate_limit_exceeded","message":"` + strings.Repeat("x", 100) + `"}}`), EndOfStream: true,
+		}}})
+		require.NoError(t, err)
+		got := exchange(t, stream, body).GetImmediateResponse()
+		require.Equal(t, int32(429), int32(got.GetStatus().GetCode()))
+		wait := ""
+		for _, h := range got.GetHeaders().GetSetHeaders() {
+			if h.GetHeader().GetKey() == "retry-after" {
+				wait = string(h.GetHeader().GetRawValue())
+			}
+		}
+		require.Equal(t, "7", wait)
 	})
 }
 

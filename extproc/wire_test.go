@@ -1,6 +1,7 @@
 package extproc
 
 import (
+	"bytes"
 	"testing"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
@@ -31,7 +33,7 @@ func samples(t testing.TB) []*extprocv3.ProcessingRequest {
 	}}
 	attributes := map[string]*structpb.Struct{"envoy.filters.http.ext_proc": object(t, map[string]any{"xds.cluster_name": "openai", "upstream.request_attempt_count": 2})}
 	md := &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{
-		"keyturn": object(t, map[string]any{"tried": "a,b", "attempt": 2, "started": 1.7e12, "turn": "3", "other": []any{"x", true, nil}}),
+		"keyturn": object(t, map[string]any{"tried": "a,b", "attempt": 2, "started": 1.7e12, "turn": "3", "client": "alice", "request_id": "r1", "rewritten": "1", "other": []any{"x", true, nil}}),
 	}}
 	return []*extprocv3.ProcessingRequest{
 		{Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: &extprocv3.HttpHeaders{Headers: headers}}, Attributes: attributes, MetadataContext: md},
@@ -83,6 +85,7 @@ func generated(t testing.TB, b []byte) (*message, bool) {
 		f := s.GetFields()
 		m.metadata = metadata{
 			tried: []byte(f["tried"].GetStringValue()), turn: []byte(f["turn"].GetStringValue()),
+			client: []byte(f["client"].GetStringValue()), request: []byte(f["request_id"].GetStringValue()), rewritten: []byte(f["rewritten"].GetStringValue()),
 			attempt: f["attempt"].GetNumberValue(), started: f["started"].GetNumberValue(),
 		}
 	}
@@ -97,6 +100,9 @@ func requireSame(t testing.TB, want, got *message) {
 	require.Equal(t, string(want.cluster), string(got.cluster))
 	require.Equal(t, string(want.metadata.tried), string(got.metadata.tried))
 	require.Equal(t, string(want.metadata.turn), string(got.metadata.turn))
+	require.Equal(t, string(want.metadata.client), string(got.metadata.client))
+	require.Equal(t, string(want.metadata.request), string(got.metadata.request))
+	require.Equal(t, string(want.metadata.rewritten), string(got.metadata.rewritten))
 	require.InDelta(t, want.metadata.attempt, got.metadata.attempt, 0)
 	require.InDelta(t, want.metadata.started, got.metadata.started, 0)
 	require.Len(t, got.headers, len(want.headers))
@@ -204,6 +210,94 @@ func TestEncode(t *testing.T) {
 		}},
 		DynamicMetadata: wantMetadata,
 	}, &r)
+}
+
+// TestEncodeBodies is TestEncode for what tools need: bodies in the place of others, pieces of streams, and more time. Sizes are
+// those at which lengths take another byte, and at which replies are built in the pool or beside it.
+func TestEncodeBodies(t *testing.T) {
+	var mut mutation
+	mut.set("content-length", "", "1")
+	var dyn dynamic
+	dyn.number("turns", 2)
+	metadata := object(t, map[string]any{"keyturn": map[string]any{"turns": 2.0}})
+	headers := &extprocv3.HeaderMutation{SetHeaders: []*corev3.HeaderValueOption{
+		{Header: pair("content-length", "1"), AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD},
+	}}
+	var r reply // one for all: nothing of a reply may show in the next
+	equal := func(want *extprocv3.ProcessingResponse) {
+		t.Helper()
+		pooled := r.pooled != nil
+		require.True(t, !pooled || cap(*r.pooled) == cap(r.wire), "the reply has outgrown its buffer")
+		var got extprocv3.ProcessingResponse
+		slices := r.marshal()
+		wire := slices.Materialize()
+		slices.Free()
+		if n := len(wire); n < mostPooled-100 || n > mostPooled { // between them it depends on what room was made for
+			require.Equal(t, n < mostPooled, pooled, "%d bytes", n)
+		}
+		require.NoError(t, proto.Unmarshal(wire, &got))
+		require.Empty(t, got.ProtoReflect().GetUnknown())
+		require.True(t, proto.Equal(want, &got), "%d bytes", len(wire))
+	}
+	for _, size := range []int{0, 1, 100, 127, 128, 900, 1024, 1025, 1 << 14, maxChunk, mostPooled - 64, mostPooled, mostPooled + 1, 3 << 20} {
+		body := bytes.Repeat([]byte("b"), size)
+		r.body(requestBody, &mut, body, &dyn)
+		equal(&extprocv3.ProcessingResponse{
+			Response: &extprocv3.ProcessingResponse_RequestBody{RequestBody: &extprocv3.BodyResponse{Response: &extprocv3.CommonResponse{
+				HeaderMutation: headers, BodyMutation: &extprocv3.BodyMutation{Mutation: &extprocv3.BodyMutation_Body{Body: body}},
+			}}},
+			DynamicMetadata: metadata,
+		})
+		r.body(responseBody, &mut, body, nil)
+		equal(&extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseBody{ResponseBody: &extprocv3.BodyResponse{
+			Response: &extprocv3.CommonResponse{
+				HeaderMutation: headers, BodyMutation: &extprocv3.BodyMutation{Mutation: &extprocv3.BodyMutation_Body{Body: body}},
+			},
+		}}})
+		for _, end := range []bool{false, true} {
+			r.chunk(body, end, &dyn)
+			equal(&extprocv3.ProcessingResponse{
+				Response: &extprocv3.ProcessingResponse_ResponseBody{ResponseBody: &extprocv3.BodyResponse{Response: &extprocv3.CommonResponse{
+					BodyMutation: &extprocv3.BodyMutation{Mutation: &extprocv3.BodyMutation_StreamedResponse{
+						StreamedResponse: &extprocv3.StreamedBodyResponse{Body: body, EndOfStream: end},
+					}},
+				}}},
+				DynamicMetadata: metadata,
+			})
+		}
+	}
+	r.wait(maxWait)
+	equal(&extprocv3.ProcessingResponse{OverrideMessageTimeout: durationpb.New(maxWait)})
+	r.pass(responseHeaders, &mut, modes{set: true, request: bodyBuffered, response: bodyDuplex}, &dyn)
+	equal(&extprocv3.ProcessingResponse{
+		Response:        &extprocv3.ProcessingResponse_ResponseHeaders{ResponseHeaders: &extprocv3.HeadersResponse{Response: &extprocv3.CommonResponse{HeaderMutation: headers}}},
+		DynamicMetadata: metadata,
+		ModeOverride: &procv3.ProcessingMode{
+			RequestBodyMode: procv3.ProcessingMode_BUFFERED, ResponseBodyMode: procv3.ProcessingMode_FULL_DUPLEX_STREAMED, ResponseTrailerMode: procv3.ProcessingMode_SEND,
+		},
+	})
+	r.pass(responseTrailers, nil, modes{}, &dyn)
+	equal(&extprocv3.ProcessingResponse{
+		Response: &extprocv3.ProcessingResponse_ResponseTrailers{ResponseTrailers: &extprocv3.TrailersResponse{}}, DynamicMetadata: metadata,
+	})
+}
+
+// TestReplyGivesItsBytesAway holds that what one reply handed to the transport does not change with the next, and that what was
+// not sent is given up.
+func TestReplyGivesItsBytesAway(t *testing.T) {
+	var r reply
+	one, two := bytes.Repeat([]byte("1"), 5000), bytes.Repeat([]byte("2"), 5000)
+	r.chunk(one, false, nil)
+	first := r.marshal()
+	r.chunk(two, false, nil)
+	second := r.marshal()
+	require.True(t, bytes.Contains(first.Materialize(), one))
+	require.True(t, bytes.Contains(second.Materialize(), two))
+	first.Free()
+	second.Free()
+	r.chunk(one, false, nil)
+	r.drop()
+	require.Equal(t, reply{}, r)
 }
 
 func TestSecondsRoundUp(t *testing.T) {

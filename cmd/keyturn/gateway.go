@@ -20,6 +20,7 @@ import (
 	"github.com/keyturn/keyturn/internal/config"
 	"github.com/keyturn/keyturn/internal/telemetry"
 	"github.com/keyturn/keyturn/keypool"
+	"github.com/keyturn/keyturn/mcp"
 )
 
 // shutdownGrace is how long attempts under way may go on after the signal to stop.
@@ -29,6 +30,7 @@ const shutdownGrace = 30 * time.Second
 type gateway struct {
 	log       *slog.Logger
 	telemetry *telemetry.Telemetry
+	catalogue *mcp.Catalogue
 	server    *extproc.Server
 
 	mu       sync.Mutex // protects the fields below
@@ -47,9 +49,15 @@ func newGateway(cfg *config.Config, log *slog.Logger) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g.server, err = extproc.New(extproc.Config{Pools: bound, MaxBody: maxBody(cfg), Log: log, MeterProvider: t.MeterProvider()})
-	if err != nil {
+	if err := g.startTools(cfg); err != nil {
 		return nil, err
+	}
+	g.server, err = extproc.New(extproc.Config{
+		Pools: bound, MaxBody: maxBody(cfg), Log: log, MeterProvider: t.MeterProvider(), TracerProvider: t.TracerProvider(),
+		Catalogue: g.catalogue, Loopback: cfg.Envoy.Loopback,
+	})
+	if err != nil {
+		return nil, errors.Join(err, g.close())
 	}
 	g.cfg, g.pools = cfg, pools
 	return g, nil
@@ -105,6 +113,7 @@ func (g *gateway) build(cfg *config.Config) ([]*keypool.Pool, []extproc.Pool, er
 		bound = append(bound, extproc.Pool{
 			Keys: pool, Provider: p.Provider, Clusters: p.Clusters, Header: p.Credential.Header, Scheme: p.Credential.Scheme,
 			BYOK: p.BYOK.Allow, Placeholders: slices.Concat(p.BYOK.Placeholders, clientKeys), Deadline: p.Deadline, KeepRateLimitHeaders: p.KeepRateLimitHeaders,
+			Tools: poolTools(p.Tools),
 		})
 	}
 	return pools, bound, nil
@@ -143,11 +152,14 @@ func (g *gateway) apply(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
+	if err := g.catalogue.SetServers(toolServers(cfg)); err != nil {
+		return err
+	}
 	if err := g.server.SetPools(bound); err != nil {
 		return err
 	}
-	if cfg.Listen != g.cfg.Listen || cfg.Admin != g.cfg.Admin || cfg.Log != g.cfg.Log {
-		g.log.Warn("changes of listen, admin and log take effect at the next start")
+	if cfg.Listen != g.cfg.Listen || cfg.Admin != g.cfg.Admin || cfg.Log != g.cfg.Log || cfg.Envoy.Loopback != g.cfg.Envoy.Loopback {
+		g.log.Warn("changes of listen, admin, log and envoy.loopback take effect at the next start")
 	}
 	g.cfg, g.pools = cfg, pools
 	g.log.Info("configuration applied", slog.Int("pools", len(pools)))
@@ -175,7 +187,8 @@ func (g *gateway) currentPools() []*keypool.Pool {
 }
 
 // serve runs the processor and the admin endpoint until ctx ends, then lets attempts under way end.
-func (g *gateway) serve(ctx context.Context) error {
+func (g *gateway) serve(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, g.close()) }()
 	l, err := listen(ctx, g.cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
@@ -198,7 +211,7 @@ func (g *gateway) serve(ctx context.Context) error {
 	})
 	work.Go(func() error {
 		h := admin.New(admin.Config{
-			Token: cfg.Admin.Token, Pools: g.currentPools, Metrics: g.telemetry.Handler(), Log: g.log, Version: telemetry.Version(), Reload: g.reload,
+			Token: cfg.Admin.Token, Pools: g.currentPools, Tools: g.catalogue.Status, Metrics: g.telemetry.Handler(), Log: g.log, Version: telemetry.Version(), Reload: g.reload,
 		})
 		return admin.Serve(ctx, adminListener, h, g.log)
 	})

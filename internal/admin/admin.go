@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/keyturn/keyturn/keypool"
+	"github.com/keyturn/keyturn/mcp"
 )
 
 // Config is what the endpoint shows and switches. Every field may be zero.
@@ -17,6 +18,8 @@ type Config struct {
 	Token string
 	// Pools gives the pools of now, in the order of the configuration. It is called from many goroutines.
 	Pools func() []*keypool.Pool
+	// Tools gives the MCP servers of now, in the order of the configuration. Nil: there is no such path.
+	Tools func() []mcp.ServerStatus
 	// Metrics serves GET /metrics. Nil: there is no such path.
 	Metrics http.Handler
 	// Log gets one line for each thing an operator did. Nil discards them.
@@ -53,6 +56,9 @@ func New(cfg Config) http.Handler {
 	h.route(rest, http.MethodGet, "/api/v1/pools", h.listPools)
 	h.route(rest, http.MethodGet, "/api/v1/pools/{pool}", h.onePool)
 	h.route(rest, http.MethodPost, "/api/v1/pools/{pool}/keys/{name}/{action}", h.switchKey)
+	if cfg.Tools != nil {
+		h.route(rest, http.MethodGet, "/api/v1/tools", h.listTools)
+	}
 	if cfg.Reload != nil {
 		h.route(rest, http.MethodPost, "/api/v1/reload", h.reload)
 	}

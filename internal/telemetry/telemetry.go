@@ -16,20 +16,22 @@ import (
 	otelprometheus "go.opentelemetry.io/otel/exporters/prometheus"
 	"go.opentelemetry.io/otel/metric"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
-	"go.opentelemetry.io/otel/sdk/resource"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // namespace stands before the name of every instrument: attempts becomes keyturn_attempts_total.
 const namespace = "keyturn"
 
-// Telemetry holds the process's metrics. Each has its own registry, so that two in one process (tests) do not meet.
+// Telemetry holds the process's metrics and spans. Each has its own registry, so that two in one process (tests) do not meet.
 type Telemetry struct {
 	provider *sdkmetric.MeterProvider
 	registry *prometheus.Registry
+	tracer   trace.TracerProvider
+	flush    func(context.Context) error // what spans are left
 }
 
 // New makes the meter provider, its Prometheus exporter, the collectors of the Go runtime and of the process, and
-// keyturn_build_info.
+// keyturn_build_info. Where the environment's OTEL_ variables ask for it, metrics and spans are exported by them too.
 func New() (*Telemetry, error) {
 	registry := prometheus.NewRegistry()
 	exporter, err := otelprometheus.New(
@@ -42,10 +44,14 @@ func New() (*Telemetry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prometheus exporter: %w", err)
 	}
-	t := &Telemetry{
-		registry: registry,
-		// Without target_info nothing reads the resource; detecting one would read the environment for nothing.
-		provider: sdkmetric.NewMeterProvider(sdkmetric.WithReader(exporter), sdkmetric.WithResource(resource.Empty())),
+	ctx := context.Background()
+	options, err := pushed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t := &Telemetry{registry: registry, provider: sdkmetric.NewMeterProvider(append(options, sdkmetric.WithReader(exporter))...)}
+	if t.tracer, t.flush, err = tracing(ctx); err != nil {
+		return nil, err
 	}
 	err = errors.Join(
 		registry.Register(collectors.NewGoCollector()),
@@ -68,6 +74,9 @@ func New() (*Telemetry, error) {
 // exporter adds them.
 func (t *Telemetry) MeterProvider() metric.MeterProvider { return t.provider }
 
+// TracerProvider makes spans. Unless the environment's OTEL_ variables name where they go, they go nowhere.
+func (t *Telemetry) TracerProvider() trace.TracerProvider { return t.tracer }
+
 // Handler serves the metrics in the Prometheus text format, or OpenMetrics for a scraper that asks for it. A metric that
 // cannot be collected is left out and counted in promhttp_metric_handler_errors_total; the others are served.
 func (t *Telemetry) Handler() http.Handler {
@@ -78,8 +87,10 @@ func (t *Telemetry) Handler() http.Handler {
 	})
 }
 
-// Shutdown ends collection: Handler then serves the runtime's metrics only.
-func (t *Telemetry) Shutdown(ctx context.Context) error { return t.provider.Shutdown(ctx) }
+// Shutdown sends what is left and ends collection: Handler then serves the runtime's metrics only.
+func (t *Telemetry) Shutdown(ctx context.Context) error {
+	return errors.Join(t.flush(ctx), t.provider.Shutdown(ctx))
+}
 
 // Version is the version of the running binary, as the Go toolchain stamped it: a release's tag, a pseudo-version with
 // the commit (and +dirty when the tree was), or "devel" when it was built without version control.

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/keyturn/keyturn/extproc"
+	"github.com/keyturn/keyturn/internal/config"
+	"github.com/keyturn/keyturn/internal/telemetry"
+	"github.com/keyturn/keyturn/mcp"
+)
+
+// startTools makes the catalogue, which connects to the servers by itself.
+func (g *gateway) startTools(cfg *config.Config) (err error) {
+	g.catalogue, err = mcp.New(mcp.Config{
+		Servers: toolServers(cfg), Log: g.log, Version: telemetry.Version(),
+		TracerProvider: g.telemetry.TracerProvider(), MeterProvider: g.telemetry.MeterProvider(),
+	})
+	return err
+}
+
+// closeTimeout bounds sending the last spans and metrics.
+const closeTimeout = 5 * time.Second
+
+// close ends what newGateway began.
+func (g *gateway) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	return errors.Join(g.catalogue.Close(), g.telemetry.Shutdown(ctx))
+}
+
+// toolServers is what the configuration says about MCP servers, in the words of package mcp.
+func toolServers(cfg *config.Config) []mcp.Server {
+	var servers []mcp.Server
+	for _, s := range cfg.Tools.Servers {
+		m := mcp.Server{
+			Name: s.Name, Transport: s.Transport, Command: s.Command, Headers: s.Headers, Allow: s.Allow, Deny: s.Deny, Timeout: s.Timeout, Refresh: s.Refresh,
+		}
+		if s.URL != nil {
+			m.URL = s.URL.String()
+		}
+		for name, value := range s.Env {
+			m.Env = append(m.Env, name+"="+value)
+		}
+		slices.Sort(m.Env)
+		servers = append(servers, m)
+	}
+	return servers
+}
+
+// poolTools is what the configuration says about a pool's tools, in the words of package extproc.
+func poolTools(t *config.PoolTools) *extproc.Tools {
+	if t == nil {
+		return nil
+	}
+	out := &extproc.Tools{
+		Servers: t.Servers, Hidden: t.Present == "hidden", Turns: t.Turns, Calls: t.Calls, Time: t.Time, ResultBytes: t.ResultBytes,
+		Memory: t.Memory, MemoryBytes: t.MemoryBytes,
+	}
+	if t.Memory == 0 {
+		out.Memory = -1 // remember nothing
+	}
+	return out
+}

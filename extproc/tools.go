@@ -1,0 +1,344 @@
+package extproc
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/agent"
+	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/keypool"
+	"github.com/keyturn/keyturn/mcp"
+)
+
+// Tools says which tools the models of a pool may call, and how far they may go in one response.
+type Tools struct {
+	// Servers are the MCP servers, in the order in which their tools are offered. At least one.
+	Servers []string
+	// Hidden leaves the calls out of what clients see, also where the dialect has a form for them (mcp_call in Responses).
+	Hidden bool
+	// Turns bounds the turns of one response, the client's own request included; in the last one the model may call no tools.
+	// Zero means 10; the least is 2.
+	Turns int
+	// Calls bounds the calls of one response. Zero means 50.
+	Calls int
+	// Time bounds the time in which calls run, from the client's request on. Zero means 10 min.
+	Time time.Duration
+	// ResultBytes is how much of one result the model gets. Zero means 1 MiB.
+	ResultBytes int64
+	// Memory is how long is remembered what a client's next request needs and the client cannot replay, MemoryBytes how much
+	// of it. Zero means 1 h and 64 MiB; negative remembers nothing.
+	Memory      time.Duration
+	MemoryBytes int64
+}
+
+func (t Tools) withDefaults() (Tools, error) {
+	orElse(&t.Turns, 10)
+	orElse(&t.Calls, 50)
+	orElse(&t.Time, 10*time.Minute)
+	orElse(&t.ResultBytes, 1<<20)
+	orElse(&t.Memory, time.Hour)
+	orElse(&t.MemoryBytes, 64<<20)
+	switch {
+	case len(t.Servers) == 0:
+		return t, errors.New("tools: no server; name at least one")
+	case t.Turns < 2, t.Calls < 1, t.Time < 0, t.ResultBytes < 0:
+		return t, errors.New("tools: turns must be at least 2, calls at least 1, time and result_bytes not negative")
+	}
+	return t, nil
+}
+
+func orElse[T comparable](v *T, otherwise T) {
+	var zero T
+	if *v == zero {
+		*v = otherwise
+	}
+}
+
+// shape is what of a response is read.
+type shape uint8
+
+const (
+	unread    shape = iota
+	errorBody       // the body of an error, to judge the key by it
+	wholeBody       // a JSON answer of a request with tools
+	streaming       // a stream of a request with tools
+	drained         // the rest of a stream whose turn is over
+)
+
+// wantsTools reports whether the pool's tools may go into this request.
+func (x *exchange) wantsTools(m *message, mode modes) bool {
+	return x.pool.tools != nil && !x.laterTurn && x.dialect != dialect.None && !m.end && !mode.skipResponseHeaders &&
+		string(m.header(":method")) == "POST" && len(m.header("content-encoding")) == 0 && contentLength(m) <= x.bodyLimit
+	// The content type does not matter: curl -d says application/x-www-form-urlencoded, and a body that is no JSON passes as it is.
+}
+
+// remember keeps of the request's headers what later turns repeat: a credential only if it is the client's own for the provider.
+func (x *exchange) remember(m *message, own bool) {
+	path := string(m.header(":path"))
+	if !own && x.pool.queryKey {
+		path = withoutKey(path)
+	}
+	o := &agent.Origin{
+		Pool: x.pool.name, Provider: x.pool.provider, Dialect: x.dialect.String(), Cluster: string(m.cluster),
+		Path: path, Authority: string(m.header(":authority")), RequestID: string(m.metadata.request),
+	}
+	for _, h := range m.headers {
+		switch name := string(h.name); name {
+		case "traceparent", "tracestate":
+			o.Trace(name, string(h.value))
+		default:
+			if own || name != x.pool.header && !slices.Contains(credentials, name) {
+				o.Repeat(name, string(h.value))
+			}
+		}
+	}
+	x.origin = o
+}
+
+// requestBody puts the tools into a request. Envoy sends the body once, as it was asked to.
+func (x *exchange) requestBody(m *message) {
+	open := x.origin != nil && x.session == nil && x.response == wantHeaders
+	if !open && !x.rewritten {
+		x.out.pass(m.kind, nil, modes{}, nil)
+		return
+	}
+	body := m.body
+	if open {
+		x.open(m.body)
+		if x.rekey(); x.done { // no key may use the model
+			return
+		}
+	}
+	if x.session != nil {
+		body = x.session.Request()
+		x.dyn.text("rewritten", "1")
+	} else if !x.rewritten {
+		x.out.pass(m.kind, &x.mut, modes{}, &x.dyn)
+		return
+	}
+	// Attempts share their headers: an earlier one may have had another length.
+	x.mut.set("content-length", "", strconv.Itoa(len(body)))
+	x.out.body(m.kind, &x.mut, body, &x.dyn)
+	x.rewritten = false
+	if x.session == nil || !x.session.Reads() {
+		x.session, x.origin = nil, nil
+	}
+}
+
+// open makes the session of a request, unless the request is to pass as it is.
+func (x *exchange) open(body []byte) {
+	x.session = dialect.Open(x.dialect, body, dialect.Options{
+		Tools: x.offered, Hidden: x.pool.tools.Hidden, ModelName: mcp.ModelName, Memory: x.memory(),
+	})
+	x.offered = nil
+	if x.session != nil && int64(len(x.session.Request())) > x.bodyLimit { // Envoy could not hold it
+		x.session = nil
+	}
+	if x.session != nil {
+		x.model = x.session.Model()
+	}
+}
+
+// rekey chooses again, now that the model is known: the key may be parked for it.
+func (x *exchange) rekey() {
+	if x.walker == nil || x.model == "" {
+		return
+	}
+	before, walker := x.key.ID(), x.walk(x.tried)
+	if next, err := walker.Peek(); err == nil && next.ID() == before {
+		return
+	}
+	x.walker.Release()
+	x.walker = walker
+	if x.key, x.exhaustion = x.walker.Next(); x.exhaustion != nil {
+		x.refuse()
+		return
+	}
+	if x.key.ID() != before {
+		x.mut.set(x.pool.header, x.pool.prefix, x.key.Secret())
+		x.describe()
+	}
+}
+
+// memory is what is remembered of this client.
+func (x *exchange) memory() dialect.Memory {
+	if x.pool.memory == nil {
+		return nil
+	}
+	return x.pool.memory.For(x.client)
+}
+
+// ownClient names a client by the credential that it brings, without keeping it.
+func ownClient(credential []byte) string {
+	sum := sha256.Sum256(credential)
+	return "byok:" + hex.EncodeToString(sum[:16])
+}
+
+// continued is a path to a stored response that Keyturn has continued, with the id by which the provider knows its last turn: a
+// client knows the first one's. It returns the path itself for any other.
+func (x *exchange) continued(path string) string {
+	if !x.stored || x.pool.tools == nil {
+		return path
+	}
+	before, rest, ok := strings.Cut(path, "/responses/")
+	m := x.memory()
+	if !ok || m == nil {
+		return path
+	}
+	end := strings.IndexAny(rest, "/?")
+	if end < 0 {
+		end = len(rest)
+	}
+	id, known := dialect.UpstreamResponseID(m, rest[:end])
+	if !known {
+		return path
+	}
+	return before + "/responses/" + id + rest[end:]
+}
+
+// answers asks for what must be read of an answer that is not the key's fault, or lets it pass.
+func (x *exchange) answers(m *message) {
+	x.mut.remove(retryHeader)
+	x.cleanResponse(m)
+	if x.session == nil || x.status != 200 || m.end || len(m.header("content-encoding")) > 0 {
+		x.finalReply(m.kind)
+		return
+	}
+	mode := modes{set: true, request: x.bodyMode}
+	kind := bytes.ToLower(m.header("content-type"))
+	switch {
+	case x.session.Streams() && bytes.HasPrefix(kind, []byte("text/event-stream")):
+		x.shape, mode.response = streaming, bodyDuplex
+		x.mut.remove("content-length")
+	case !x.session.Streams() && bytes.Contains(kind, []byte("json")) && contentLength(m) <= x.bodyLimit:
+		x.shape, mode.response = wholeBody, bodyBuffered
+	default:
+		x.finalReply(m.kind)
+		return
+	}
+	x.out.pass(m.kind, &x.mut, mode, nil)
+}
+
+// streamed takes the next piece of a stream. What goes to the client is in x.chunk.
+func (x *exchange) streamed(body []byte, end bool) due {
+	var state dialect.State
+	x.chunk, state = x.session.Write(x.chunk[:0], body)
+	if state != dialect.Failing && !end {
+		return piece
+	}
+	var turn dialect.Turn
+	x.chunk, turn = x.session.End(x.chunk)
+	x.shape = drained
+	if x.goesOn(turn) {
+		return turns
+	}
+	return lastPiece
+}
+
+// goesOn notes what the first turn came to, and reports whether another is to follow.
+func (x *exchange) goesOn(turn dialect.Turn) bool {
+	if len(turn.Calls) > 0 || turn.Failure != nil {
+		x.firstTurn = &turn
+		return true
+	}
+	x.usage = turn.Usage
+	return false
+}
+
+// whole takes a JSON answer.
+func (x *exchange) whole(m *message) due {
+	if x.goesOn(x.session.Whole(m.body)) {
+		return turns
+	}
+	x.answerWhole(x.session.Body(), bytes.Equal(x.session.Body(), m.body))
+	return answer
+}
+
+// answerWhole hands the client its JSON answer, which may be the provider's as it was.
+func (x *exchange) answerWhole(body []byte, same bool) {
+	x.done = true
+	x.mut.reset()
+	x.dyn.reset()
+	x.describeTurns(&x.dyn)
+	if same {
+		x.out.pass(responseBody, nil, modes{}, &x.dyn)
+		return
+	}
+	x.mut.set("content-length", "", strconv.Itoa(len(body)))
+	x.out.body(responseBody, &x.mut, body, &x.dyn)
+}
+
+// answerInstead hands the client a later turn's error in the place of its JSON answer.
+func (x *exchange) answerInstead(a *agent.Answer) {
+	x.done = true
+	x.mut.reset()
+	x.dyn.reset()
+	for name, values := range a.Header {
+		x.mut.set(strings.ToLower(name), "", values[0])
+	}
+	x.describeTurns(&x.dyn)
+	x.out.immediate(a.Status, &x.mut, a.Body, "keyturn_turn_failed", &x.dyn)
+}
+
+// describeTurns leaves in Envoy's dynamic metadata what the access log tells about a response with tools. The names of the tokens
+// are Envoy AI Gateway's.
+func (x *exchange) describeTurns(d *dynamic) {
+	u, turns := x.usage, 1
+	if r := x.continuation; r != nil {
+		u, turns = r.Usage, r.Turns
+		d.number("tool_calls", float64(r.Calls))
+		if r.Used.Name != "" {
+			d.text("key", r.Used.Hint)
+			d.text("key_name", r.Used.Name)
+			d.text("key_id", r.Used.ID)
+		}
+	}
+	d.number("turns", float64(turns))
+	if total := u.Input + u.Output; total > 0 {
+		d.number("llm_input_token", float64(u.Input))
+		d.number("llm_output_token", float64(u.Output))
+		d.number("llm_total_token", float64(total))
+	}
+}
+
+// judge blames a key for a failure that came within a 200: the one called name, or this attempt's for "". It returns whether the
+// turn may be run again: the failure is a key's, and another may do better. The key is nil where there is none to blame.
+func (x *exchange) judge(name string, f *dialect.Failure, now time.Time) (again bool, key *keypool.Key, v keypool.Verdict, t keypool.Transition) {
+	if x.key == nil { // the client's own credential
+		return false, nil, v, t
+	}
+	key = x.key
+	if name != "" {
+		var known bool
+		if key, known = x.pool.keys.Key(name); !known { // it was taken out meanwhile
+			return false, nil, v, t
+		}
+	}
+	v = keypool.Classify(x.pool.keys.Policy(), keypool.Answer{Status: f.Status, Body: f.Body, Now: now})
+	t = x.pool.keys.Mark(key, v, x.model)
+	return v.Action != keypool.Surface, key, v, t
+}
+
+// lost answers a provider's refusal that comes of what Keyturn has forgotten. It reports whether it was one.
+func (x *exchange) lost(body []byte) bool {
+	if !x.explainable() {
+		return false
+	}
+	e, ok := x.session.Explain(x.status, body)
+	if !ok {
+		return false
+	}
+	x.done = true
+	x.mut.reset()
+	x.mut.set("content-type", "", "application/json")
+	x.mut.set(errorHeader, "", e.Code)
+	x.mut.set("x-should-retry", "", "false")
+	x.out.immediate(x.status, &x.mut, x.dialect.Body(e), "keyturn_"+e.Code, nil)
+	return true
+}

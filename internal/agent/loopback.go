@@ -1,0 +1,129 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/otel/propagation"
+)
+
+// Headers of requests to the loopback listener, and of the answers to them. Keyturn removes them from what goes on to providers.
+const (
+	clusterHeader = "X-Keyturn-Cluster" // the cluster that the request goes to
+	turnHeader    = "X-Keyturn-Turn"    // the number of the turn: the attempt only turns keys
+	ModelHeader   = "X-Keyturn-Model"   // the model, escaped: the attempt does not read the body
+	UsedName      = "X-Keyturn-Used-Name"
+	UsedID        = "X-Keyturn-Used-Id"
+	UsedHint      = "X-Keyturn-Used-Hint"
+)
+
+// NewTransport sends requests to the loopback listener at address, "unix:PATH" or "host:port", whatever host they name. It sets
+// no timeouts: a model may think for minutes, and the caller's context ends with the client.
+func NewTransport(address string) *http.Transport {
+	network := "tcp"
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		network, address = "unix", path
+	}
+	dialer := &net.Dialer{Timeout: 5 * time.Second}
+	return &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, network, address)
+		},
+		DisableCompression:  true,
+		MaxIdleConns:        1024,
+		MaxIdleConnsPerHost: 1024,
+		IdleConnTimeout:     30 * time.Second, // below Envoy's for connections without a request
+	}
+}
+
+// repeated tells whether a header of the client's request is sent again with the next turn. Envoy and the connection have their
+// own; credentials are kept where the client's own are used, and were removed before where not.
+func repeated(name string) bool {
+	switch name {
+	case "", "host", "connection", "content-length", "transfer-encoding", "te", "upgrade", "keep-alive", "expect",
+		"trailer", "proxy-authorization", "proxy-connection", "accept-encoding", "cookie", "x-request-id", "content-encoding", "traceparent", "tracestate",
+		// They say that another request with the same value is the same, or what the body is: a turn's is another.
+		"idempotency-key", "x-idempotency-key", "content-md5", "digest", "content-digest", "repr-digest", "signature", "signature-input":
+		return false
+	}
+	return name[0] != ':' && !strings.HasPrefix(name, "x-keyturn-") && !strings.HasPrefix(name, "x-envoy-") && !strings.HasPrefix(name, "x-forwarded-")
+}
+
+// Repeat adds a header of the client's request to what later turns repeat, if it is one of those. The name is in lower case.
+func (o *Origin) Repeat(name, value string) {
+	if !repeated(name) {
+		return
+	}
+	if o.Header == nil {
+		o.Header = http.Header{}
+	}
+	o.Header.Add(name, value)
+}
+
+// Trace is the position in a trace that the client's request carried (https://www.w3.org/TR/trace-context/).
+func (o *Origin) Trace(name, value string) {
+	if o.trace == nil {
+		o.trace = propagation.MapCarrier{}
+	}
+	o.trace[name] = value
+}
+
+// request is the current turn's.
+func (l *loop) request() *http.Request {
+	o, body := &l.Origin, l.Session.Request()
+	u := &url.URL{Scheme: "http", Host: "loopback", Opaque: o.Path}
+	if strings.HasPrefix(o.Path, "//") { // alone it would be taken for an authority
+		u.Opaque = "http://" + o.Authority + o.Path
+	}
+	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	req := &http.Request{
+		Method: http.MethodPost, URL: u, Host: o.Authority, Header: o.Header.Clone(),
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		GetBody: open, ContentLength: int64(len(body)), // for a connection that was closed before it could be written to
+	}
+	req.Body, _ = open()
+	if req.Header == nil {
+		req.Header = http.Header{}
+	}
+	if req.Header.Get("User-Agent") == "" {
+		req.Header["User-Agent"] = nil // not Go's
+	}
+	req.Header.Set(clusterHeader, o.Cluster)
+	req.Header.Set(turnHeader, strconv.Itoa(l.Turns+1))
+	if model := url.PathEscape(l.Session.Model()); model != "" && len(model) <= maxModel {
+		req.Header.Set(ModelHeader, model)
+	}
+	if o.RequestID != "" {
+		req.Header.Set("X-Request-Id", o.RequestID)
+	}
+	return req
+}
+
+// maxModel bounds the header that tells the model, in bytes.
+const maxModel = 1 << 10
+
+// ModelOf reads the model out of the header ModelHeader; "" if it tells none.
+func ModelOf(header string) string {
+	model, err := url.PathUnescape(header)
+	if err != nil {
+		return ""
+	}
+	return model
+}
+
+// send sends a turn's request.
+func (a *Agent) send(ctx context.Context, req *http.Request) (*http.Response, error) {
+	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(req.Header))
+	return a.loopback.RoundTrip(req.WithContext(ctx))
+}
+
+func usedOf(h http.Header) Used {
+	return Used{Name: h.Get(UsedName), ID: h.Get(UsedID), Hint: h.Get(UsedHint)}
+}

@@ -1,0 +1,212 @@
+package agent
+
+import (
+	"context"
+	"errors"
+
+	"github.com/coder/quartz"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/metric"
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+	tracenoop "go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/mcp"
+)
+
+// watch makes spans and metrics of responses, turns and calls, by OpenTelemetry's conventions for generative AI
+// (https://opentelemetry.io/docs/specs/semconv/gen-ai/). No prompt, argument or result is in them, and no label that a client can
+// choose.
+type watch struct {
+	tracer trace.Tracer
+	clock  quartz.Clock
+
+	turns     metric.Int64Counter
+	calls     metric.Int64Counter
+	turnTime  metric.Float64Histogram
+	toolTime  metric.Float64Histogram
+	tokens    metric.Int64Histogram
+	loopTime  metric.Float64Histogram
+	loopTurns metric.Int64Histogram
+	loopCalls metric.Int64Histogram
+}
+
+// Buckets of the conventions.
+var (
+	secondBuckets = []float64{.01, .02, .04, .08, .16, .32, .64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92}
+	tokenBuckets  = []float64{1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864}
+	countBuckets  = []float64{1, 2, 3, 4, 5, 10, 20, 50, 100}
+)
+
+const scope = "github.com/keyturn/keyturn/internal/agent"
+
+func newWatch(tp trace.TracerProvider, mp metric.MeterProvider, clock quartz.Clock) (*watch, error) {
+	if tp == nil {
+		tp = tracenoop.NewTracerProvider()
+	}
+	if mp == nil {
+		mp = metricnoop.NewMeterProvider()
+	}
+	w := &watch{tracer: tp.Tracer(scope), clock: clock}
+	m := mp.Meter(scope)
+	var errs [8]error
+	w.turns, errs[0] = m.Int64Counter("turns", metric.WithDescription("Turns after a response's first, by what they came to."))
+	w.calls, errs[1] = m.Int64Counter("tool_calls", metric.WithDescription("Calls of Keyturn's tools, by what they came to."))
+	w.turnTime, errs[2] = m.Float64Histogram("gen_ai.client.operation.duration", metric.WithUnit("s"),
+		metric.WithDescription("Duration of a turn after the first."), metric.WithExplicitBucketBoundaries(secondBuckets...))
+	w.toolTime, errs[3] = m.Float64Histogram("gen_ai.execute_tool.duration", metric.WithUnit("s"),
+		metric.WithDescription("Duration of a call of a tool."), metric.WithExplicitBucketBoundaries(secondBuckets...))
+	w.tokens, errs[4] = m.Int64Histogram("gen_ai.client.token.usage", metric.WithUnit("{token}"),
+		metric.WithDescription("Tokens of a response with tools, all turns together."), metric.WithExplicitBucketBoundaries(tokenBuckets...))
+	w.loopTime, errs[5] = m.Float64Histogram("gen_ai.invoke_agent.duration", metric.WithUnit("s"),
+		metric.WithDescription("From a client's request to the end of a response that took more than one turn."), metric.WithExplicitBucketBoundaries(secondBuckets...))
+	w.loopTurns, errs[6] = m.Int64Histogram("gen_ai.invoke_agent.inference_calls", metric.WithUnit("{call}"),
+		metric.WithDescription("Turns of a response that took more than one."), metric.WithExplicitBucketBoundaries(countBuckets...))
+	w.loopCalls, errs[7] = m.Int64Histogram("gen_ai.invoke_agent.tool_calls", metric.WithUnit("{call}"),
+		metric.WithDescription("Calls of Keyturn's tools in such a response."), metric.WithExplicitBucketBoundaries(countBuckets...))
+	return w, errors.Join(errs[:]...)
+}
+
+// provider is the label that all of Keyturn's metrics have: the pool.
+func (o *Origin) provider() attribute.KeyValue { return attribute.String("provider", o.Pool) }
+
+// providerNames are the conventions' well-known values of gen_ai.provider.name.
+var providerNames = map[string]string{"azure": "azure.ai.openai", "gemini": "gcp.gemini"}
+
+func (o *Origin) genAI(operation string) []attribute.KeyValue {
+	name := o.Provider
+	if known := providerNames[name]; known != "" {
+		name = known
+	}
+	return []attribute.KeyValue{
+		attribute.String("gen_ai.operation.name", operation), attribute.String("gen_ai.provider.name", name), o.provider(),
+	}
+}
+
+// response is the span of the whole loop. It is the child of what the client's request carried.
+func (w *watch) response(ctx context.Context, r *Response) (context.Context, func()) {
+	if r.Origin.trace != nil {
+		ctx = propagation.TraceContext{}.Extract(ctx, r.Origin.trace)
+	}
+	attrs := r.Origin.genAI("invoke_agent")
+	ctx, span := w.tracer.Start(ctx, "invoke_agent keyturn", trace.WithTimestamp(r.Began), trace.WithAttributes(attrs...),
+		trace.WithAttributes(attribute.String("gen_ai.agent.name", "keyturn"), attribute.String("gen_ai.request.model", r.Session.Model()),
+			attribute.String("keyturn.dialect", r.Origin.Dialect)))
+	return ctx, func() {
+		set := metric.WithAttributes(attrs...)
+		w.loopTime.Record(ctx, w.clock.Since(r.Began).Seconds(), set)
+		w.loopTurns.Record(ctx, int64(r.Turns), set)
+		w.loopCalls.Record(ctx, int64(r.Calls), set)
+		for kind, n := range map[string]int64{"input": r.Usage.Input, "output": r.Usage.Output} {
+			if n > 0 {
+				w.tokens.Record(ctx, n, set, metric.WithAttributes(attribute.String("gen_ai.token.type", kind)))
+			}
+		}
+		span.SetAttributes(usageAttrs(r.Usage)...)
+		span.SetAttributes(attribute.Int("keyturn.turns", r.Turns), attribute.Int("keyturn.tool_calls", r.Calls))
+		span.End()
+	}
+}
+
+func usageAttrs(u dialect.Usage) (attrs []attribute.KeyValue) {
+	for _, n := range []struct {
+		name string
+		n    int64
+	}{
+		{"gen_ai.usage.input_tokens", u.Input},
+		{"gen_ai.usage.output_tokens", u.Output},
+		{"gen_ai.usage.cache_read.input_tokens", u.CacheRead},
+		{"gen_ai.usage.cache_write.input_tokens", u.CacheWrite},
+		{"gen_ai.usage.reasoning.output_tokens", u.Reasoning},
+	} {
+		if n.n > 0 {
+			attrs = append(attrs, attribute.Int64(n.name, n.n))
+		}
+	}
+	return attrs
+}
+
+// turn is the span of a turn after the first.
+func (w *watch) turn(ctx context.Context, r *Response) (context.Context, func(dialect.Turn, *dialect.Error, error)) {
+	began := w.clock.Now()
+	attrs := r.Origin.genAI("chat")
+	ctx, span := w.tracer.Start(ctx, "chat "+r.Session.Model(), trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(began),
+		trace.WithAttributes(attrs...), trace.WithAttributes(attribute.String("gen_ai.request.model", r.Session.Model()),
+			attribute.Bool("gen_ai.request.stream", r.Session.Streams()), attribute.Int("keyturn.turn", r.Turns+1)))
+	return ctx, func(t dialect.Turn, problem *dialect.Error, err error) {
+		outcome := "ok"
+		switch {
+		case err != nil:
+			outcome = "canceled"
+		case problem != nil:
+			outcome = problem.Code
+			if outcome == "" {
+				outcome = problem.Type
+			}
+			if !knownCodes[outcome] {
+				outcome = "provider_error"
+			}
+		case t.Failure != nil:
+			outcome = "failed"
+		case t.Cut:
+			outcome = "cut"
+		}
+		if outcome != "ok" {
+			attrs = append(attrs, attribute.String("error.type", outcome))
+			span.SetStatus(codes.Error, outcome)
+			span.SetAttributes(attribute.String("error.type", outcome))
+		}
+		span.SetAttributes(usageAttrs(t.Usage)...)
+		if t.Model != "" {
+			span.SetAttributes(attribute.String("gen_ai.response.model", t.Model))
+		}
+		if t.Reason != "" {
+			span.SetAttributes(attribute.StringSlice("gen_ai.response.finish_reasons", []string{t.Reason}))
+		}
+		if r.Used.Name != "" {
+			span.SetAttributes(attribute.String("keyturn.key.name", r.Used.Name))
+		}
+		span.End()
+		w.turnTime.Record(ctx, w.clock.Since(began).Seconds(), metric.WithAttributes(attrs...))
+		w.turns.Add(ctx, 1, metric.WithAttributes(r.Origin.provider(), attribute.String("dialect", r.Origin.Dialect), attribute.String("outcome", outcome)))
+	}
+}
+
+// knownCodes bounds the label: other codes are the provider's own.
+var knownCodes = map[string]bool{
+	"rate_limit_exceeded": true, "rate_limit_error": true, "server_error": true, "api_error": true, "overloaded_error": true, "request_too_large": true,
+	"invalid_request_error": true, "authentication_error": true, "not_found_error": true, "model_not_found": true, "insufficient_quota": true,
+}
+
+// tool is the span of a call. mcp adds to it what it knows.
+func (w *watch) tool(ctx context.Context, o *Origin, c dialect.Call) (context.Context, func(dialect.Result)) {
+	began := w.clock.Now()
+	name, server := c.Tool.Tool, c.Tool.Server
+	if name == "" {
+		name, server = "_other", "_other" // the model made it up
+	}
+	ctx, span := w.tracer.Start(ctx, "execute_tool "+name, trace.WithTimestamp(began), trace.WithAttributes(
+		attribute.String("gen_ai.operation.name", "execute_tool"), attribute.String("gen_ai.tool.name", name), attribute.String("gen_ai.tool.type", "extension"),
+		attribute.String("gen_ai.tool.call.id", c.ID), attribute.String("keyturn.mcp.server", server), o.provider()))
+	return mcp.WithToolSpan(ctx), func(r dialect.Result) {
+		outcome := "ok"
+		switch {
+		case r.Error != nil:
+			outcome = [...]string{"execution_error", "protocol_error", "http_error"}[r.Error.Kind]
+		case r.IsError:
+			outcome = "tool_error"
+		}
+		attrs := []attribute.KeyValue{o.provider(), attribute.String("server", server), attribute.String("tool", name)}
+		w.calls.Add(ctx, 1, metric.WithAttributes(attrs...), metric.WithAttributes(attribute.String("outcome", outcome)))
+		if outcome != "ok" {
+			attrs = append(attrs, attribute.String("error.type", outcome))
+			span.SetStatus(codes.Error, outcome)
+			span.SetAttributes(attribute.String("error.type", outcome))
+		}
+		span.End()
+		w.toolTime.Record(ctx, w.clock.Since(began).Seconds(), metric.WithAttributes(attrs...))
+	}
+}

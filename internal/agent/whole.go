@@ -1,0 +1,127 @@
+package agent
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/keyturn/keyturn/internal/dialect"
+)
+
+// Whole goes on with a response that does not stream, from the end of its first turn to its own. The client's answer is
+// Session.Body; or the Answer, when a later turn failed.
+func (a *Agent) Whole(ctx context.Context, r *Response, turn dialect.Turn) (answer *Answer, err error) {
+	l := &loop{Response: r, agent: a}
+	ctx, done := a.watch.response(ctx, r)
+	defer done()
+	defer func() {
+		if answer == nil && err == nil && int64(len(r.Session.Body())) > r.Limits.MaxBody { // Envoy could not hold it
+			answer = l.own(http.StatusBadGateway, answerTooLarge)
+		}
+	}()
+	for {
+		l.note(turn)
+		switch {
+		case turn.Failure != nil && !l.retry(turn.Failure):
+			l.Session.Relay(nil)
+			return nil, nil
+		case turn.Failure != nil:
+			l.Session.Again()
+		case len(turn.Calls) == 0:
+			return nil, nil
+		default:
+			if err := l.settleWhole(ctx, turn); err != nil {
+				return nil, err
+			}
+			if turn.Mixed || !l.next() {
+				l.Session.Finish(nil)
+				return nil, nil
+			}
+		}
+		next, answer, err := l.whole(ctx)
+		if err != nil || answer != nil {
+			return answer, err
+		}
+		turn = next
+	}
+}
+
+func (l *loop) settleWhole(ctx context.Context, turn dialect.Turn) error {
+	calls, cancel := l.timed(ctx)
+	defer cancel()
+	results := l.start(calls, turn)
+	for range turn.Calls {
+		select {
+		case s := <-results:
+			l.tell(nil, s)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// whole runs the next turn. The answer is what the client gets when it failed.
+func (l *loop) whole(ctx context.Context) (turn dialect.Turn, answer *Answer, err error) {
+	ctx, done := l.agent.watch.turn(ctx, l.Response)
+	defer func() {
+		var problem *dialect.Error
+		if answer != nil {
+			e := dialect.ReadError(answer.Status, answer.Body)
+			problem = &e
+		}
+		done(turn, problem, err)
+	}()
+	if int64(len(l.Session.Request())) > l.Limits.MaxBody {
+		return turn, l.own(http.StatusRequestEntityTooLarge, tooLarge), nil
+	}
+	resp, err := l.agent.send(ctx, l.request())
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return turn, nil, ctx.Err()
+	case err != nil:
+		return turn, l.own(http.StatusBadGateway, l.agent.unreachable(ctx, err)), nil
+	}
+	defer resp.Body.Close()
+	l.Used = usedOf(resp.Header)
+	body, err := io.ReadAll(io.LimitReader(resp.Body, l.Limits.MaxBody+1))
+	switch {
+	case ctx.Err() != nil:
+		return turn, nil, ctx.Err()
+	case err != nil:
+		return turn, l.own(http.StatusBadGateway, brokeOff), nil
+	case int64(len(body)) > l.Limits.MaxBody:
+		return turn, l.own(http.StatusBadGateway, answerTooLarge), nil
+	case resp.StatusCode != http.StatusOK:
+		return turn, &Answer{Status: resp.StatusCode, Header: handed(resp.Header), Body: body}, nil
+	}
+	return l.Session.Whole(body), nil, nil
+}
+
+// errorHeader is the code of an error that the gateway made.
+const errorHeader = "X-Keyturn-Error"
+
+// own is an answer of Keyturn's own.
+func (l *loop) own(status int, e dialect.Error) *Answer {
+	d := dialect.Responses
+	if l.Origin.Dialect == dialect.Messages.String() {
+		d = dialect.Messages
+	}
+	h := http.Header{"Content-Type": {"application/json"}}
+	h.Set(errorHeader, e.Code)
+	return &Answer{Status: status, Header: h, Body: d.Body(e)}
+}
+
+// handed keeps of a failed turn's headers what tells the client what to do.
+func handed(h http.Header) http.Header {
+	out := http.Header{}
+	for name, v := range h {
+		switch lower := strings.ToLower(name); {
+		case lower == "content-type", lower == "retry-after", lower == "retry-after-ms", lower == "x-should-retry", lower == "x-keyturn-error",
+			lower == "x-request-id", lower == "request-id":
+			out[name] = v
+		}
+	}
+	return out
+}

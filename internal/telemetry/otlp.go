@@ -1,0 +1,69 @@
+package telemetry
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"go.opentelemetry.io/contrib/exporters/autoexport"
+	"go.opentelemetry.io/otel/attribute"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+	tracenoop "go.opentelemetry.io/otel/trace/noop"
+)
+
+// asked reports whether the environment asks for a signal to be exported
+// (https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/). Without any of these variables nothing is.
+func asked(signal string) bool {
+	if os.Getenv("OTEL_SDK_DISABLED") == "true" {
+		return false
+	}
+	for _, name := range []string{"OTEL_" + signal + "_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_" + signal + "_ENDPOINT"} {
+		if os.Getenv(name) != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// described is what exported telemetry says about this process: OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win.
+func described(ctx context.Context) (*resource.Resource, error) {
+	return resource.New(ctx,
+		resource.WithAttributes(attribute.String("service.name", namespace), attribute.String("service.version", Version())),
+		resource.WithTelemetrySDK(), resource.WithFromEnv())
+}
+
+// tracing makes the provider of spans that the environment asks for.
+func tracing(ctx context.Context) (trace.TracerProvider, func(context.Context) error, error) {
+	if !asked("TRACES") {
+		return tracenoop.NewTracerProvider(), func(context.Context) error { return nil }, nil
+	}
+	exporter, err := autoexport.NewSpanExporter(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("traces by the OTEL_ variables: %w", err)
+	}
+	res, err := described(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err)
+	}
+	p := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(res))
+	return p, p.Shutdown, nil
+}
+
+// pushed are the options by which metrics go out beside being scraped, when the environment asks for that.
+func pushed(ctx context.Context) ([]sdkmetric.Option, error) {
+	if !asked("METRICS") || os.Getenv("OTEL_METRICS_EXPORTER") == "prometheus" { // that is there always
+		return []sdkmetric.Option{sdkmetric.WithResource(resource.Empty())}, nil
+	}
+	reader, err := autoexport.NewMetricReader(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("metrics by the OTEL_ variables: %w", err)
+	}
+	res, err := described(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err)
+	}
+	return []sdkmetric.Option{sdkmetric.WithReader(reader), sdkmetric.WithResource(res)}, nil
+}
