@@ -36,12 +36,15 @@ func (f Finding) String() string {
 //
 // What the document does not hold cannot be checked: extensions whose configuration is discovered elsewhere, and in a
 // bootstrap whatever Envoy gets from a control plane; /config_dump has the latter.
-func Check(doc []byte, want Want) ([]Finding, error) {
+func Check(doc []byte, want Want) ([]Finding, error) { return check(doc, want, nil) }
+
+// check is Check, and CheckIstio with a proxy.
+func check(doc []byte, want Want, proxy *Proxy) ([]Finding, error) {
 	d, err := readDocument(doc)
 	if err != nil {
 		return nil, err
 	}
-	c := &checker{document: d, want: want, pools: map[string]*Pool{}, seen: map[string]bool{}, used: map[string]*usage{}}
+	c := &checker{document: d, want: want, proxy: proxy, pools: map[string]*Pool{}, seen: map[string]bool{}, used: map[string]*usage{}}
 	if want.Processor != "" {
 		if c.processor, err = parseAddress(want.Processor); err != nil {
 			return nil, fmt.Errorf("processor: %w", err)
@@ -66,6 +69,11 @@ func Check(doc []byte, want Want) ([]Finding, error) {
 	for _, name := range c.clusterNames {
 		c.cluster(c.clusters[name])
 	}
+	if proxy != nil {
+		if err := c.inMesh(); err != nil {
+			return nil, err
+		}
+	}
 	return c.findings, nil
 }
 
@@ -81,6 +89,7 @@ func (pool *Pool) clusters() []string {
 type checker struct {
 	*document
 	want      Want
+	proxy     *Proxy // nil for an Envoy that no mesh configures
 	processor address
 	pools     map[string]*Pool  // by cluster
 	used      map[string]*usage // what listeners use clusters for, by cluster

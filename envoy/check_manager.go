@@ -113,8 +113,8 @@ func (c *checker) manager(m *manager) {
 		return
 	}
 	c.localReplies(m)
-	if !c.want.Open && !m.local() && !m.authenticates() {
-		c.find(clientsUnknown, m.where(), "not set")
+	if !c.want.Open && !m.local() && !c.sidecar() && !m.authenticates() {
+		c.find(c.known(), m.where(), "not set")
 	}
 }
 
@@ -190,7 +190,7 @@ func (c *checker) chainBuffer(m *manager) {
 	for _, u := range m.UpgradeConfigs {
 		enabled := u.Enabled == nil || u.Enabled.Value
 		if enabled && slices.ContainsFunc(m.routes, func(r *route) bool { return r.enabled && r.buffered() && r.upgrade(u.UpgradeType) == nil }) {
-			c.find(upgradeConfigs, m.where(), u.UpgradeType)
+			c.find(c.upgrades(), m.where(), u.UpgradeType)
 		}
 	}
 }
@@ -229,10 +229,23 @@ func mentions(m proto.Message, s string) bool {
 // authenticates reports whether clients must say who they are.
 func (m *manager) authenticates() bool {
 	for _, f := range m.HttpFilters {
-		if !f.Disabled && slices.ContainsFunc(clientFilters, func(s string) bool { return strings.Contains(f.GetTypedConfig().GetTypeUrl(), s) }) {
+		known := slices.ContainsFunc(clientFilters, func(s string) bool { return strings.Contains(f.GetTypedConfig().GetTypeUrl(), s) })
+		if known && (!f.Disabled || m.everyRouteEnables(f.Name)) {
 			return true
 		}
 	}
 	tls, ok := typedAs(m.chain.GetTransportSocket().GetTypedConfig(), &tlsv3.DownstreamTlsContext{})
 	return ok && tls.RequireClientCertificate.GetValue()
+}
+
+// everyRouteEnables reports whether the routes to Keyturn turn on a filter that is off in the chain.
+func (m *manager) everyRouteEnables(filter string) bool {
+	return !slices.ContainsFunc(m.routes, func(r *route) bool {
+		if !r.enabled {
+			return false
+		}
+		config := r.perFilter(filter)
+		wrapped, ok := typedAs(config, &routev3.FilterConfig{})
+		return config == nil || ok && wrapped.Disabled
+	})
 }

@@ -24,12 +24,14 @@ import (
 
 // document is what an Envoy was told, from a bootstrap or a dump.
 type document struct {
-	minor        int // Envoy's version is 1.minor; 0 = unknown
+	minor        int    // Envoy's version is 1.minor; 0 = unknown
+	node         string // its id, as Envoy introduces itself to a control plane
 	clusters     map[string]*clusterv3.Cluster
 	clusterNames []string // in the document's order
 	managers     []*manager
 	listeners    []*listenerv3.Listener
 	routes       map[string]*routev3.RouteConfiguration // of listeners that discover their routes, by name
+	refused      []refusal                              // what Envoy was told last and did not take
 }
 
 // readDocument reads either kind of document.
@@ -119,6 +121,7 @@ func (d *document) readBootstrap(b *bootstrapv3.Bootstrap) {
 
 // readVersion: a dump's bootstrap has the node as Envoy introduces itself to a control plane.
 func (d *document) readVersion(b *bootstrapv3.Bootstrap) {
+	d.node = b.GetNode().GetId()
 	if v := b.GetNode().GetUserAgentBuildVersion().GetVersion(); v.GetMajorNumber() == 1 {
 		d.minor = int(v.GetMinorNumber())
 	}
@@ -168,6 +171,11 @@ func (d *document) readClusters(m *adminv3.ClustersConfigDump) error {
 	}
 	for _, c := range slices.Concat(m.DynamicActiveClusters, m.DynamicWarmingClusters) {
 		packed = append(packed, c.Cluster)
+		var named clusterv3.Cluster
+		if c.ErrorState != nil {
+			_ = c.Cluster.UnmarshalTo(&named) // an error comes again below
+		}
+		d.refuse("cluster", named.Name, c.ErrorState)
 	}
 	for _, a := range packed {
 		var c clusterv3.Cluster
@@ -185,6 +193,7 @@ func (d *document) readListeners(m *adminv3.ListenersConfigDump) error {
 		packed = append(packed, l.Listener)
 	}
 	for _, l := range m.DynamicListeners {
+		d.refuse("listener", l.Name, l.ErrorState)
 		if state := l.ActiveState; state != nil {
 			packed = append(packed, state.Listener)
 		} else if state := l.WarmingState; state != nil {

@@ -2,7 +2,6 @@ package envoy
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -39,7 +38,7 @@ type route struct {
 func (c *checker) findRoutes(m *manager) (routes []*route) {
 	for _, host := range m.config.GetVirtualHosts() {
 		for i, r := range host.Routes {
-			place := fmt.Sprintf("%s, route %s", m.where(), cmp.Or(r.Name, fmt.Sprintf("%s[%d]", host.Name, i)))
+			place := c.routePlace(m, host.Name, r.Name, i)
 			one := route{Route: r, manager: m, host: host, place: place}
 			one.levels = []map[string]*anypb.Any{r.TypedPerFilterConfig, host.TypedPerFilterConfig, m.config.TypedPerFilterConfig}
 			switch s := r.GetRoute().GetClusterSpecifier().(type) {

@@ -54,10 +54,18 @@ type plan struct {
 	bodyBytes                          uint64 // what Envoy may hold of one request or response
 }
 
-// newPlan checks the configuration; the error joins every problem.
+// newPlan checks the configuration of a whole Envoy; the error joins every problem.
 func newPlan(cfg Config) (*plan, error) {
-	p := &plan{Config: cfg}
-	var errs []error
+	p, errs := planOf(cfg)
+	if err := p.findCA(); err != nil {
+		errs = append(errs, err)
+	}
+	return p, errors.Join(errs...)
+}
+
+// planOf checks all but how providers are verified, and returns every problem.
+func planOf(cfg Config) (p *plan, errs []error) {
+	p = &plan{Config: cfg}
 	addr := func(field, s string, to *address, required bool) {
 		if s == "" {
 			if required {
@@ -99,13 +107,19 @@ func newPlan(cfg Config) (*plan, error) {
 	for _, pool := range p.Pools {
 		p.bodyBytes = max(p.bodyBytes, uint64(max(pool.MaxBodyBytes, 0)))
 	}
-	if p.CAFile == "" && p.needsCA() {
-		p.CAFile = systemCA()
-		if p.CAFile == "" {
-			errs = append(errs, fmt.Errorf("ca_file: the system's trusted certificates were not found (looked at SSL_CERT_FILE and %s): name a PEM bundle", strings.Join(caFiles, ", ")))
-		}
+	return p, errs
+}
+
+// findCA fills in the system's trusted certificates where providers are verified against them.
+func (p *plan) findCA() error {
+	if p.CAFile != "" || !p.needsCA() {
+		return nil
 	}
-	return p, errors.Join(errs...)
+	p.CAFile = systemCA()
+	if p.CAFile == "" {
+		return fmt.Errorf("ca_file: the system's trusted certificates were not found (looked at SSL_CERT_FILE and %s): name a PEM bundle", strings.Join(caFiles, ", "))
+	}
+	return nil
 }
 
 func (p *plan) checkPools() (errs []error) {

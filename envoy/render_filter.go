@@ -166,18 +166,22 @@ func (r *renderer) word(o *extprocv3.ExtProcOverrides, value string) *anypb.Any 
 }
 
 // tail ends the chain of both listeners: the buffer, which routes enable, and the router.
-func (r *renderer) tail() []*hcmv3.HttpFilter {
+func (r *renderer) tail() []*hcmv3.HttpFilter { return []*hcmv3.HttpFilter{r.buffer(), r.router()} }
+
+// buffer holds requests until they are whole, on the routes that enable it.
+func (r *renderer) buffer() *hcmv3.HttpFilter {
+	return &hcmv3.HttpFilter{
+		Name: bufferFilter, Disabled: true,
+		ConfigType: typed(r.pack(&bufferv3.Buffer{MaxRequestBytes: u32(uint32(r.MaxRequestBytes))})),
+	}
+}
+
+func (r *renderer) router() *hcmv3.HttpFilter {
 	router := &routerv3.Router{}
 	if r.Attach == Listener {
 		router.UpstreamHttpFilters = r.upstreamFilters(r.Pools, true)
 	}
-	return []*hcmv3.HttpFilter{
-		{
-			Name: bufferFilter, Disabled: true,
-			ConfigType: typed(r.pack(&bufferv3.Buffer{MaxRequestBytes: u32(uint32(r.MaxRequestBytes))})),
-		},
-		{Name: routerFilter, ConfigType: typed(r.pack(router))},
-	}
+	return &hcmv3.HttpFilter{Name: routerFilter, ConfigType: typed(r.pack(router))}
 }
 
 // toMetadata copies headers into Keyturn's metadata, where the access log finds them after the attempt has removed

@@ -38,7 +38,7 @@ func (r *renderer) mainManager() *hcmv3.HttpConnectionManager {
 	m.UseRemoteAddress = wrapperspb.Bool(true) // a client's own x-forwarded-for and x-envoy-* count for nothing
 	m.NormalizePath = wrapperspb.Bool(true)
 	m.MergeSlashes = true
-	m.LocalReplyConfig = r.localReplies(false)
+	m.LocalReplyConfig = r.localReplies(r.replies(false), "")
 	m.RequestHeadersTimeout = durationpb.New(requestHeadersTimeout)
 	rules := []*tometadatav3.Config_Rule{headerRule("x-request-id", "request_id", false)}
 	auth := r.authentication()
@@ -59,7 +59,7 @@ func (r *renderer) loopbackManager() *hcmv3.HttpConnectionManager {
 	m := r.manager("loopback", []*routev3.Route{r.loopbackRoute()}, maxBodyBytes)
 	m.MaxRequestHeadersKb = u32(loopbackHeadersKB)
 	m.CommonHttpProtocolOptions = &corev3.HttpProtocolOptions{MaxHeadersCount: u32(loopbackHeaders)}
-	m.LocalReplyConfig = r.localReplies(true)
+	m.LocalReplyConfig = r.localReplies(r.replies(true), "")
 	m.HttpFilters = append(m.HttpFilters, r.toMetadata(
 		headerRule(turnHeader, "turn", true),
 		headerRule("x-request-id", "request_id", false),

@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -19,18 +20,38 @@ func Marshal(b *bootstrapv3.Bootstrap) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("envoy configuration: %w", err)
 	}
-	var doc yaml.Node
-	if err := yaml.Unmarshal(j, &doc); err != nil { // JSON is YAML, and this keeps the order of the fields
+	out, err := marshalYAML([]yamlDocument{{comment: documentComment, json: j}}, nil)
+	if err != nil {
 		return nil, fmt.Errorf("envoy configuration: %w", err)
 	}
-	w := yamlWriter{commented: map[string]bool{}}
-	w.tidy(&doc, nil)
-	doc.HeadComment = documentComment
+	return out, nil
+}
+
+// yamlDocument is one document of a YAML stream.
+type yamlDocument struct {
+	comment string // what it is; stands above it
+	json    []byte
+}
+
+// marshalYAML writes documents as YAML, with each comment once. The comments in more stand before those of all renderings.
+func marshalYAML(docs []yamlDocument, more map[string]string) ([]byte, error) {
+	w := yamlWriter{more: more, commented: map[string]bool{}}
 	var out bytes.Buffer
 	enc := yaml.NewEncoder(&out)
 	enc.SetIndent(2)
-	if err := enc.Encode(&doc); err != nil {
-		return nil, fmt.Errorf("envoy configuration: %w", err)
+	for _, d := range docs {
+		var doc yaml.Node
+		if err := yaml.Unmarshal(d.json, &doc); err != nil { // JSON is YAML, and this keeps the order of the fields
+			return nil, err
+		}
+		w.tidy(&doc, nil)
+		doc.HeadComment = d.comment
+		if err := enc.Encode(&doc); err != nil {
+			return nil, err
+		}
+	}
+	if err := enc.Close(); err != nil {
+		return nil, err
 	}
 	return out.Bytes(), nil
 }
@@ -89,7 +110,10 @@ var comments = map[string]string{
 }
 
 // yamlWriter turns a node tree read from JSON into one for people.
-type yamlWriter struct{ commented map[string]bool }
+type yamlWriter struct {
+	more      map[string]string // comments that stand before those of all renderings
+	commented map[string]bool
+}
 
 // plain strings need no quotes in YAML 1.2 nor in 1.1, which is what Envoy reads: there off and no are booleans too.
 var (
@@ -157,8 +181,8 @@ func inlineBytes(n *yaml.Node) int {
 func (w *yamlWriter) comment(key, value *yaml.Node, path []string) {
 	for i := range path {
 		end := strings.Join(path[i:], "/")
-		for _, c := range []string{end, end + "=" + value.Value} {
-			if text := comments[c]; text != "" && !w.commented[c] {
+		for _, c := range []string{end + "=" + value.Value, end} {
+			if text := cmp.Or(w.more[c], comments[c]); text != "" && !w.commented[c] {
 				w.commented[c] = true
 				key.HeadComment = text
 				return

@@ -227,15 +227,7 @@ type rig struct {
 // starts everything. change may alter the configuration first.
 func startRig(t *testing.T, change func(*envoy.Config)) *rig {
 	t.Helper()
-	folder, err := os.MkdirTemp("", "kt") // t.TempDir is too long for a socket
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(folder)) })
-	r := &rig{processor: &processor{}, provider: newProvider(t), folder: folder, log: &lockedBuffer{}}
-
-	socket, err := net.Listen("unix", filepath.Join(folder, "extproc.sock"))
-	require.NoError(t, err)
-	r.processor.serve(t, socket)
-
+	r := newRig(t)
 	upstream, err := url.Parse(r.provider.URL)
 	require.NoError(t, err)
 	base := *upstream
@@ -254,17 +246,41 @@ func startRig(t *testing.T, change func(*envoy.Config)) *rig {
 	require.NoError(t, err)
 	doc, err := envoy.Marshal(b)
 	require.NoError(t, err)
-	proc := start(t, realEnvoy(t), envoy.RunConfig{Bootstrap: doc, Dir: folder, Stdout: r.log, Log: r.log, Drain: -1})
-	require.NoError(t, proc.Ready(bounded(t)), r.log.String())
-	r.proc = proc
+	r.boot(t, doc)
 	if cfg.Admin == "127.0.0.1:0" { // else the test asks for itself
-		main, _, _ := strings.Cut(listener(t, proc), "\n") // the others follow
-		r.url = "http://" + main
+		r.findListener(t)
 	}
+	return r
+}
+
+// newRig starts the processor and the provider.
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	folder, err := os.MkdirTemp("", "kt") // t.TempDir is too long for a socket
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(folder)) })
+	r := &rig{processor: &processor{}, provider: newProvider(t), folder: folder, log: &lockedBuffer{}}
+	socket, err := net.Listen("unix", filepath.Join(folder, "extproc.sock"))
+	require.NoError(t, err)
+	r.processor.serve(t, socket)
+	return r
+}
+
+// boot starts Envoy.
+func (r *rig) boot(t *testing.T, bootstrap []byte) {
+	t.Helper()
+	r.proc = start(t, realEnvoy(t), envoy.RunConfig{Bootstrap: bootstrap, Dir: r.folder, Stdout: r.log, Log: r.log, Drain: -1})
+	require.NoError(t, r.proc.Ready(bounded(t)), r.log.String())
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
 	r.client = &http.Client{Transport: transport}
-	return r
+}
+
+// findListener asks Envoy where the main listener, its first, is.
+func (r *rig) findListener(t *testing.T) {
+	t.Helper()
+	main, _, _ := strings.Cut(listener(t, r.proc), "\n")
+	r.url = "http://" + main
 }
 
 // attempts returns what the processor saw since the last call.
@@ -293,6 +309,10 @@ func (r *rig) do(t *testing.T, method, path, body string, headers ...string) (*h
 	for _, h := range headers {
 		name, value, _ := strings.Cut(h, ": ")
 		if name == "" {
+			continue
+		}
+		if name == "host" {
+			req.Host = value
 			continue
 		}
 		req.Header[name] = []string{value} // in the case given: Envoy must not care

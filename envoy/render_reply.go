@@ -2,7 +2,9 @@ package envoy
 
 import (
 	"cmp"
+	"slices"
 	"strconv"
+	"strings"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -90,16 +92,14 @@ func (r *renderer) idle() string {
 	return text
 }
 
-// localReplies shapes Envoy's own answers like the provider's, so that SDKs find the error where they look for it.
-func (r *renderer) localReplies(loopback bool) *hcmv3.LocalReplyConfig {
+// localReplies shapes Envoy's own answers like the provider's, so that SDKs find the error where they look for it. where
+// is a condition for all of them, "" for none.
+func (r *renderer) localReplies(replies []reply, where string) *hcmv3.LocalReplyConfig {
 	// Keyturn's own answers pass here too, and are what they should be.
 	c := &hcmv3.LocalReplyConfig{Mappers: []*hcmv3.ResponseMapper{{Filter: r.cel("'" + errorHeader + "' in response.headers")}}}
-	for _, p := range r.replies(loopback) {
+	for _, p := range replies {
 		headers := []*corev3.HeaderValueOption{set(errorHeader, p.code)}
-		messages := "request.url_path.matches('/v1/messages(/|$)')"
-		if p.when != "" {
-			messages += " && " + p.when
-		}
+		messages := all(where, "request.url_path.matches('/v1/messages(/|$)')", p.when)
 		c.Mappers = append(c.Mappers, &hcmv3.ResponseMapper{
 			Filter: r.cel(messages), HeadersToAdd: headers,
 			BodyFormatOverride: jsonFormat(map[string]any{
@@ -107,13 +107,18 @@ func (r *renderer) localReplies(loopback bool) *hcmv3.LocalReplyConfig {
 			}),
 		})
 		c.Mappers = append(c.Mappers, &hcmv3.ResponseMapper{
-			Filter: r.cel(cmp.Or(p.when, "true")), HeadersToAdd: headers,
+			Filter: r.cel(cmp.Or(all(where, p.when), "true")), HeadersToAdd: headers,
 			BodyFormatOverride: jsonFormat(map[string]any{
 				"error": map[string]any{"message": p.message, "type": p.openAI, "param": nil, "code": p.code},
 			}),
 		})
 	}
 	return c
+}
+
+// all joins conditions, without the empty ones.
+func all(conditions ...string) string {
+	return strings.Join(slices.DeleteFunc(conditions, func(s string) bool { return s == "" }), " && ")
 }
 
 // cel is a condition on an answer.

@@ -129,7 +129,13 @@ func (r *renderer) route(pool *Pool, name, prefix, follows string) *routev3.Rout
 // buffered makes a route one with failover: the request is whole before it leaves, and Envoy retries when asked.
 func (r *renderer) buffered(route *routev3.Route, keys int, maxBytes int64) *routev3.Route {
 	maps.Copy(route.TypedPerFilterConfig, r.whole(maxBytes))
-	route.GetRoute().RetryPolicy = &routev3.RetryPolicy{
+	route.GetRoute().RetryPolicy = retryPolicyFor(keys)
+	return route
+}
+
+// retryPolicyFor is one attempt for each key, made when Keyturn asks for it.
+func retryPolicyFor(keys int) *routev3.RetryPolicy {
+	return &routev3.RetryPolicy{
 		RetryOn:    "retriable-headers",
 		NumRetries: u32(retries(keys)),
 		RetriableHeaders: []*routev3.HeaderMatcher{{
@@ -139,7 +145,6 @@ func (r *renderer) buffered(route *routev3.Route, keys int, maxBytes int64) *rou
 			BaseInterval: durationpb.New(retryBackOff), MaxInterval: durationpb.New(retryBackOff),
 		},
 	}
-	return route
 }
 
 // loopbackRoute sends Keyturn's own requests to the cluster that they name. They repeat the path and the authority of

@@ -36,12 +36,20 @@ func newCheck() *cobra.Command {
 		Use:   "check",
 		Short: "Check the configuration, and Envoy's",
 		Long: "Checks keyturn.yaml, and with --envoy or --envoy-admin that an Envoy has every setting that Keyturn needs to keep it alive and\n" +
-			"its keys in turn. Exits with 0 when all is well, with 1 when something was found, with 2 when the command line is wrong.",
+			"its keys in turn. Exits with 0 when all is well, with 1 when something was found, with 2 when the command line is wrong.\n" +
+			"With --istio the Envoy is the proxy of an Istio mesh, a sidecar or a gateway: --envoy is its config dump\n" +
+			"(istioctl proxy-config all POD -o json), --envoy-admin its admin interface, which also tells whether it reaches Keyturn.\n" +
+			"Without either it is asked at " + proxyAdmin + ", where every container of its pod finds it.",
 		Args: usageArgs(cobra.NoArgs),
+		Example: `  keyturn check
+  keyturn check --envoy envoy.yaml
+  istioctl proxy-config all deploy/llm-egress -o json > dump.json && keyturn check --istio --envoy dump.json
+  kubectl exec deploy/llm-egress -c keyturn -- keyturn check -c /etc/keyturn/keyturn.yaml --istio`,
 	}
 	path := configFlag(cmd)
 	file := cmd.Flags().String("envoy", "", "also check this Envoy configuration: a bootstrap or a config dump, YAML or JSON `file`")
 	admin := cmd.Flags().String("envoy-admin", "", "also check the running Envoy with this admin `URL`")
+	mesh := cmd.Flags().Bool("istio", false, "the Envoy is the proxy of an Istio mesh")
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *file != "" && *admin != "" {
@@ -54,18 +62,17 @@ func newCheck() *cobra.Command {
 		} else {
 			r.Warnings = append(r.Warnings, cfg.Warnings...)
 		}
+		if *mesh && *file == "" && *admin == "" {
+			*admin = proxyAdmin
+		}
 		if *file != "" || *admin != "" {
-			doc, err := envoyDocument(cmd.Context(), *file, *admin)
-			if err != nil {
-				return err
-			}
 			var want envoy.Want
 			if cfg != nil {
 				want = wanted(envoyConfig(cfg))
 			}
-			found, err := envoy.Check(doc, want)
+			found, err := checkEnvoy(cmd.Context(), source{*file, *admin, *mesh}, want)
 			if err != nil {
-				return fmt.Errorf("%s%s: %w", *file, *admin, err)
+				return err
 			}
 			r.Envoy = append(r.Envoy, found...)
 		}
@@ -78,6 +85,44 @@ func newCheck() *cobra.Command {
 		return nil
 	}
 	return cmd
+}
+
+// proxyAdmin is where the proxy of a mesh has its admin interface, for its own pod.
+// https://istio.io/latest/docs/ops/deployment/application-requirements/#ports-used-by-istio
+const proxyAdmin = "http://127.0.0.1:15000"
+
+// source is where an Envoy's configuration is read: in a file, or from its admin interface.
+type source struct {
+	file, admin string
+	mesh        bool // it is the proxy of a mesh
+}
+
+func checkEnvoy(ctx context.Context, from source, want envoy.Want) ([]envoy.Finding, error) {
+	var doc []byte
+	var proxy envoy.Proxy
+	var err error
+	if from.file != "" {
+		doc, err = os.ReadFile(from.file)
+	} else {
+		doc, err = askEnvoy(ctx, from.admin, "config_dump", "include_eds")
+		if err == nil && from.mesh {
+			proxy.Dial = envoy.DialSocket
+			proxy.Clusters, err = askEnvoy(ctx, from.admin, "clusters", "format=json")
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	var found []envoy.Finding
+	if from.mesh {
+		found, err = envoy.CheckIstio(doc, want, proxy)
+	} else {
+		found, err = envoy.Check(doc, want)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s%s: %w", from.file, from.admin, err)
+	}
+	return found, nil
 }
 
 // wanted is what an Envoy must have for a configuration.
@@ -119,18 +164,15 @@ func (r report) print(w io.Writer, asJSON bool) error {
 // maxDump bounds what is read of an Envoy's configuration, in bytes.
 const maxDump = 256 << 20
 
-// envoyDocument reads a configuration from a file or from a running Envoy's /config_dump.
-func envoyDocument(ctx context.Context, file, admin string) ([]byte, error) {
-	if file != "" {
-		return os.ReadFile(file)
-	}
+// askEnvoy asks the admin interface of a running Envoy.
+func askEnvoy(ctx context.Context, admin, path, query string) ([]byte, error) {
 	u, err := url.Parse(admin)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return nil, usageError{fmt.Errorf("--envoy-admin: %q is not a URL like http://127.0.0.1:9901", admin)}
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.JoinPath("config_dump").String()+"?include_eds", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.JoinPath(path).String()+"?"+query, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -55,7 +55,7 @@ func newRender() *cobra.Command {
 		Args:  usageArgs(cobra.NoArgs),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newRenderEnvoy())
+	cmd.AddCommand(newRenderEnvoy(), newRenderIstio(), newRenderEnvoyGateway())
 	return cmd
 }
 
@@ -68,7 +68,7 @@ func newRenderEnvoy() *cobra.Command {
 		Args: usageArgs(cobra.NoArgs),
 	}
 	path := configFlag(cmd)
-	out := cmd.Flags().StringP("output", "o", "", "write to this `file` instead of standard output")
+	out := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, err := config.Load(*path)
 		if err != nil {
@@ -78,11 +78,21 @@ func newRenderEnvoy() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if *out != "" {
-			return os.WriteFile(*out, b, 0o600)
-		}
-		_, err = cmd.OutOrStdout().Write(b)
-		return err
+		return writeOutput(cmd, *out, b)
 	}
 	return cmd
+}
+
+// outputFlag is where a command that renders writes to.
+func outputFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().StringP("output", "o", "", "write to this `file` instead of standard output")
+}
+
+// writeOutput writes to a file that its owner alone reads, or to standard output when there is none.
+func writeOutput(cmd *cobra.Command, file string, b []byte) error {
+	if file != "" {
+		return os.WriteFile(file, b, 0o600)
+	}
+	_, err := cmd.OutOrStdout().Write(b)
+	return err
 }

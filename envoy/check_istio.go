@@ -1,0 +1,245 @@
+package envoy
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	codecv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/upstream_codec/v3"
+)
+
+// Proxy is what is known of a mesh's proxy beside its configuration.
+type Proxy struct {
+	Clusters []byte                  // the answer of its admin interface to /clusters?format=json; nil = it was not asked
+	Dial     func(path string) error // tries a Unix socket that the proxy uses; nil = it is not here. See DialSocket
+}
+
+// dialTimeout bounds a connection to a socket of this machine.
+const dialTimeout = 2 * time.Second
+
+// DialSocket connects to a Unix socket and closes the connection. Where the socket's folder does not exist there is no error: the
+// program then runs elsewhere than the proxy, and cannot tell.
+func DialSocket(path string) error {
+	if _, err := os.Stat(filepath.Dir(path)); !filepath.IsAbs(path) || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	c, err := net.DialTimeout("unix", path, dialTimeout)
+	if err != nil {
+		return err
+	}
+	return c.Close()
+}
+
+// CheckIstio is Check for the proxy of an Istio mesh: a sidecar or a gateway. The document is its config dump, which has what
+// the control plane made of all resources together; a bootstrap has nothing of it. Beyond Check it finds what goes wrong only
+// in a mesh: updates that the proxy refused, the filters of another EnvoyFilter, routes that none of ours reaches, upgrades
+// that Istio allows everywhere, and a Keyturn that the proxy cannot reach.
+func CheckIstio(doc []byte, want Want, proxy Proxy) ([]Finding, error) {
+	return check(doc, want, &proxy)
+}
+
+// refusal is an update that Envoy did not take.
+type refusal struct{ where, details string }
+
+// refuse notes an update that Envoy did not take. What it is about has a name where Envoy had it before, and else in the
+// configuration that failed.
+func (d *document) refuse(kind, name string, state *adminv3.UpdateFailureState) {
+	if state == nil {
+		return
+	}
+	if l, ok := typedAs(state.FailedConfiguration, &listenerv3.Listener{}); ok && name == "" {
+		name = l.Name
+	}
+	if c, ok := typedAs(state.FailedConfiguration, &clusterv3.Cluster{}); ok && name == "" {
+		name = c.Name
+	}
+	d.refused = append(d.refused, refusal{kind + " " + cmp.Or(name, "without a name"), state.Details})
+}
+
+// inMesh checks what only a mesh gets wrong.
+func (c *checker) inMesh() error {
+	if c.minor >= minMinor && c.minor < clearMinor {
+		c.find(envoyBodies, "envoy", fmt.Sprintf("1.%d", c.minor))
+	}
+	for _, r := range c.refused {
+		s := updateRefused
+		if strings.Contains(r.details, "terminal filter") && strings.Contains(r.details, "upstream_codec") {
+			s = secondFilter
+		}
+		c.find(s, r.where, shortened(r.details))
+	}
+	reached := false
+	for _, m := range c.managers {
+		c.others(m)
+		for _, r := range m.routes {
+			reached = reached || r.enabled && !r.isLoopback()
+			c.meshRoute(r)
+		}
+	}
+	if c.anywhere() && !reached {
+		c.find(routesMissed, "envoy", "not set")
+	}
+	return c.reach()
+}
+
+// maxDetails bounds how much of Envoy's words is repeated, in bytes.
+const maxDetails = 300
+
+func shortened(s string) string {
+	s = strings.ToValidUTF8(s, "?")
+	if len(s) > maxDetails {
+		return strings.ToValidUTF8(s[:maxDetails], "") + "…"
+	}
+	return s
+}
+
+// others looks for upstream filters that are not Keyturn's.
+func (c *checker) others(m *manager) {
+	if c.keyturn(m.upstream) == nil {
+		return
+	}
+	ours := 0
+	var names []string
+	for _, f := range m.upstream {
+		_, codec := typedAs(f.GetTypedConfig(), &codecv3.UpstreamCodec{})
+		switch {
+		case c.isKeyturn(f):
+			ours++
+		case !codec:
+			names = append(names, f.Name)
+		}
+	}
+	if ours > 1 {
+		c.find(filterTwice, m.where(), fmt.Sprintf("%d times", ours))
+	}
+	if len(names) > 0 {
+		c.find(filterOthers, m.where(), strings.Join(names, ", "))
+	}
+}
+
+// meshRoute checks a route to a provider.
+func (c *checker) meshRoute(r *route) {
+	if !r.enabled || r.cluster == "" {
+		return
+	}
+	if r.pool == nil && len(c.want.Pools) > 0 {
+		c.find(clusterUnknown.wanting("%s", strings.Join(c.poolClusters(), ", ")), r.place, r.cluster)
+	}
+	cluster := c.clusters[r.cluster]
+	if r.pool != nil && r.pool.Upstream != nil && r.pool.Upstream.Scheme == "https" && cluster != nil && cluster.TransportSocket == nil {
+		c.find(providerPlain, "cluster "+r.cluster, "not set")
+	}
+}
+
+func (c *checker) poolClusters() (names []string) {
+	for i := range c.want.Pools {
+		names = append(names, c.want.Pools[i].clusters()...)
+	}
+	return names
+}
+
+// sidecar reports whether only the proxy's own pod sends requests through it.
+func (d *document) sidecar() bool { return strings.HasPrefix(d.node, "sidecar~") }
+
+// processors are the names of the clusters that lead to Keyturn, in the document's order.
+func (c *checker) processors() (names []string) {
+	for _, name := range c.clusterNames {
+		if u := c.used[name]; u != nil && u.processor {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// reach checks that the proxy reaches Keyturn: by the sockets, where they are here, and by what the proxy says of its connections.
+func (c *checker) reach() error {
+	if c.proxy.Dial != nil {
+		for _, name := range c.processors() {
+			for _, path := range pipes(c.clusters[name]) {
+				if err := c.proxy.Dial(path); err != nil {
+					c.find(processorReached, "cluster "+name, err.Error())
+				}
+			}
+		}
+	}
+	if c.proxy.Clusters == nil {
+		return nil
+	}
+	var all adminv3.Clusters
+	if err := unmarshal(c.proxy.Clusters, &all); err != nil {
+		return fmt.Errorf("not an answer of /clusters?format=json: %w", err)
+	}
+	for _, name := range c.processors() {
+		i := slices.IndexFunc(all.ClusterStatuses, func(s *adminv3.ClusterStatus) bool { return s.Name == name })
+		if i < 0 || len(all.ClusterStatuses[i].HostStatuses) == 0 {
+			c.find(processorReached, "cluster "+name, "without an endpoint")
+			continue
+		}
+		for _, host := range all.ClusterStatuses[i].HostStatuses {
+			failed, all, active := hostStat(host, "cx_connect_fail"), hostStat(host, "cx_total"), hostStat(host, "cx_active")
+			if failed == 0 || active > 0 {
+				continue
+			}
+			s := processorReached
+			s.fatal = failed == all // else it was reached once, and may be again
+			c.find(s, "cluster "+name, fmt.Sprintf("%d of %d connections failed, none is open", failed, all))
+		}
+	}
+	return nil
+}
+
+func hostStat(h *adminv3.HostStatus, name string) uint64 {
+	for _, s := range h.Stats {
+		if s.Name == name {
+			return s.Value
+		}
+	}
+	return 0
+}
+
+// pipes are the Unix sockets that a cluster leads to.
+func pipes(c *clusterv3.Cluster) (paths []string) {
+	for _, locality := range c.GetLoadAssignment().GetEndpoints() {
+		for _, e := range locality.LbEndpoints {
+			if p := e.GetEndpoint().GetAddress().GetPipe(); p != nil {
+				paths = append(paths, p.Path)
+			}
+		}
+	}
+	return paths
+}
+
+// upgrades is what a listener that allows upgrades should say: in a mesh the listener is Istio's.
+func (c *checker) upgrades() setting {
+	if c.proxy != nil {
+		return meshUpgrades
+	}
+	return upgradeConfigs
+}
+
+// known is what clients of a listener should have to say.
+func (c *checker) known() setting {
+	if c.proxy != nil {
+		return meshClients
+	}
+	return clientsUnknown
+}
+
+// routePlace is where a route is. In a mesh one listener has routes of the same name for many hosts.
+func (c *checker) routePlace(m *manager, host, name string, i int) string {
+	numbered := fmt.Sprintf("%s[%d]", host, i)
+	if c.proxy != nil && name != "" {
+		return fmt.Sprintf("%s, host %s, route %s", m.where(), host, name)
+	}
+	return fmt.Sprintf("%s, route %s", m.where(), cmp.Or(name, numbered))
+}

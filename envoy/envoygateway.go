@@ -1,0 +1,275 @@
+package envoy
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/encoding/protojson"
+)
+
+// GatewayResources is where in an installation of Envoy Gateway Keyturn is attached.
+type GatewayResources struct {
+	Name      string // what the names of the resources begin with; "" = keyturn
+	Namespace string // of the Gateway and of all resources; "" = default
+	Gateway   string // a Gateway that exists; "" = one is rendered, named Name
+	Listener  string // the Gateway's listener; "" = http
+	// Domain is what apps call: each pool has a host of its own in it, <pool>.<domain>. Required.
+	Domain     string
+	SocketMode uint32 // of the loopback listener's socket: 0 = 0660, for processes with a group in common; or 0600
+}
+
+// RenderEnvoyGateway returns the resources that attach Keyturn to a Gateway of Envoy Gateway, as a commented YAML stream.
+//
+// Its EnvoyExtensionPolicy puts a processor into the listener's chain only, where it sees a request once and no attempt.
+// So the filter comes by an EnvoyPatchPolicy, which Envoy Gateway must be told to allow, as it must Backends. All else is
+// the Gateway API's and Envoy Gateway's own: an HTTPRoute for each pool, which removes credentials by itself, so that
+// a lost patch sends none to a provider. Of cfg, Listen, Admin, Attach, CAFile and AccessLog's path are not used.
+func RenderEnvoyGateway(cfg Config, to GatewayResources) ([]byte, error) {
+	var errs []error
+	if to.Domain == "" || slices.ContainsFunc(strings.Split(to.Domain, "."), func(s string) bool { return !labelName.MatchString(s) }) {
+		errs = append(errs, fmt.Errorf("domain: %q is no domain; each pool is called by a host of its own in it, such as openai.llm.example.com in llm.example.com", to.Domain))
+		to.Domain = "example.com"
+	}
+	if to.Listener == "" {
+		to.Listener = "http"
+	}
+	m, err := newMesh(cfg, Istio{
+		Form: envoyGateway, Name: to.Name, Namespace: to.Namespace, Gateway: to.Gateway, SocketMode: to.SocketMode,
+	}, to.Domain)
+	if err := errors.Join(append(errs, err)...); err != nil {
+		return nil, err
+	}
+	g := &gatewayResources{mesh: m, listener: to.Listener}
+	docs, err := g.documents()
+	if err != nil {
+		return nil, err
+	}
+	return m.marshal(docs)
+}
+
+// ruleName is what Envoy Gateway calls a rule of a pool's HTTPRoute, and the rule's cluster.
+func (m *mesh) ruleName(p meshPool, rule int) string {
+	return fmt.Sprintf("httproute/%s/%s/rule/%d", m.Namespace, m.named(p.resource), rule)
+}
+
+// gatewayResources turns a plan into Envoy Gateway's resources.
+type gatewayResources struct {
+	*mesh
+	listener string // of the Gateway
+}
+
+const egAPI = "gateway.envoyproxy.io"
+
+func (g *gatewayResources) documents() ([]resource, error) {
+	var docs []resource
+	if g.Gateway == "" {
+		docs = g.entry()
+	}
+	for i := range g.pools {
+		docs = append(docs, g.provider(&g.pools[i])...)
+	}
+	patches, err := g.patches()
+	if err != nil {
+		return nil, err
+	}
+	docs = append(docs, resource{
+		"What Envoy Gateway has no field for. It names listeners and routes as version 1 of its schema of names does; where it is told\n" +
+			"to use another, nothing is found, which the status of this resource says.",
+		object{
+			{"apiVersion", egAPI + "/v1alpha1"},
+			{"kind", "EnvoyPatchPolicy"},
+			{"metadata", meta(g.Name, g.Namespace)},
+			{"spec", object{
+				{"targetRef", object{{"group", gatewayAPI}, {"kind", "Gateway"}, {"name", g.gateway()}}},
+				{"type", "JSONPatch"},
+				{"jsonPatches", patches},
+			}},
+		},
+	})
+	docs[0].comment = strings.TrimSuffix(g.head()+"\n\n"+docs[0].comment, "\n\n")
+	return docs, nil
+}
+
+func (g *gatewayResources) head() string {
+	lines := []string{
+		fmt.Sprintf("Keyturn behind Envoy Gateway, for the Gateway %s in the namespace %s.", g.gateway(), g.Namespace),
+		`Written by "keyturn render envoy-gateway". Envoy Gateway must allow what this uses: extensionApis: {enableEnvoyPatchPolicy: true, enableBackend: true}.`,
+		"Its Envoy must be 1.37 or later. This was checked against Envoy and Envoy Gateway's documentation, and never ran under an Envoy Gateway.",
+		"",
+		"Keyturn knows a pool by the names that Envoy Gateway gives to its provider's clusters, so keyturn.yaml must say:",
+	}
+	for _, p := range g.pools {
+		lines = append(lines, fmt.Sprintf("  pool %s: clusters: %s", p.Name, quoted(g.clusterNames(p))))
+	}
+	lines = append(lines, "Base URLs for apps:")
+	for _, p := range g.pools {
+		lines = append(lines, fmt.Sprintf("  http://%s%s", p.called, p.basePath()))
+	}
+	return strings.Join(append(lines, g.secrets()...), "\n")
+}
+
+// entry is a Gateway, and what clients of models need of its listener.
+func (g *gatewayResources) entry() []resource {
+	return []resource{
+		{"", object{
+			{"apiVersion", gatewayAPI + "/v1"},
+			{"kind", "Gateway"},
+			{"metadata", meta(g.gateway(), g.Namespace)},
+			{"spec", object{
+				{"gatewayClassName", "eg"},
+				{"listeners", []object{{{"name", g.listener}, {"port", providerPort}, {"protocol", "HTTP"}}}},
+			}},
+		}},
+		{"Envoy Gateway refuses headers with underscores, and Codex sends session_id; and it unescapes slashes, which are part of models'\nnames: /v1/models/org%2Fmodel. A Gateway of your own needs this too.", object{
+			{"apiVersion", egAPI + "/v1alpha1"},
+			{"kind", "ClientTrafficPolicy"},
+			{"metadata", meta(g.Name, g.Namespace)},
+			{"spec", object{
+				{"targetRefs", []object{{{"group", gatewayAPI}, {"kind", "Gateway"}, {"name", g.gateway()}}}},
+				{"headers", object{{"withUnderscoresAction", "Allow"}}},
+				{"path", object{{"escapedSlashesAction", "KeepUnchanged"}}},
+			}},
+		}},
+	}
+}
+
+// provider are a pool's own resources: where it is, how it is verified, its routes and its limits.
+func (g *gatewayResources) provider(p *meshPool) []resource {
+	name := g.named(p.resource)
+	docs := []resource{{"The provider of pool " + p.Name + ".", object{
+		{"apiVersion", egAPI + "/v1alpha1"},
+		{"kind", "Backend"},
+		{"metadata", meta(name, g.Namespace)},
+		{"spec", object{{"endpoints", []object{{{"fqdn", object{{"hostname", p.host}, {"port", p.port}}}}}}}},
+	}}}
+	if p.Upstream.Scheme == "https" {
+		docs = append(docs, resource{"", object{
+			{"apiVersion", gatewayAPI + "/v1"},
+			{"kind", "BackendTLSPolicy"},
+			{"metadata", meta(name, g.Namespace)},
+			{"spec", object{
+				{"targetRefs", []object{{{"group", egAPI}, {"kind", "Backend"}, {"name", name}}}},
+				{"validation", object{{"wellKnownCACertificates", "System"}, {"hostname", p.host}}},
+			}},
+		}})
+	}
+	return append(docs, g.httpRoute(p), resource{"", object{
+		{"apiVersion", egAPI + "/v1alpha1"},
+		{"kind", "BackendTrafficPolicy"},
+		{"metadata", meta(name, g.Namespace)},
+		{"spec", object{
+			{"targetRefs", []object{{{"group", gatewayAPI}, {"kind", "HTTPRoute"}, {"name", name}}}},
+			{"circuitBreaker", object{
+				{"maxConnections", unlimited}, {"maxPendingRequests", unlimited}, {"maxParallelRequests", unlimited}, {"maxParallelRetries", unlimited},
+			}},
+			{"tcpKeepalive", object{{"idleTime", "60s"}, {"interval", "15s"}, {"probes", 4}}},
+			{"timeout", object{
+				{"tcp", object{{"connectTimeout", "5s"}}},
+				{"http", object{{"connectionIdleTimeout", "50s"}}},
+			}},
+		}},
+	}})
+}
+
+// patchOp is one operation on a resource of Envoy's. Envoy Gateway applies each by itself: one that fails stops no other.
+func (g *gatewayResources) patchOp(kind, name, jsonPath, path string, value any) object {
+	op := object{{"op", "add"}}
+	if jsonPath != "" {
+		op = append(op, field{"jsonPath", jsonPath})
+	}
+	if path != "" || jsonPath == "" {
+		op = append(op, field{"path", path})
+	}
+	return object{
+		{"type", "type.googleapis.com/envoy.config." + kind},
+		{"name", name},
+		{"operation", append(op, field{"value", value})},
+	}
+}
+
+// Where the patches go: by names, since an HTTPS listener has its filter chains elsewhere than one without TLS.
+const (
+	inManager    = "..filters[?(@.name == '" + managerFilter + "')].typed_config"
+	beforeRouter = "..http_filters[?(@.name == '" + routerFilter + "')]"
+	inRouter     = beforeRouter + ".typed_config"
+)
+
+// patches are in an order in which what was applied until then does no harm: routes say last that they have Keyturn.
+func (g *gatewayResources) patches() ([]object, error) {
+	const listenerType, routeType, clusterType = "listener.v3.Listener", "route.v3.RouteConfiguration", "cluster.v3.Cluster"
+	served := g.Namespace + "/" + g.gateway() + "/" + g.listener
+	patches := []object{g.patchOp(clusterType, processorCluster, "", "", message{g.checked(g.processorCluster())})}
+	if g.Loopback != "" {
+		patches = append(patches, g.patchOp(listenerType, loopbackName, "", "", message{g.checked(g.loopbackListener())}))
+	}
+	for _, f := range g.clientFilters() {
+		patches = append(patches, g.patchOp(listenerType, served, beforeRouter, "", message{f}))
+	}
+	var chain []message
+	for _, f := range g.upstreamFilters(g.Pools, true) {
+		chain = append(chain, message{f})
+	}
+	manager := g.managerPatch()
+	patches = append(patches,
+		g.patchOp(listenerType, served, inRouter, "upstream_http_filters", chain),
+		g.patchOp(listenerType, served, inManager, "local_reply_config", message{manager.LocalReplyConfig}))
+	for _, log := range manager.AccessLog {
+		patches = append(patches, g.patchOp(listenerType, served, inManager, "access_log/-", message{log}))
+	}
+	for i := range g.pools {
+		p := &g.pools[i]
+		for j, r := range p.routes {
+			fields, err := flat(message{r.patch})
+			if err != nil {
+				return nil, fmt.Errorf("route of pool %q: %w", p.Name, err)
+			}
+			for _, f := range fields {
+				patches = append(patches, g.patchOp(routeType, served, "..routes[?(@.name == '"+g.routeName(p, j)+"')]", f.name, f.value))
+			}
+		}
+	}
+	return patches, nil
+}
+
+// flat lists a route's fields, those of its maps one by one, so that what the route has beside them stays. What enables
+// Keyturn comes last.
+func flat(m message) ([]field, error) {
+	j, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m.Message)
+	if err != nil {
+		return nil, err
+	}
+	var top map[string]json.RawMessage
+	if err := json.Unmarshal(j, &top); err != nil {
+		return nil, err
+	}
+	var fields []field
+	for name, value := range top {
+		if name != "route" && name != "typed_per_filter_config" {
+			fields = append(fields, field{name, value})
+			continue
+		}
+		var below map[string]json.RawMessage
+		if err := json.Unmarshal(value, &below); err != nil {
+			return nil, err
+		}
+		for n, v := range below {
+			fields = append(fields, field{name + "/" + n, v})
+		}
+	}
+	const last = "typed_per_filter_config/" + filterName
+	slices.SortFunc(fields, func(a, b field) int {
+		switch {
+		case a.name == b.name:
+			return 0
+		case a.name == last:
+			return 1
+		case b.name == last:
+			return -1
+		}
+		return strings.Compare(a.name, b.name)
+	})
+	return fields, nil
+}

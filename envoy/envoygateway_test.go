@@ -1,0 +1,192 @@
+package envoy_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/envoy"
+	"github.com/stretchr/testify/require"
+)
+
+// egClusters are the names that Envoy Gateway gives to the clusters of a pool's HTTPRoute.
+func egClusters(route string) (names []string) {
+	for i := range 3 {
+		names = append(names, fmt.Sprintf("httproute/llm/%s/rule/%d", route, i))
+	}
+	return names
+}
+
+type egGolden struct {
+	cfg envoy.Config
+	to  envoy.GatewayResources
+}
+
+func egGoldens(t *testing.T) map[string]egGolden {
+	base := envoy.Config{
+		Processor: "unix:/run/keyturn/extproc.sock", Loopback: "unix:/run/keyturn/loopback.sock", Clients: envoy.Clients{Open: true},
+		Pools: []envoy.Pool{
+			{Name: "openai", Provider: "openai", Upstream: parse(t, "https://api.openai.com"), Keys: 2, Clusters: egClusters("keyturn-openai")},
+		},
+	}
+	two := base
+	two.Clients = envoy.Clients{APIKeys: []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}}}
+	two.Pools = append(two.Pools, envoy.Pool{
+		Name: "claude", Provider: "anthropic", Upstream: parse(t, "http://claude.models.svc.cluster.local:8080/base"), Keys: 40,
+		Clusters: append([]string{"claude"}, egClusters("two-claude")...), BYOK: true, Tools: true, ToolTime: 30 * time.Minute,
+	})
+	two.Pools[0].Clusters = egClusters("two-openai")
+	return map[string]egGolden{
+		"one": {base, envoy.GatewayResources{Namespace: "llm", Domain: "llm.example.com"}},
+		"two": {two, envoy.GatewayResources{Namespace: "llm", Domain: "llm.example.com", Name: "two", Gateway: "keyturn", SocketMode: 0o600}},
+	}
+}
+
+// TestEnvoyGatewayGolden holds what is rendered, and that Envoy takes what the patches make of a listener of Envoy
+// Gateway's, with nothing that Keyturn needs missing.
+func TestEnvoyGatewayGolden(t *testing.T) {
+	binary := realEnvoy(t).Path
+	for name, tc := range egGoldens(t) {
+		t.Run(name, func(t *testing.T) {
+			got, err := envoy.RenderEnvoyGateway(tc.cfg, tc.to)
+			require.NoError(t, err)
+			path := filepath.Join("testdata", "envoy-gateway", name+".yaml")
+			if *update {
+				require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+				require.NoError(t, os.WriteFile(path, got, 0o644))
+			}
+			want, err := os.ReadFile(path)
+			require.NoError(t, err)
+			require.Equal(t, string(want), string(got), "run with -update and read the difference")
+
+			c := &gatewayController{t: t, bind: netip.MustParseAddrPort("127.0.0.1:10000"), endpoint: netip.MustParseAddrPort("127.0.0.1:9300")}
+			doc := c.bootstrap(got)
+			file := filepath.Join(t.TempDir(), "envoy.json")
+			require.NoError(t, os.WriteFile(file, doc, 0o600))
+			out, err := exec.CommandContext(bounded(t), binary, "--mode", "validate", "-c", file, "--log-level", "warning").CombinedOutput()
+			require.NoError(t, err, string(out))
+			findings, err := envoy.Check(doc, envoy.Want{Processor: tc.cfg.Processor, Pools: tc.cfg.Pools, Open: true, Loopback: true})
+			require.NoError(t, err)
+			require.Empty(t, findings)
+		})
+	}
+}
+
+func TestEnvoyGatewayRefuses(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		change func(*envoy.Config, *envoy.GatewayResources)
+		want   string
+	}{
+		{"no domain", func(_ *envoy.Config, g *envoy.GatewayResources) { g.Domain = "" }, `domain: "" is no domain; each pool is called by a host of its own in it`},
+		{"bad domain", func(_ *envoy.Config, g *envoy.GatewayResources) { g.Domain = "a..b" }, `domain: "a..b" is no domain`},
+		{"clusters unknown", func(c *envoy.Config, _ *envoy.GatewayResources) { c.Pools[0].Clusters = nil }, `write clusters: [openai, "httproute/llm/keyturn-openai/rule/0", "httproute/llm/keyturn-openai/rule/1", "httproute/llm/keyturn-openai/rule/2"]`},
+		{"open by accident", func(c *envoy.Config, _ *envoy.GatewayResources) { c.Clients = envoy.Clients{} }, `write a SecurityPolicy for the HTTPRoutes and say open: true`},
+		{"tokens", func(c *envoy.Config, _ *envoy.GatewayResources) {
+			c.Clients = envoy.Clients{JWT: &envoy.JWT{JWKSFile: "x"}}
+		}, `envoy.clients.jwt: tokens are for Envoy Gateway's SecurityPolicy`},
+		{"relative socket", func(c *envoy.Config, _ *envoy.GatewayResources) { c.Processor = "unix:x.sock" }, `listen: unix:x.sock is relative`},
+		{"no namespace", func(_ *envoy.Config, g *envoy.GatewayResources) { g.Namespace = "A" }, `namespace: "A" must be lower-case`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			g := egGoldens(t)["one"]
+			tc.change(&g.cfg, &g.to)
+			_, err := envoy.RenderEnvoyGateway(g.cfg, g.to)
+			require.ErrorContains(t, err, tc.want)
+		})
+	}
+}
+
+// startGateway starts an Envoy as Envoy Gateway would configure it. change may alter what was rendered.
+func startGateway(t *testing.T, change func([]byte) []byte) *rig {
+	t.Helper()
+	r := newRig(t)
+	upstream, err := url.Parse(r.provider.URL)
+	require.NoError(t, err)
+	cfg := envoy.Config{
+		Processor: "unix:" + r.folder + "/extproc.sock", Loopback: "unix:" + r.folder + "/loopback.sock", Clients: envoy.Clients{Open: true}, MaxRequestBytes: 1 << 20,
+		Pools: []envoy.Pool{{Name: "openai", Provider: "openai", Upstream: parse(t, "http://openai.example:8080"), Keys: 3, Clusters: egClusters("keyturn-openai")}},
+	}
+	out, err := envoy.RenderEnvoyGateway(cfg, envoy.GatewayResources{Namespace: "llm", Domain: "llm.example", SocketMode: 0o600})
+	require.NoError(t, err)
+	if change != nil {
+		out = change(out)
+	}
+	c := &gatewayController{t: t, bind: netip.MustParseAddrPort("127.0.0.1:0"), endpoint: netip.MustParseAddrPort(upstream.Host)}
+	r.boot(t, c.bootstrap(out))
+	r.findListener(t)
+	return r
+}
+
+// TestEnvoyGatewayServes shows on a real Envoy that keys turn behind such a listener, and that nothing changes for others.
+func TestEnvoyGatewayServes(t *testing.T) {
+	r := startGateway(t, nil)
+	const host = "host: openai.llm.example"
+	t.Run("failover", func(t *testing.T) {
+		res, body := r.do(t, "POST", "/v1/responses", "{}", host, "authorization: Bearer client", "x-api-key: client", "x-keyturn-turn: 9")
+		require.Equal(t, "Bearer k2 /v1/responses", body)
+		require.Empty(t, res.Header.Values("x-keyturn-retry"))
+		attempts := r.attempts()
+		require.Len(t, attempts, 3)
+		for _, a := range attempts {
+			require.Equal(t, egClusters("keyturn-openai")[2], a.cluster)
+			require.Equal(t, "buffered", a.word)
+			require.Empty(t, a.turn)
+			require.NotEmpty(t, a.requestID)
+		}
+		for _, q := range r.requests() {
+			require.Equal(t, "openai.example", q.Host)
+			require.Empty(t, q.Header.Get("x-api-key"))
+		}
+	})
+	t.Run("streamed", func(t *testing.T) {
+		r.do(t, "POST", "/v1/files", strings.Repeat("x", 2<<20), host)
+		require.Equal(t, "streamed", r.attempts()[0].word)
+		require.Len(t, r.requests(), 1)
+	})
+	t.Run("own errors", func(t *testing.T) {
+		res, body := r.do(t, "POST", "/v1/responses", strings.Repeat("x", 2<<20), host)
+		require.Equal(t, http.StatusRequestEntityTooLarge, res.StatusCode)
+		require.Equal(t, "request_too_large", res.Header.Get("x-keyturn-error"))
+		require.True(t, json.Valid([]byte(body)))
+		res, _ = r.do(t, "POST", "/v1/responses", "{}", host, "x-keyturn-test: die")
+		require.Equal(t, "processor_unavailable", res.Header.Get("x-keyturn-error"))
+		r.attempts()
+	})
+	t.Run("another host", func(t *testing.T) {
+		_, body := r.do(t, "POST", "/v1/responses", strings.Repeat("x", 2<<20), "host: "+egOther, "authorization: Bearer own", "x-test: ok")
+		require.Equal(t, "Bearer own /v1/responses", body)
+		require.Empty(t, r.attempts())
+		r.requests()
+	})
+	t.Run("loopback", func(t *testing.T) {
+		_, body := r.turn(t, egClusters("keyturn-openai")[2], "/v1/responses", "{}")
+		require.Equal(t, "Bearer k2 /v1/responses", body)
+		require.Len(t, r.attempts(), 3)
+		r.requests()
+	})
+}
+
+// TestEnvoyGatewayMiss takes the EnvoyPatchPolicy away: no provider gets a client's credential.
+func TestEnvoyGatewayMiss(t *testing.T) {
+	r := startGateway(t, func(b []byte) []byte {
+		before, _, found := strings.Cut(string(b), "  jsonPatches:")
+		require.True(t, found)
+		return []byte(before)
+	})
+	r.do(t, "POST", "/v1/responses", "{}", "host: openai.llm.example", "authorization: Bearer sk-own", "x-api-key: sk-own")
+	requests := r.requests()
+	require.Len(t, requests, 1)
+	for name, values := range requests[0].Header {
+		require.NotContains(t, strings.Join(values, " "), "sk-own", name)
+	}
+	require.Empty(t, r.attempts())
+}

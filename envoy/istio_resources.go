@@ -1,0 +1,340 @@
+package envoy
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const (
+	networking = "networking.istio.io/v1"
+	gatewayAPI = "gateway.networking.k8s.io"
+	onlyHere   = "." // exportTo: the resource is for this namespace
+)
+
+// documents are the resources in the order in which to apply them: the EnvoyFilter last, when its routes are there.
+func (m *mesh) documents() []resource {
+	var docs []resource
+	for i := range m.pools {
+		docs = append(docs, m.provider(&m.pools[i])...)
+	}
+	docs = append(docs, m.entry()...)
+	for i := range m.pools {
+		docs = append(docs, m.routesTo(&m.pools[i])...)
+	}
+	docs = append(docs, resource{
+		"The EnvoyFilter: all patches in one, so that they come and go together. Never a second one with upstream filters for a\nproxy that has this one: its listener would be rejected. Another provider is more HTTP_ROUTE patches here.",
+		m.envoyFilter(),
+	})
+	docs[0].comment = m.head() + "\n\n" + docs[0].comment
+	return docs
+}
+
+// head is what a reader must know about the whole.
+func (m *mesh) head() string {
+	who := "the pods with " + labels(m.Selector)
+	if m.Form == GatewayAPI {
+		who = "the Gateway " + m.gateway()
+	}
+	lines := []string{
+		fmt.Sprintf("Keyturn in an Istio mesh, form %s, for %s in the namespace %s.", m.Form, who, m.Namespace),
+		`Written by "keyturn render istio". For Istio 1.29 and later, better 1.30: an Envoy before 1.37 crashes at the first retry, and`,
+		"1.37 retries no body of more than half of request_body_buffer_limit.",
+		"",
+		"Keyturn knows a pool by the name that Istio gives to its provider's cluster, so keyturn.yaml must say:",
+	}
+	for _, p := range m.pools {
+		lines = append(lines, fmt.Sprintf("  pool %s: clusters: %s", p.Name, quoted(m.clusterNames(p))))
+	}
+	lines = append(lines, "Apps call:")
+	for _, p := range m.pools {
+		lines = append(lines, "  "+m.call(p))
+	}
+	return strings.Join(append(lines, m.secrets()...), "\n")
+}
+
+// secrets warns of what resources hold.
+func (m *mesh) secrets() []string {
+	if len(m.Clients.APIKeys) == 0 {
+		return nil
+	}
+	return []string{"", "The patches hold the clients' keys (envoy.clients.api_keys): who may read them in the cluster may use the gateway."}
+}
+
+// quoted writes names as a list of YAML.
+func quoted(names []string) string {
+	q := make([]string, 0, len(names))
+	for _, n := range names {
+		q = append(q, strconv.Quote(n))
+	}
+	return "[" + strings.Join(q, ", ") + "]"
+}
+
+// call says how apps reach a pool.
+func (m *mesh) call(p meshPool) string {
+	url := "http://" + p.host
+	if p.port != providerPort {
+		url = fmt.Sprintf("%s:%d", url, p.port)
+	}
+	switch {
+	case m.EgressListener:
+		return fmt.Sprintf("http://%s with http_proxy=http://127.0.0.1:%d (pool %s)", p.host, m.Port, p.Name)
+	case m.Form == Sidecar, m.Service != "":
+		return fmt.Sprintf("%s (pool %s)", url, p.Name)
+	}
+	return fmt.Sprintf("the gateway, with Host: %s (pool %s)", p.host, p.Name)
+}
+
+// labels writes a selector as kubectl takes it.
+func labels(l map[string]string) string {
+	var s []string
+	for _, k := range slices.Sorted(maps.Keys(l)) {
+		s = append(s, k+"="+l[k])
+	}
+	return strings.Join(s, ",")
+}
+
+// provider are the resources that make a host outside known to the mesh.
+func (m *mesh) provider(p *meshPool) []resource {
+	if p.own {
+		return nil
+	}
+	// Seen by this namespace only, but where the mesh's sidecars send to the gateway, which are everywhere.
+	var visible any = []string{onlyHere}
+	if m.Service != "" {
+		visible = nil
+	}
+	a := upstreamAddress(p.Upstream)
+	port := object{{"number", p.port}, {"name", "http"}, {"protocol", "HTTP"}}
+	if a.port != p.port {
+		port = append(port, field{"targetPort", a.port})
+	}
+	policy := object{{"connectionPool", object{
+		{"tcp", object{
+			{"connectTimeout", "5s"},
+			{"tcpKeepalive", object{{"time", "60s"}, {"interval", "15s"}, {"probes", 4}}},
+		}},
+		{"http", object{{"idleTimeout", "50s"}}},
+	}}}
+	if p.Upstream.Scheme == "https" {
+		policy = append(policy, field{"tls", object{{"mode", "SIMPLE"}, {"sni", p.host}, {"subjectAltNames", []string{p.host}}}})
+	}
+	return []resource{
+		{
+			"The provider of pool " + p.Name + ": apps speak plain HTTP within the mesh, the proxy speaks TLS to it.",
+			object{
+				{"apiVersion", networking},
+				{"kind", "ServiceEntry"},
+				{"metadata", meta(m.named(p.resource), m.Namespace)},
+				{"spec", object{
+					{"hosts", []string{p.host}},
+					{"exportTo", visible},
+					{"location", "MESH_EXTERNAL"},
+					{"ports", []object{port}},
+					{"resolution", "DNS"},
+				}},
+			},
+		},
+		{"", object{
+			{"apiVersion", networking},
+			{"kind", "DestinationRule"},
+			{"metadata", meta(m.named(p.resource), m.Namespace)},
+			{"spec", object{{"host", p.host}, {"exportTo", []string{onlyHere}}, {"trafficPolicy", policy}}},
+		}},
+	}
+}
+
+// gateway is the name of the Gateway that routes belong to.
+func (m *mesh) gateway() string {
+	if m.Gateway != "" {
+		return m.Gateway
+	}
+	return m.Name
+}
+
+// entry is where requests come in: a Gateway, or the sidecar's own listener.
+func (m *mesh) entry() []resource {
+	hosts := make([]string, 0, len(m.pools))
+	for _, p := range m.pools {
+		hosts = append(hosts, p.host)
+	}
+	switch {
+	case m.EgressListener:
+		egress := object{
+			{"port", object{{"number", m.Port}, {"name", "http"}, {"protocol", "HTTP"}}},
+			{"bind", "127.0.0.1"},
+			{"captureMode", "NONE"},
+			{"hosts", []string{m.Namespace + "/*"}},
+		}
+		return []resource{{
+			"A listener in pods whose traffic is not captured. A captured pod needs none, and there this resource would hide the rest\n" +
+				"of the mesh from it. A pod can have one Sidecar: if yours have one already, add this listener to it. It serves every host of\n" +
+				"this namespace that has the listener's port in a ServiceEntry.",
+			object{
+				{"apiVersion", networking},
+				{"kind", "Sidecar"},
+				{"metadata", meta(m.Name, m.Namespace)},
+				{"spec", object{{"workloadSelector", object{{"labels", m.Selector}}}, {"egress", []object{egress}}}},
+			},
+		}}
+	case m.Form == Sidecar, m.Gateway != "":
+		return nil
+	case m.Form == GatewayAPI:
+		return []resource{{
+			"The gateway, whose Deployment Istio makes. The keyturn container and the volume of the sockets come into its pod by\ninfrastructure.parametersRef.",
+			object{
+				{"apiVersion", gatewayAPI + "/v1"},
+				{"kind", "Gateway"},
+				{"metadata", meta(m.gateway(), m.Namespace)},
+				{"spec", object{
+					{"gatewayClassName", "istio"},
+					{"listeners", []object{{{"name", "http"}, {"port", m.Port}, {"protocol", "HTTP"}}}},
+				}},
+			},
+		}}
+	}
+	return []resource{{
+		"",
+		object{
+			{"apiVersion", networking},
+			{"kind", "Gateway"},
+			{"metadata", meta(m.gateway(), m.Namespace)},
+			{"spec", object{
+				{"selector", m.Selector},
+				{"servers", []object{{
+					{"port", object{{"number", m.Port}, {"name", "http"}, {"protocol", "HTTP"}}}, {"hosts", hosts},
+				}}},
+			}},
+		},
+	}}
+}
+
+// routesTo are the resources with a pool's routes.
+func (m *mesh) routesTo(p *meshPool) []resource {
+	if m.Form == GatewayAPI {
+		return []resource{m.httpRoute(p)}
+	}
+	gateways := []string{"mesh"}
+	if m.Form == Gateway {
+		gateways = []string{m.Namespace + "/" + m.gateway()}
+	}
+	var routes []object
+	for i, r := range p.routes {
+		destination := object{{"host", p.host}}
+		if !m.EgressListener { // there the listener's port is the host's
+			destination = append(destination, field{"port", object{{"number", p.port}}})
+		}
+		routes = append(routes, object{
+			{"name", m.routeName(p, i)},
+			{"match", virtualMatch(r)},
+			{"headers", m.removal(p)},
+			{"retries", object{{"attempts", 0}}},
+			{"route", []object{{{"destination", destination}}}},
+		})
+	}
+	docs := []resource{{
+		"The routes to pool " + p.Name + ". The EnvoyFilter finds them by their names.",
+		object{
+			{"apiVersion", networking},
+			{"kind", "VirtualService"},
+			{"metadata", meta(m.named(p.resource), m.Namespace)},
+			{"spec", object{{"hosts", []string{p.host}}, {"exportTo", []string{onlyHere}}, {"gateways", gateways}, {"http", routes}}},
+		},
+	}}
+	if m.Service != "" {
+		docs = append(docs, m.toGateway(p))
+	}
+	return docs
+}
+
+// virtualMatch is nil for the route that takes all others.
+func virtualMatch(r meshRoute) any {
+	if r.suffix == "" {
+		return nil
+	}
+	match := object{{"method", object{{"exact", r.method}}}, {"uri", object{{"regex", r.path}}}}
+	if r.upward {
+		match = append(match, field{"headers", object{{"upgrade", object{{"regex", mixedCaseWebSocket}}}}})
+	}
+	return []object{match}
+}
+
+// removal takes the credentials out of requests, nil where clients may bring their own.
+func (m *mesh) removal(p *meshPool) any {
+	if p.BYOK {
+		return nil
+	}
+	return object{{"request", object{{"remove", credentials([]Pool{*p.Pool})}}}}
+}
+
+// toGateway sends what apps of the mesh call by the provider's name to the gateway.
+func (m *mesh) toGateway(p *meshPool) resource {
+	return resource{
+		"From the sidecars of the mesh to the gateway. It removes nothing: the gateway may ask for a client's key.",
+		object{
+			{"apiVersion", networking},
+			{"kind", "VirtualService"},
+			{"metadata", meta(m.named(p.resource, "mesh"), m.Namespace)},
+			{"spec", object{
+				{"hosts", []string{p.host}},
+				{"gateways", []string{"mesh"}},
+				{"http", []object{{
+					{"name", filterName + "-" + p.resource + "-gateway"},
+					{"retries", object{{"attempts", 0}}},
+					{"route", []object{{{"destination", object{{"host", m.Service}, {"port", object{{"number", providerPort}}}}}}}},
+				}}},
+			}},
+		},
+	}
+}
+
+// httpRoute is the routes of a pool for the Gateway API.
+func (m *mesh) httpRoute(p *meshPool) resource {
+	var rules []object
+	for _, r := range p.routes {
+		match := object{{"path", object{{"type", "RegularExpression"}, {"value", r.path}}}}
+		if r.method != "" {
+			match = append(match, field{"method", r.method})
+		}
+		if r.upward {
+			match = append(match, field{"headers", []object{{{"type", "RegularExpression"}, {"name", "upgrade"}, {"value", mixedCaseWebSocket}}}})
+		}
+		rule := object{{"matches", []object{match}}}
+		if filters := m.ruleFilters(p); len(filters) > 0 {
+			rule = append(rule, field{"filters", filters})
+		}
+		backend := object{{"group", "networking.istio.io"}, {"kind", "Hostname"}, {"name", p.host}, {"port", p.port}}
+		if m.Form == envoyGateway {
+			rule = append(rule, field{"timeouts", object{{"request", "0s"}}})
+			backend = object{{"group", egAPI}, {"kind", "Backend"}, {"name", m.named(p.resource)}}
+		}
+		rules = append(rules, append(rule, field{"backendRefs", []object{backend}}))
+	}
+	return resource{
+		"The routes to pool " + p.Name + ". The patches find them by namespace, name and place: keep the order of the rules.",
+		object{
+			{"apiVersion", gatewayAPI + "/v1"},
+			{"kind", "HTTPRoute"},
+			{"metadata", meta(m.named(p.resource), m.Namespace)},
+			{"spec", object{
+				{"parentRefs", []object{{{"name", m.gateway()}}}}, {"hostnames", []string{p.called}}, {"rules", rules},
+			}},
+		},
+	}
+}
+
+// ruleFilters are what a rule of an HTTPRoute changes in requests.
+func (m *mesh) ruleFilters(p *meshPool) (filters []object) {
+	if !p.BYOK {
+		filters = append(filters, object{
+			{"type", "RequestHeaderModifier"},
+			{"requestHeaderModifier", object{{"remove", credentials([]Pool{*p.Pool})}}},
+		})
+	}
+	if p.called != p.host {
+		filters = append(filters, object{{"type", "URLRewrite"}, {"urlRewrite", object{{"hostname", p.host}}}})
+	}
+	return filters
+}
