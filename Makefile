@@ -3,18 +3,20 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run build test check fmt lint bench fuzz
+.PHONY: help run build image test test-kubernetes test-istio check fmt lint bench fuzz
 include tools.mk
 
 FUZZTIME ?= 30s
 COUNT ?= 1
+IMAGE ?= keyturn:dev
+PLATFORMS := linux/amd64,linux/arm64
 # Packages with benchmarks; those through a real Envoy are in ./test.
 BENCH ?= $(sort $(dir $(shell grep -rl --include='*_test.go' '^func Benchmark' .)))
 # The race detector needs a C compiler; without one Go turns cgo off.
 RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 
 help: ## list the targets
-	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 13
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 24
 
 run: build ## run keyturn with keyturn.yaml; without that file, the demo
 	@if [ -e keyturn.yaml ]; then exec bin/keyturn run -c keyturn.yaml --envoy-cache .cache; else exec bin/keyturn demo --envoy-cache .cache; fi
@@ -22,15 +24,30 @@ run: build ## run keyturn with keyturn.yaml; without that file, the demo
 build: ## build bin/keyturn
 	go build -o bin/ ./cmd/keyturn
 
+image: ## build the container image IMAGE (keyturn:dev); PUSH=1: for amd64 and arm64, and push it
+	docker buildx build -t $(IMAGE) $(if $(PUSH),--platform $(PLATFORMS) --push,--load) .
+
 test: ## run every test, those through a real Envoy too
 	@$(if $(RACE),,echo 'no C compiler: testing without the race detector')
 	go vet ./...
 	go test $(RACE) -shuffle=on -timeout=10m ./...
+	@# Pure packages run a tenth of their cuts under the race detector; here they run them all.
+	$(if $(RACE),go test -shuffle=on ./internal/dialect/...)
+
+test-kubernetes: ## hold render kubernetes, the chart and the image against Kubernetes' and Helm's own packages; Linux, as root
+	go -C test/kubernetes vet .
+	go -C test/kubernetes test -count=1 -shuffle=on -timeout=20m .
+
+test-istio: ## run what render istio prints with Istio's own control plane; Linux, as root; the first compile takes minutes
+	go -C test/istio vet .
+	go -C test/istio test -count=1 -shuffle=on -timeout=30m .
 
 check: lint test ## everything before a commit
 
 fmt: ## tidy go.mod, format the code
 	go mod tidy
+	go -C test/istio mod tidy
+	go -C test/kubernetes mod tidy
 	$(GOLANGCI_LINT) fmt
 
 lint: ## run the linters of .golangci.yml

@@ -55,7 +55,7 @@ func newRender() *cobra.Command {
 		Args:  usageArgs(cobra.NoArgs),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newRenderEnvoy(), newRenderIstio(), newRenderEnvoyGateway())
+	cmd.AddCommand(newRenderEnvoy(), newRenderIstio(), newRenderEnvoyGateway(), newRenderKubernetes())
 	return cmd
 }
 
