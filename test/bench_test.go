@@ -1,22 +1,27 @@
 package test
 
 import (
+	"bufio"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	procv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/keyturn/keyturn/internal/scripted"
 	"github.com/keyturn/keyturn/test/gateway"
@@ -31,6 +36,10 @@ type noop struct {
 }
 
 func (noop) Process(s extprocv3.ExternalProcessor_ProcessServer) error {
+	duplex := false
+	if md, ok := metadata.FromIncomingContext(s.Context()); ok {
+		duplex = len(md.Get(duplexWord)) > 0
+	}
 	for {
 		m, err := s.Recv()
 		if err != nil {
@@ -42,6 +51,18 @@ func (noop) Process(s extprocv3.ExternalProcessor_ProcessServer) error {
 			resp.Response = &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{}}
 		case *extprocv3.ProcessingRequest_ResponseHeaders:
 			resp.Response = &extprocv3.ProcessingResponse_ResponseHeaders{ResponseHeaders: &extprocv3.HeadersResponse{}}
+			if duplex {
+				resp.ModeOverride = &procv3.ProcessingMode{
+					ResponseBodyMode: procv3.ProcessingMode_FULL_DUPLEX_STREAMED, ResponseTrailerMode: procv3.ProcessingMode_SEND,
+				}
+			}
+		case *extprocv3.ProcessingRequest_ResponseBody:
+			body := m.GetResponseBody()
+			resp.Response = &extprocv3.ProcessingResponse_ResponseBody{ResponseBody: &extprocv3.BodyResponse{Response: &extprocv3.CommonResponse{
+				BodyMutation: &extprocv3.BodyMutation{Mutation: &extprocv3.BodyMutation_StreamedResponse{
+					StreamedResponse: &extprocv3.StreamedBodyResponse{Body: body.Body, EndOfStream: body.EndOfStream},
+				}},
+			}}}
 		}
 		if err := s.Send(resp); err != nil {
 			return err
@@ -49,7 +70,10 @@ func (noop) Process(s extprocv3.ExternalProcessor_ProcessServer) error {
 	}
 }
 
-// serveNoop serves until standard input ends.
+// duplexWord is gRPC metadata with which a route asks noop to have responses sent to it, and to send them back as they are.
+const duplexWord = "noop-duplex"
+
+// serveNoop serves until standard input ends. For each line of it, it prints how many allocations the process has made.
 func serveNoop(socket string) error {
 	l, err := net.Listen("unix", socket)
 	if err != nil {
@@ -57,12 +81,20 @@ func serveNoop(socket string) error {
 	}
 	g := grpc.NewServer()
 	extprocv3.RegisterExternalProcessorServer(g, noop{})
-	go func() { _, _ = io.Copy(io.Discard, os.Stdin); g.Stop() }()
+	go func() {
+		for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			fmt.Println(m.Mallocs)
+		}
+		g.Stop()
+	}()
 	return g.Serve(l)
 }
 
-// replaceByNoop stops keyturn and serves its socket by the usual server. It returns that one's process id.
-func replaceByNoop(tb testing.TB, gw *gateway.Gateway) int {
+// replaceByNoop stops keyturn and serves its socket by the usual server. It returns that one's process id, and what tells how many
+// allocations it has made.
+func replaceByNoop(tb testing.TB, gw *gateway.Gateway) (pid int, mallocs func() float64) {
 	tb.Helper()
 	gw.StopProcessor(tb)
 	cmd := exec.Command(os.Args[0])
@@ -70,12 +102,20 @@ func replaceByNoop(tb testing.TB, gw *gateway.Gateway) int {
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	require.NoError(tb, err)
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(tb, err)
 	require.NoError(tb, cmd.Start())
 	tb.Cleanup(func() {
 		require.NoError(tb, stdin.Close())
 		require.NoError(tb, cmd.Wait())
 	})
-	return cmd.Process.Pid
+	return cmd.Process.Pid, func() (n float64) {
+		_, err := io.WriteString(stdin, "\n")
+		require.NoError(tb, err)
+		_, err = fmt.Fscan(stdout, &n)
+		require.NoError(tb, err)
+		return n
+	}
 }
 
 // withoutFilter takes the filter's enabling out of every route.
@@ -131,7 +171,7 @@ func BenchmarkGateway(b *testing.B) {
 		return &contestant{name: name, gw: gw}
 	}
 	all := []*contestant{start("direct", withoutFilter), start("noop", nil), start("keyturn", nil)}
-	all[1].processor = replaceByNoop(b, all[1].gw)
+	all[1].processor, _ = replaceByNoop(b, all[1].gw)
 	all[2].processor = all[2].gw.ProcessorPID()
 	for _, c := range all {
 		c.gw.Eventually(b, c.name+" serves", func() bool { return c.round(b, 1, 200) })

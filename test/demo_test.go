@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/keyturn/keyturn/internal/dialect/check"
 	"github.com/keyturn/keyturn/test/gateway"
 )
 
@@ -81,7 +82,7 @@ func TestDemo(t *testing.T) {
 	c := startKeyturn(t, t.TempDir(), "demo", "--listen", ports[0], "--admin", ports[1], "--envoy-admin", ports[2])
 	intro := c.until(t, "Ctrl-C ends it")
 	curls := regexp.MustCompile(`(?m)^  curl -\w+ (http://\S+)(?:.* -d '(.*)')?`).FindAllStringSubmatch(intro, -1)
-	require.Len(t, curls, 5, intro)
+	require.Len(t, curls, 8, intro)
 	for i, curl := range curls {
 		method, body := http.MethodGet, io.Reader(nil)
 		if curl[2] != "" {
@@ -89,12 +90,23 @@ func TestDemo(t *testing.T) {
 		}
 		req, err := http.NewRequestWithContext(t.Context(), method, curl[1], body)
 		require.NoError(t, err)
+		if curl[2] != "" && !strings.Contains(curl[0], "content-type") {
+			req.Header.Set("Content-Type", "application/x-www-form-urlencoded") // curl's, for -d
+		}
 		resp, err := http.DefaultClient.Do(req)
 		require.NoError(t, err)
 		b, err := io.ReadAll(resp.Body)
 		require.NoError(t, err)
 		require.NoError(t, resp.Body.Close())
 		require.Equal(t, http.StatusOK, resp.StatusCode, "%s: %s", curl[0], b)
+		switch {
+		case strings.Contains(curl[2], "Oslo"):
+			require.Contains(t, string(b), `"server_label":"demo"`)
+			require.Contains(t, string(b), "Oslo: ", "what the tool said")
+			require.NoError(t, check.Responses(b))
+		case strings.Contains(curl[2], "20 and 22"):
+			require.Contains(t, string(b), "42")
+		}
 		if i == 0 {
 			seen := c.until(t, `provider: POST /v1/responses with key .*: 200`)
 			require.Regexp(t, `provider: .*: 429`, seen)

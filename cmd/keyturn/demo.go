@@ -15,6 +15,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/config"
 	"github.com/keyturn/keyturn/internal/scripted"
+	"github.com/keyturn/keyturn/internal/toolserver"
 	"github.com/keyturn/keyturn/keypool"
 )
 
@@ -40,12 +41,17 @@ pools:
   - {name: alpha, file: alpha.key}
   - {name: bravo, file: bravo.key}
   - {name: charlie, file: charlie.key}
+  tools: {servers: [demo]}
 - name: anthropic
   provider: anthropic
   upstream: {{.Provider}}
   keys:
   - {name: delta, file: delta.key}
   - {name: echo, file: echo.key}
+  tools: {servers: [demo]}
+tools:
+  servers:
+  - {name: demo, url: "{{.Tools}}", allow: [add, weather, image]}
 envoy:
   listen: "{{.Listen}}"
   admin: "{{.EnvoyAdmin}}"
@@ -54,13 +60,14 @@ envoy:
 `))
 
 // demo is what the template of its configuration needs, and the addresses to print.
-type demo struct{ Dir, Provider, Listen, Admin, EnvoyAdmin string }
+type demo struct{ Dir, Provider, Tools, Listen, Admin, EnvoyAdmin string }
 
 func newDemo() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Run the filter, an Envoy and a scripted provider: no account needed",
+		Short: "Run the filter, an Envoy, a scripted provider and an MCP server: no account needed",
 		Long: "Runs a gateway in front of a scripted provider that knows three keys: alpha is rate-limited, bravo is revoked, charlie is good.\n" +
+			"Its model may call the tools of an MCP server: add, weather, image.\n" +
 			"It prints curl lines to try, and then each request that the provider gets.",
 		Args: usageArgs(cobra.NoArgs),
 	}
@@ -78,7 +85,7 @@ func (d demo) run(ctx context.Context, out io.Writer, flags runFlags) (err error
 	provider := scripted.New(scripted.Config{Mask: keypool.Mask, Log: func(x scripted.Exchange) {
 		fmt.Fprintf(out, "provider: %s %s with key %s: %d %s\n", x.Method, x.Path, x.Key, x.Status, x.Answer)
 	}})
-	hello := scripted.OK("Hello from the scripted provider. The key was turned for you.")
+	hello := scripted.Agent("Hello from the scripted provider. The key was turned for you.")
 	provider.Key(demoLimited, scripted.RateLimited(demoCooldown)).Key(demoRefused, scripted.Unauthorized()).Key(demoGood, hello)
 	provider.Key(demoLimitedA, scripted.RateLimited(demoCooldown)).Key(demoGoodA, hello)
 	server, err := provider.Start("")
@@ -87,6 +94,12 @@ func (d demo) run(ctx context.Context, out io.Writer, flags runFlags) (err error
 	}
 	defer func() { err = errors.Join(err, server.Close()) }()
 	d.Provider = server.URL
+	tools, err := toolserver.Start("127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, tools.Close()) }()
+	d.Tools = tools.URL
 	if d.Dir, err = os.MkdirTemp("", "keyturn-demo-"); err != nil {
 		return err
 	}
@@ -121,12 +134,15 @@ func (d demo) configuration() (*config.Config, error) {
 func (d demo) print(out io.Writer) {
 	fmt.Fprintf(out, `
 Keyturn is ready. The client's own key never reaches the provider; alpha (and delta, Anthropic's) is rate-limited for %[4]v at a time,
-bravo is revoked, charlie (and echo) is good.
+bravo is revoked, charlie (and echo) is good. The model has the tools of an MCP server (add, weather, image), and calls them when asked.
 
   curl -i http://%[1]s/v1/responses -H 'authorization: Bearer anything' -d '{"model":"gpt-4o-mini","input":"hi"}'
   curl -iN http://%[1]s/v1/chat/completions -d '{"model":"gpt-4o-mini","stream":true,"messages":[{"role":"user","content":"hi"}]}'
   curl -i http://%[1]s/v1/messages -d '{"model":"claude-sonnet-4-5","max_tokens":64,"messages":[{"role":"user","content":"hi"}]}'
+  curl -iN http://%[1]s/v1/responses -d '{"model":"gpt-4o-mini","stream":true,"input":"What is the weather in Oslo?"}'
+  curl -s http://%[1]s/v1/messages -d '{"model":"claude-sonnet-4-5","max_tokens":64,"messages":[{"role":"user","content":"Add 20 and 22."}]}'
   curl -s http://%[2]s/api/v1/pools
+  curl -s http://%[2]s/api/v1/tools
   curl -s http://%[2]s/metrics | grep ^keyturn_
 
 The configuration is %[3]s/keyturn.yaml, Envoy's access log %[3]s/access.log. Ctrl-C ends it.

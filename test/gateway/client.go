@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,6 +25,16 @@ type Response struct {
 func (gw *Gateway) Post(t testing.TB, path, body string, headers ...string) Response {
 	t.Helper()
 	return gw.Do(t, gw.Request(t, http.MethodPost, path, strings.NewReader(body), headers...))
+}
+
+// PostProvider sends body to the scripted provider itself, past the gateway.
+func (gw *Gateway) PostProvider(t testing.TB, path, body string, headers ...string) Response {
+	t.Helper()
+	req := gw.Request(t, http.MethodPost, "", strings.NewReader(body), headers...)
+	u, err := url.Parse(gw.ProviderURL + path)
+	require.NoError(t, err)
+	req.URL, req.Host = u, u.Host
+	return gw.Do(t, req)
 }
 
 // Get asks for path.

@@ -32,6 +32,7 @@ import (
 
 	"github.com/keyturn/keyturn/envoy"
 	"github.com/keyturn/keyturn/internal/scripted"
+	"github.com/keyturn/keyturn/internal/toolserver"
 )
 
 // Config is what Start makes a gateway of. The zero value has one pool "openai" with the keys k0-long-key, k1-long-key and
@@ -43,6 +44,8 @@ type Config struct {
 	Envoy, Top map[string]any
 	// Provider configures the scripted provider.
 	Provider scripted.Config
+	// Tools starts an MCP server, which keyturn.yaml calls demo, and gives its tools to every pool without tools of its own.
+	Tools bool
 	// Files are written beside keyturn.yaml, by name.
 	Files map[string]string
 	// Secrets are what no log, metric or admin answer may hold, beside the pools' keys: the clients' credentials.
@@ -61,6 +64,7 @@ type Pool struct {
 	Groups   []string       // by position; default: none
 	Settings map[string]any // merged into the pool's section of keyturn.yaml
 	Upstream string         // default: the scripted provider
+	Base     string         // path of the upstream, after its host
 }
 
 // Gateway is a running gateway.
@@ -69,6 +73,10 @@ type Gateway struct {
 	URL string
 	// Provider is the scripted provider behind every pool without an Upstream of its own.
 	Provider *scripted.Provider
+	// ProviderURL is where the scripted provider listens.
+	ProviderURL string
+	// Tools is the MCP server demo; nil without Config.Tools.
+	Tools *toolserver.Server
 	// AdminURL and EnvoyAdminURL are the admin endpoints of Keyturn and of Envoy.
 	AdminURL, EnvoyAdminURL string
 	// Dir holds keyturn.yaml, the files of keys, the sockets and the access log.
@@ -116,6 +124,12 @@ func Start(t testing.TB, cfg Config) *Gateway {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, server.Close()) })
 
+	gw.ProviderURL = server.URL
+	if cfg.Tools {
+		gw.Tools, err = toolserver.Start("127.0.0.1:0")
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, gw.Tools.Close()) })
+	}
 	ports := FreePorts(t, 3)
 	gw.URL, gw.AdminURL, gw.EnvoyAdminURL = "http://"+ports[0], "http://"+ports[1], "http://"+ports[2]
 	gw.writeConfig(t, cfg, server.URL, ports)
@@ -170,7 +184,10 @@ func (gw *Gateway) writeConfig(t testing.TB, cfg Config, provider string, ports 
 			}
 			keys = append(keys, entry)
 		}
-		pool := map[string]any{"name": p.Name, "provider": p.Provider, "upstream": p.Upstream, "keys": keys}
+		pool := map[string]any{"name": p.Name, "provider": p.Provider, "upstream": p.Upstream + p.Base, "keys": keys}
+		if gw.Tools != nil {
+			pool["tools"] = map[string]any{"servers": []string{"demo"}}
+		}
 		mergeInto(pool, p.Settings)
 		pools = append(pools, pool)
 	}
@@ -181,6 +198,9 @@ func (gw *Gateway) writeConfig(t testing.TB, cfg Config, provider string, ports 
 	top := map[string]any{
 		"listen": "unix:extproc.sock", "admin": map[string]any{"listen": ports[1]}, "log": map[string]any{"level": "debug", "format": "json"},
 		"pools": pools, "envoy": envoySection,
+	}
+	if gw.Tools != nil {
+		top["tools"] = map[string]any{"servers": []map[string]any{{"name": "demo", "url": gw.Tools.URL}}}
 	}
 	mergeInto(top, cfg.Top)
 	b, err := yaml.Marshal(top)
