@@ -6,7 +6,8 @@ RUN --mount=type=cache,target=/go/pkg/mod go mod download
 # With .git, from which the toolchain takes the version.
 COPY . .
 ARG TARGETOS TARGETARCH
-RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
+ENV GOCACHE=/gocache
+RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/gocache \
     CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -ldflags="-s -w" -o /out/keyturn ./cmd/keyturn
 
 FROM gcr.io/distroless/static-debian12:nonroot

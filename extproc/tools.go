@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/keyturn/keyturn/internal/agent"
 	"github.com/keyturn/keyturn/internal/dialect"
 	"github.com/keyturn/keyturn/keypool"
@@ -86,7 +88,7 @@ func (x *exchange) remember(m *message, own bool) {
 	}
 	o := &agent.Origin{
 		Pool: x.pool.name, Provider: x.pool.provider, Dialect: x.dialect.String(), Cluster: string(m.cluster),
-		Path: path, Authority: string(m.header(":authority")), RequestID: string(m.metadata.request),
+		Path: path, Authority: string(m.header(":authority")), RequestID: requestID(m),
 	}
 	for _, h := range m.headers {
 		switch name := string(h.name); name {
@@ -99,6 +101,16 @@ func (x *exchange) remember(m *message, own bool) {
 		}
 	}
 	x.origin = o
+}
+
+// requestID is what joins the turns of a response in logs: Envoy's id of the request, or one of our own where Envoy makes none.
+func requestID(m *message) string {
+	for _, id := range [][]byte{m.metadata.request, m.header("x-request-id")} {
+		if len(id) > 0 {
+			return string(id)
+		}
+	}
+	return uuid.NewString()
 }
 
 // requestBody puts the tools into a request. Envoy sends the body once, as it was asked to.

@@ -235,3 +235,35 @@ func TestEverythingChild(t *testing.T) {
 	greet(t, c)
 	require.NoError(t, c.Close())
 }
+
+// TestEverythingChildDies kills and stops the program that speaks on its standard input and output.
+func TestEverythingChildDies(t *testing.T) {
+	program := everything(t)
+	file := filepath.Join(t.TempDir(), "pid")
+	sh := `echo $$ > "$0.new" && mv "$0.new" "$0" && exec "$@"`
+	c := connected(t, mcp.Server{Command: append([]string{"/bin/sh", "-c", sh, file}, append(program, "stdio")...), Timeout: 2 * time.Second})
+	process := func() int {
+		b, err := os.ReadFile(file)
+		require.NoError(t, err)
+		n, err := strconv.Atoi(strings.TrimSpace(string(b)))
+		require.NoError(t, err)
+		return n
+	}
+	for range 2 { // restarted, and again
+		greet(t, c)
+		first := process()
+		require.NoError(t, syscall.Kill(first, syscall.SIGKILL))
+		require.Eventually(t, func() bool { return process() != first }, patience, interval)
+		up(t, c)
+	}
+	greet(t, c)
+
+	require.NoError(t, syscall.Kill(process(), syscall.SIGSTOP))
+	_, err := text(t.Context(), c, "echo", `{"message":"hello"}`)
+	require.Equal(t, mcp.Timeout, failure(t, err).Kind)
+	require.NoError(t, syscall.Kill(process(), syscall.SIGCONT))
+	require.Eventually(t, func() bool { _, err := text(t.Context(), c, "echo", `{"message":"hello"}`); return err == nil }, patience, interval)
+	last := process()
+	require.NoError(t, c.Close())
+	gone(t, last)
+}

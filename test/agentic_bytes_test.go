@@ -53,6 +53,32 @@ func TestUnusedTools(t *testing.T) {
 	})
 }
 
+// TestUntouchedRequests holds that a request that rules tools out, or is none that Keyturn understands, reaches the provider as the
+// client sent it.
+func TestUntouchedRequests(t *testing.T) {
+	gw := gateway.Start(t, gateway.Config{Tools: true, Pools: []gateway.Pool{{Provider: "openai"}, {Provider: "anthropic"}}})
+	gw.Provider.Default(scripted.OK(said))
+	for name, tc := range map[string]struct{ path, body string }{
+		"responses, no tools wanted": {"/v1/responses", `{ "model":"m",  "input":"\u00e4", "tool_choice":"none", "n":12345678901234567890, "x":[ ] }`},
+		"responses, its own tool": {"/v1/responses", `{"tools":[{"type":"function","name":"mine","parameters":{}}],
+			"tool_choice":{"type":"function","name":"mine"},"model":"m","input":"hi"}`},
+		"responses, in the background": {"/v1/responses", `{"model":"m","input":"hi","background":true}`},
+		"chat, several choices":        {"/v1/chat/completions", `{"model":"m","n":2,"messages":[{"role":"user","content":"hi"}]}`},
+		"chat, no tools wanted":        {"/v1/chat/completions", `{"model":"m","tool_choice":"none",   "messages":[{"role":"user","content":"hi"}]}`},
+		"messages, no tools wanted":    {"/v1/messages", `{"model":"m","max_tokens":9,"tool_choice":{"type":"none"},"messages":[{"role":"user","content":"hi"}]}`},
+		"no JSON":                      {"/v1/responses", `{"model":"m","input":`},
+		"a member twice":               {"/v1/chat/completions", `{"model":"m","tools":[],"tools":[],"messages":[]}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			gw.Provider.Reset()
+			gw.Post(t, tc.path, tc.body)
+			requests := gw.Provider.Requests()
+			require.Len(t, requests, 1)
+			require.Equal(t, tc.body, string(requests[0].Body))
+		})
+	}
+}
+
 // TestEchoedTools holds that Responses, which echoes the request's tools, echoes the client's alone.
 func TestEchoedTools(t *testing.T) {
 	gw := gateway.Start(t, gateway.Config{Tools: true})
