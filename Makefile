@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run build image test test-kubernetes test-istio check fmt lint bench fuzz
+.PHONY: help run build image test test-cuts test-kubernetes test-istio check fmt lint bench fuzz
 include tools.mk
 
 FUZZTIME ?= 30s
@@ -33,6 +33,9 @@ test: ## run every test, those through a real Envoy too
 	go test $(RACE) -shuffle=on -timeout=10m ./...
 	@# Pure packages run a tenth of their cuts under the race detector; here they run them all.
 	$(if $(RACE),go test -shuffle=on ./internal/dialect/...)
+
+test-cuts: ## cut every stream of the dialects' scenarios at every byte; takes minutes
+	go test -shuffle=on -timeout=30m ./internal/dialect -every
 
 test-kubernetes: ## hold render kubernetes, the chart and the image against Kubernetes' and Helm's own packages; Linux, as root
 	go -C test/kubernetes vet .

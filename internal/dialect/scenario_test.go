@@ -33,7 +33,10 @@ import (
 //	upstream.1.json …    each turn's request, byte for byte; "passes" if Open returns nil
 //	client.sse           what the client gets
 //	upstream.then.json   the client's next request, as the provider gets it
-var update = flag.Bool("update", false, "write what scenarios expect anew")
+var (
+	update = flag.Bool("update", false, "write what scenarios expect anew")
+	every  = flag.Bool("every", false, "cut every stream at every byte, which takes minutes")
+)
 
 // scenarioNames are the scenarios that every dialect has at the least.
 var scenarioNames = []string{
@@ -228,7 +231,10 @@ func (sc *scenario) cuts(t *testing.T, d scenarioDialect, want map[string][]byte
 		if !crlf && slices.Contains(everywhere, sc.name) {
 			step = 1
 		}
-		if race {
+		switch {
+		case *every:
+			step = 1
+		case race:
 			step = max(step, longest/25)
 		}
 		for at := len(sc.name) % step; at < longest; at += step { // the streams are framed alike, so each begins elsewhere
