@@ -106,7 +106,7 @@ type Origin struct {
 	Cluster   string // Envoy's cluster
 	Path      string
 	Authority string
-	RequestID string // Envoy's, so that logs of all turns can be joined
+	RequestID string // the same in all turns, so that their logs can be joined: Envoy's, where it makes one
 	Header    http.Header
 
 	trace propagation.MapCarrier

@@ -1,7 +1,5 @@
 package dialect
 
-import "unicode/utf8"
-
 // chatFields is where a request's members stand that decide something. A member that is absent or null is not found.
 type chatFields struct {
 	model, messages, tools, toolChoice, stream, streamOptions, n span
@@ -42,25 +40,10 @@ func (f *chatFields) named(name string) *span {
 	return nil
 }
 
-// read finds the members. It returns false for anything but one JSON object in UTF-8 that has messages and in which each member of
-// those stands once: parsers do not agree which of two counts, so such a request is none of Keyturn's business.
+// read finds the members. It returns false for what is none of Keyturn's business, or has no messages; see readFields.
 func (f *chatFields) read(b []byte) bool {
-	if !isObject(b) || !validJSON(b) || !utf8.Valid(b) {
+	if !readFields(b, f.named) {
 		return false
-	}
-	seen := map[*span]bool{}
-	for m := range members(b, whole(b)) {
-		at := f.named(string(m.name))
-		switch {
-		case at == nil:
-		case seen[at]:
-			return false
-		default:
-			seen[at] = true
-			if !isNull(m.val.of(b)) {
-				*at = m.val
-			}
-		}
 	}
 	stream := string(f.stream.of(b))
 	return f.messages.found() && b[f.messages.start] == '[' && (stream == "" || stream == "true" || stream == "false")

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"slices"
 	"strconv"
-	"unicode/utf8"
 )
 
 // messagesFields is where a request's members stand that decide something. A member that is absent or null is not found.
@@ -35,27 +34,9 @@ func (f *messagesFields) named(name string) *span {
 	return nil
 }
 
-// read finds the members. It returns false for anything but one JSON object in UTF-8 that has messages and in which each member of
-// those stands once: parsers do not agree which of two counts, so such a request is none of Keyturn's business.
+// read finds the members. It returns false for what is none of Keyturn's business, or has no messages; see readFields.
 func (f *messagesFields) read(b []byte) bool {
-	if !isObject(b) || !validJSON(b) || !utf8.Valid(b) {
-		return false
-	}
-	seen := map[*span]bool{}
-	for m := range members(b, whole(b)) {
-		at := f.named(string(m.name))
-		switch {
-		case at == nil:
-		case seen[at]:
-			return false
-		default:
-			seen[at] = true
-			if !isNull(m.val.of(b)) {
-				*at = m.val
-			}
-		}
-	}
-	return f.messages.found() && b[f.messages.start] == '[' && (!f.tools.found() || b[f.tools.start] == '[') &&
+	return readFields(b, f.named) && f.messages.found() && b[f.messages.start] == '[' && (!f.tools.found() || b[f.tools.start] == '[') &&
 		once(b, f.toolChoice, "type", "name")
 }
 

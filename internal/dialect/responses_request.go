@@ -2,7 +2,6 @@ package dialect
 
 import (
 	"strings"
-	"unicode/utf8"
 )
 
 // maxTools is how many tools a request may have: OpenAI refuses more.
@@ -57,24 +56,8 @@ func (f *responsesFields) named(name string) *span {
 	return nil
 }
 
-// read finds the members. It returns false for anything but one JSON object in UTF-8 in which each of them stands once:
-// parsers do not agree which of two counts, so such a request is none of Keyturn's business.
-func (f *responsesFields) read(b []byte) bool {
-	seen := map[*span]bool{}
-	twice := false
-	ok := walk(b, func(name, val span) {
-		at := f.named(unquote(b[name.start-1 : name.end+1]))
-		if at == nil {
-			return
-		}
-		twice = twice || seen[at]
-		seen[at] = true
-		if !isNull(val.of(b)) {
-			*at = val
-		}
-	})
-	return ok && !twice && utf8.Valid(b)
-}
+// read finds the members. It returns false for what is none of Keyturn's business; see readFields.
+func (f *responsesFields) read(b []byte) bool { return readFields(b, f.named) }
 
 // stateful reports whether the request goes on from what the provider has stored: its input is only what is new.
 func (f *responsesFields) stateful() bool { return f.previous.found() || f.conversation.found() }
