@@ -120,14 +120,19 @@ func (p *Process) Ready(ctx context.Context) error {
 }
 
 // drain has Envoy close its listeners and waits until no request is open, for at most RunConfig.Drain. Whatever goes
-// wrong ends the drain: what follows is SIGTERM anyway.
+// wrong ends the drain: what follows is SIGTERM anyway. Where the configuration says which listeners are for what comes
+// in, only those are closed: an open request may begin another attempt, which goes through the inner listener.
 func (p *Process) drain(ctx context.Context) {
 	if p.cfg.Drain == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Drain)
 	defer cancel()
-	if _, err := p.api.ask(ctx, http.MethodPost, "/drain_listeners?graceful"); err != nil {
+	path := "/drain_listeners?graceful"
+	if hasInbound(p.cfg.Bootstrap) {
+		path += "&inboundonly"
+	}
+	if _, err := p.api.ask(ctx, http.MethodPost, path); err != nil {
 		return
 	}
 	tick := time.NewTicker(pollEvery)

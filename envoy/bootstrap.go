@@ -26,6 +26,26 @@ func checkBootstrap(doc []byte) error {
 	return errors.Join(checkPipes(root)...)
 }
 
+// hasInbound reports whether a listener of the configuration says that it is for what comes in.
+func hasInbound(doc []byte) bool {
+	var root struct {
+		StaticResources struct {
+			Listeners []struct {
+				TrafficDirection string `yaml:"traffic_direction"`
+			} `yaml:"listeners"`
+		} `yaml:"static_resources"`
+	}
+	if err := yaml.Unmarshal(doc, &root); err != nil {
+		return false
+	}
+	for _, l := range root.StaticResources.Listeners {
+		if l.TrafficDirection == "INBOUND" {
+			return true
+		}
+	}
+	return false
+}
+
 // checkPipes reports every pipe.path, Envoy's Unix sockets, that the system cannot bind.
 func checkPipes(node any) (problems []error) {
 	switch v := node.(type) {

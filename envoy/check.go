@@ -1,10 +1,6 @@
 package envoy
 
-import (
-	"fmt"
-	"slices"
-	"strings"
-)
+import "fmt"
 
 // Want says what a configuration is checked for beyond what every configuration with Keyturn needs. The zero value
 // checks only what the document shows.
@@ -12,7 +8,7 @@ type Want struct {
 	Processor string // where Keyturn listens, "unix:path" or "host:port": finds filters of another name; "" = by the name keyturn
 	Loopback  bool   // Keyturn makes requests of its own: a loopback listener must be there
 	Open      bool   // clients need not authenticate
-	Pools     []Pool // their clusters must be reached through the filter, with retries for their keys; Upstream is not looked at
+	Pools     []Pool // a route must name each of them, with retries for its keys, and its cluster must be there
 }
 
 // Finding is a setting that is missing or wrong.
@@ -34,6 +30,8 @@ func (f Finding) String() string {
 // document lacks: first about the whole, then by listener and route, then by cluster. The error is about a document
 // that cannot be read or is neither.
 //
+// Of a document that has Keyturn in Envoy's upstream filters, as its first form had, it says that alone.
+//
 // What the document does not hold cannot be checked: extensions whose configuration is discovered elsewhere, and in a
 // bootstrap whatever Envoy gets from a control plane; /config_dump has the latter.
 func Check(doc []byte, want Want) ([]Finding, error) { return check(doc, want, nil) }
@@ -44,7 +42,10 @@ func check(doc []byte, want Want, proxy *Proxy) ([]Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &checker{document: d, want: want, proxy: proxy, pools: map[string]*Pool{}, seen: map[string]bool{}, used: map[string]*usage{}}
+	c := &checker{
+		document: d, want: want, proxy: proxy, pools: map[string]*Pool{},
+		hops: map[string]bool{}, processors: map[string]bool{}, seen: map[string]bool{},
+	}
 	if want.Processor != "" {
 		if c.processor, err = parseAddress(want.Processor); err != nil {
 			return nil, fmt.Errorf("processor: %w", err)
@@ -56,18 +57,16 @@ func check(doc []byte, want Want, proxy *Proxy) ([]Finding, error) {
 			c.pools[name] = pool
 		}
 	}
-	for _, m := range c.managers {
-		m.routes = c.findRoutes(m)
-	}
-	c.whole()
-	for _, m := range c.managers {
-		c.manager(m)
-	}
-	for _, name := range c.clusterNames {
-		c.attached(c.clusters[name])
-	}
-	for _, name := range c.clusterNames {
-		c.cluster(c.clusters[name])
+	c.version()
+	if !c.firstForm() {
+		c.recognize()
+		c.whole()
+		for _, m := range c.managers {
+			c.manager(m)
+		}
+		for _, name := range c.clusterNames {
+			c.cluster(c.clusters[name])
+		}
 	}
 	if proxy != nil {
 		if err := c.inMesh(); err != nil {
@@ -77,7 +76,7 @@ func check(doc []byte, want Want, proxy *Proxy) ([]Finding, error) {
 	return c.findings, nil
 }
 
-// clusters are the names that Envoy knows the pool by.
+// clusters are the names of Envoy's clusters of the pool's provider. Attempts go to the first.
 func (pool *Pool) clusters() []string {
 	if len(pool.Clusters) == 0 {
 		return []string{pool.Name}
@@ -88,24 +87,19 @@ func (pool *Pool) clusters() []string {
 // checker compares a document with the settings.
 type checker struct {
 	*document
-	want      Want
-	proxy     *Proxy // nil for an Envoy that no mesh configures
-	processor address
-	pools     map[string]*Pool  // by cluster
-	used      map[string]*usage // what listeners use clusters for, by cluster
-	seen      map[string]bool   // findings reported, by setting and place
-	findings  []Finding
-}
-
-// usage is what the routes say about a cluster that is reached through Keyturn.
-type usage struct {
-	processor bool   // Keyturn itself
-	limit     uint64 // the smallest request_body_buffer_limit of the routes to it; 0 = none of them has one
+	want       Want
+	proxy      *Proxy // nil for an Envoy that no mesh configures
+	processor  address
+	pools      map[string]*Pool // by cluster
+	hops       map[string]bool  // clusters that lead to the inner listener
+	processors map[string]bool  // clusters that lead to Keyturn
+	seen       map[string]bool  // findings reported, by setting, place and consequence
+	findings   []Finding
 }
 
 // find reports a setting once for each place.
 func (c *checker) find(s setting, where, found string) {
-	id := s.name + "\x00" + where
+	id := s.name + "\x00" + where + "\x00" + s.consequence
 	if c.seen[id] {
 		return
 	}
@@ -121,33 +115,21 @@ func (s setting) wanting(format string, args ...any) setting {
 	return s
 }
 
-// whole checks what belongs to no listener.
-func (c *checker) whole() {
-	if c.minor > 0 && c.minor < minMinor {
-		c.find(envoyVersion, "envoy", fmt.Sprintf("1.%d", c.minor))
+// manager checks a listener by what it is for.
+func (c *checker) manager(m *manager) {
+	if m.role != roleInner && c.keyturn(m.HttpFilters) != nil {
+		c.find(filterPlace, m.where(), "in the listener's chain")
 	}
-	if !c.anywhere() {
-		c.find(filterPresent, "envoy", "not set")
+	switch m.role {
+	case roleInner:
+		c.inner(m)
+	case roleFront, roleLoopback:
+		c.front(m)
+	case roleOther:
 	}
-	if c.want.Loopback && !slices.ContainsFunc(c.managers, (*manager).isLoopback) {
-		c.find(loopbackListener, "envoy", "not set")
-	}
-	for i := range c.want.Pools {
-		pool := &c.want.Pools[i]
-		found := false
-		for _, name := range pool.clusters() {
-			found = found || c.clusters[name] != nil
-		}
-		if !found {
-			c.find(poolCluster, "pool "+pool.Name, "not set: "+strings.Join(pool.clusters(), ", "))
+	for _, r := range m.routes {
+		if r.past {
+			c.find(routePast, r.place, r.cluster)
 		}
 	}
-}
-
-// anywhere reports whether the filter is in the document.
-func (c *checker) anywhere() bool {
-	return slices.ContainsFunc(c.managers, func(m *manager) bool { return c.keyturn(m.upstream) != nil }) ||
-		slices.ContainsFunc(c.clusterNames, func(name string) bool {
-			return c.keyturn(httpOptions(c.clusters[name]).GetHttpFilters()) != nil
-		})
 }

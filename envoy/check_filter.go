@@ -8,9 +8,7 @@ import (
 	"strings"
 	"time"
 
-	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
-	codecv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/upstream_codec/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
@@ -44,52 +42,38 @@ func (c *checker) isKeyturn(f *hcmv3.HttpFilter) bool {
 		return true
 	}
 	config, ok := typedAs(f.GetTypedConfig(), &extprocv3.ExternalProcessor{})
-	return ok && c.want.Processor != "" && c.leadsToProcessor(c.clusters[config.GetGrpcService().GetEnvoyGrpc().GetClusterName()])
-}
-
-func (c *checker) leadsToProcessor(cluster *clusterv3.Cluster) bool {
-	for _, locality := range cluster.GetLoadAssignment().GetEndpoints() {
-		for _, e := range locality.LbEndpoints {
-			a := e.GetEndpoint().GetAddress()
-			if p := a.GetPipe(); p != nil && strings.TrimPrefix(p.Path, "./") == strings.TrimPrefix(c.processor.path, "./") {
-				return true
-			}
-			if s := a.GetSocketAddress(); s != nil && s.Address == c.processor.host && s.GetPortValue() == c.processor.port {
-				return true
-			}
+	if !ok || c.want.Processor == "" {
+		return false
+	}
+	for _, a := range endpoints(c.clusters[config.GetGrpcService().GetEnvoyGrpc().GetClusterName()]) {
+		if c.isProcessor(a) == surely {
+			return true
 		}
 	}
 	return false
 }
 
-// filter checks one attachment, which attempts for these pools pass, and notes the cluster it leads to.
-func (c *checker) filter(where string, chain []*hcmv3.HttpFilter, a *attachment, pools []Pool) {
-	if _, ok := typedAs(chain[len(chain)-1].GetTypedConfig(), &codecv3.UpstreamCodec{}); !ok {
-		c.find(filterLast, where, chain[len(chain)-1].Name)
-	}
+// filter checks Keyturn's filter in the inner listener's chain, and notes the cluster that it leads to.
+func (c *checker) filter(where string, a *attachment) {
 	if a.config == nil {
 		c.find(filterConfig, where, a.filter.GetTypedConfig().GetTypeUrl())
 		return
 	}
-	processor := a.config.GetGrpcService().GetEnvoyGrpc().GetClusterName()
-	if c.clusters[processor] == nil {
+	c.note(a)
+	if processor := a.config.GetGrpcService().GetEnvoyGrpc().GetClusterName(); c.clusters[processor] == nil {
 		c.find(processorPresent, where, strconv.Quote(processor))
-	} else {
-		c.use(processor).processor = true
 	}
 	c.modes(where, a.config)
-	c.exchange(where, a.config, toolTime(pools) > 0)
-	c.forwarding(where, a.config.ForwardRules, pools)
+	c.exchange(where, a.config)
+	c.mutations(where, a.config)
+	c.forwarding(where, a.config.ForwardRules)
 }
 
-// use returns the notes about a cluster.
-func (c *checker) use(cluster string) *usage {
-	u := c.used[cluster]
-	if u == nil {
-		u = &usage{}
-		c.used[cluster] = u
+// note keeps the cluster that a filter leads to.
+func (c *checker) note(a *attachment) {
+	if name := a.config.GetGrpcService().GetEnvoyGrpc().GetClusterName(); c.clusters[name] != nil {
+		c.processors[name] = true
 	}
-	return u
 }
 
 // modes checks what is sent to Keyturn and when.
@@ -129,13 +113,13 @@ func toolTime(pools []Pool) (most time.Duration) {
 }
 
 // exchange checks what Keyturn may answer and how long it may take, and what it is told beside the messages.
-func (c *checker) exchange(where string, f *extprocv3.ExternalProcessor, tools bool) {
+func (c *checker) exchange(where string, f *extprocv3.ExternalProcessor) {
 	if d := f.MessageTimeout; d == nil || d.AsDuration() < minMessageTimeout {
 		c.find(timeoutMessage, where, said(d != nil, d.AsDuration()))
 	}
 	if d := f.MaxMessageTimeout; d == nil || d.AsDuration() < minMaxMessageTimeout {
 		c.find(timeoutMaxMessage, where, said(d != nil, d.AsDuration()))
-	} else if tools && d.AsDuration() < maxMessageTimeout {
+	} else if toolTime(c.want.Pools) > 0 && d.AsDuration() < maxMessageTimeout {
 		c.find(timeoutTools, where, d.AsDuration().String())
 	}
 	if code := f.GetStatusOnError().GetCode(); code != typev3.StatusCode_ServiceUnavailable {
@@ -147,6 +131,19 @@ func (c *checker) exchange(where string, f *extprocv3.ExternalProcessor, tools b
 	if f.DisableImmediateResponse {
 		c.find(immediateResponse, where, "true")
 	}
+	if a := f.GetRouteCacheAction(); a != extprocv3.ExternalProcessor_CLEAR {
+		c.find(routeCache, where, a.String())
+	}
+	if n := f.GetMetadataOptions().GetReceivingNamespaces().GetUntyped(); !slices.Contains(n, metadataNamespace) {
+		c.find(metadataReceive, where, list(n))
+	}
+	if slices.ContainsFunc(responseAttributes, func(a string) bool { return !slices.Contains(f.ResponseAttributes, a) }) {
+		c.find(attributesAsked, where, list(f.ResponseAttributes))
+	}
+}
+
+// mutations checks that Envoy makes the changes that Keyturn asks for.
+func (c *checker) mutations(where string, f *extprocv3.ExternalProcessor) {
 	rules := f.GetMutationRules()
 	if !rules.GetAllowAllRouting().GetValue() {
 		c.find(mutationRouting, where, said(rules.GetAllowAllRouting() != nil, "false"))
@@ -157,16 +154,11 @@ func (c *checker) exchange(where string, f *extprocv3.ExternalProcessor, tools b
 	if rules.GetDisallowAll().GetValue() {
 		c.find(mutationNone, where, "true")
 	}
-	if n := f.GetMetadataOptions().GetForwardingNamespaces().GetUntyped(); !slices.Contains(n, metadataNamespace) {
-		c.find(metadataForward, where, list(n))
+	if rules.GetDisallowSystem().GetValue() {
+		c.find(mutationSystem, where, "true")
 	}
-	if n := f.GetMetadataOptions().GetReceivingNamespaces().GetUntyped(); !slices.Contains(n, metadataNamespace) {
-		c.find(metadataReceive, where, list(n))
-	}
-	for _, a := range attributes {
-		if !slices.Contains(f.RequestAttributes, a) {
-			c.find(requestAttributes, where, list(f.RequestAttributes))
-		}
+	if rules.GetDisallowExpression() != nil {
+		c.find(mutationSome, where, strconv.Quote(rules.DisallowExpression.Regex))
 	}
 }
 
@@ -174,7 +166,8 @@ func (c *checker) exchange(where string, f *extprocv3.ExternalProcessor, tools b
 var repeatedNames = []string{"accept", "user-agent", "anthropic-version", "anthropic-beta", "openai-beta", "x-stainless-lang", "x-others"}
 
 // forwarding checks that what an attempt reads, and a turn repeats, is sent.
-func (c *checker) forwarding(where string, rules *extprocv3.HeaderForwardingRules, pools []Pool) {
+func (c *checker) forwarding(where string, rules *extprocv3.HeaderForwardingRules) {
+	pools := c.want.Pools
 	tools := toolTime(pools) > 0
 	if rules.GetAllowedHeaders() == nil && rules.GetDisallowedHeaders() == nil {
 		if tools {
@@ -203,6 +196,7 @@ func (c *checker) forwarding(where string, rules *extprocv3.HeaderForwardingRule
 	}
 	if missing := slices.DeleteFunc(slices.Clone(repeatedNames), sent); len(missing) > 0 {
 		c.find(forwardTurns, where, "without "+strings.Join(missing, ", "))
+		return
 	}
 	if with := slices.DeleteFunc(slices.Clone(hiddenNames(pools)), hidden); len(with) > 0 {
 		c.find(forwardSecrets.wanting("disallowed_headers with %s", strings.Join(hiddenNames(pools), ", ")), where, "with "+strings.Join(with, ", "))

@@ -15,7 +15,6 @@ import (
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	codecv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/upstream_codec/v3"
 )
 
 // Proxy is what is known of a mesh's proxy beside its configuration.
@@ -42,8 +41,7 @@ func DialSocket(path string) error {
 
 // CheckIstio is Check for the proxy of an Istio mesh: a sidecar or a gateway. The document is its config dump, which has what
 // the control plane made of all resources together; a bootstrap has nothing of it. Beyond Check it finds what goes wrong only
-// in a mesh: updates that the proxy refused, the filters of another EnvoyFilter, routes that none of ours reaches, upgrades
-// that Istio allows everywhere, and a Keyturn that the proxy cannot reach.
+// in a mesh: updates that the proxy refused, such as a listener that two EnvoyFilters add, and a Keyturn that the proxy cannot reach.
 func CheckIstio(doc []byte, want Want, proxy Proxy) ([]Finding, error) {
 	return check(doc, want, &proxy)
 }
@@ -73,21 +71,10 @@ func (c *checker) inMesh() error {
 	}
 	for _, r := range c.refused {
 		s := updateRefused
-		if strings.Contains(r.details, "terminal filter") && strings.Contains(r.details, "upstream_codec") {
-			s = secondFilter
+		if strings.Contains(r.details, "duplicate listener") || strings.Contains(r.details, "duplicate address") {
+			s = secondListener
 		}
 		c.find(s, r.where, shortened(r.details))
-	}
-	reached := false
-	for _, m := range c.managers {
-		c.others(m)
-		for _, r := range m.routes {
-			reached = reached || r.enabled && !r.isLoopback()
-			c.meshRoute(r)
-		}
-	}
-	if c.anywhere() && !reached {
-		c.find(routesMissed, "envoy", "not set")
 	}
 	return c.reach()
 }
@@ -103,70 +90,23 @@ func shortened(s string) string {
 	return s
 }
 
-// others looks for upstream filters that are not Keyturn's.
-func (c *checker) others(m *manager) {
-	if c.keyturn(m.upstream) == nil {
-		return
-	}
-	ours := 0
-	var names []string
-	for _, f := range m.upstream {
-		_, codec := typedAs(f.GetTypedConfig(), &codecv3.UpstreamCodec{})
-		switch {
-		case c.isKeyturn(f):
-			ours++
-		case !codec:
-			names = append(names, f.Name)
-		}
-	}
-	if ours > 1 {
-		c.find(filterTwice, m.where(), fmt.Sprintf("%d times", ours))
-	}
-	if len(names) > 0 {
-		c.find(filterOthers, m.where(), strings.Join(names, ", "))
-	}
-}
-
-// meshRoute checks a route to a provider.
-func (c *checker) meshRoute(r *route) {
-	if !r.enabled || r.cluster == "" {
-		return
-	}
-	if r.pool == nil && len(c.want.Pools) > 0 {
-		c.find(clusterUnknown.wanting("%s", strings.Join(c.poolClusters(), ", ")), r.place, r.cluster)
-	}
-	cluster := c.clusters[r.cluster]
-	if r.pool != nil && r.pool.Upstream != nil && r.pool.Upstream.Scheme == "https" && cluster != nil && cluster.TransportSocket == nil {
-		c.find(providerPlain, "cluster "+r.cluster, "not set")
-	}
-}
-
-func (c *checker) poolClusters() (names []string) {
-	for i := range c.want.Pools {
-		names = append(names, c.want.Pools[i].clusters()...)
-	}
-	return names
-}
-
 // sidecar reports whether only the proxy's own pod sends requests through it.
 func (d *document) sidecar() bool { return strings.HasPrefix(d.node, "sidecar~") }
 
-// processors are the names of the clusters that lead to Keyturn, in the document's order.
-func (c *checker) processors() (names []string) {
-	for _, name := range c.clusterNames {
-		if u := c.used[name]; u != nil && u.processor {
-			names = append(names, name)
-		}
-	}
-	return names
+// processorNames are the clusters that lead to Keyturn, in the document's order.
+func (c *checker) processorNames() []string {
+	return without(c.clusterNames, func(name string) bool { return !c.processors[name] })
 }
 
 // reach checks that the proxy reaches Keyturn: by the sockets, where they are here, and by what the proxy says of its connections.
 func (c *checker) reach() error {
 	if c.proxy.Dial != nil {
-		for _, name := range c.processors() {
-			for _, path := range pipes(c.clusters[name]) {
-				if err := c.proxy.Dial(path); err != nil {
+		for _, name := range c.processorNames() {
+			for _, a := range endpoints(c.clusters[name]) {
+				if a.GetPipe() == nil {
+					continue
+				}
+				if err := c.proxy.Dial(a.GetPipe().Path); err != nil {
 					c.find(processorReached, "cluster "+name, err.Error())
 				}
 			}
@@ -179,7 +119,7 @@ func (c *checker) reach() error {
 	if err := unmarshal(c.proxy.Clusters, &all); err != nil {
 		return fmt.Errorf("not an answer of /clusters?format=json: %w", err)
 	}
-	for _, name := range c.processors() {
+	for _, name := range c.processorNames() {
 		i := slices.IndexFunc(all.ClusterStatuses, func(s *adminv3.ClusterStatus) bool { return s.Name == name })
 		if i < 0 || len(all.ClusterStatuses[i].HostStatuses) == 0 {
 			c.find(processorReached, "cluster "+name, "without an endpoint")
@@ -207,26 +147,6 @@ func hostStat(h *adminv3.HostStatus, name string) uint64 {
 	return 0
 }
 
-// pipes are the Unix sockets that a cluster leads to.
-func pipes(c *clusterv3.Cluster) (paths []string) {
-	for _, locality := range c.GetLoadAssignment().GetEndpoints() {
-		for _, e := range locality.LbEndpoints {
-			if p := e.GetEndpoint().GetAddress().GetPipe(); p != nil {
-				paths = append(paths, p.Path)
-			}
-		}
-	}
-	return paths
-}
-
-// upgrades is what a listener that allows upgrades should say: in a mesh the listener is Istio's.
-func (c *checker) upgrades() setting {
-	if c.proxy != nil {
-		return meshUpgrades
-	}
-	return upgradeConfigs
-}
-
 // known is what clients of a listener should have to say.
 func (c *checker) known() setting {
 	if c.proxy != nil {
@@ -235,11 +155,18 @@ func (c *checker) known() setting {
 	return clientsUnknown
 }
 
-// routePlace is where a route is. In a mesh one listener has routes of the same name for many hosts.
-func (c *checker) routePlace(m *manager, host, name string, i int) string {
-	numbered := fmt.Sprintf("%s[%d]", host, i)
-	if c.proxy != nil && name != "" {
-		return fmt.Sprintf("%s, host %s, route %s", m.where(), host, name)
+// missed is what is said when no route leads to the inner listener.
+func (c *checker) missed() setting {
+	if c.proxy != nil {
+		return meshRoutesMissed
 	}
-	return fmt.Sprintf("%s, route %s", m.where(), cmp.Or(name, numbered))
+	return routesMissed
+}
+
+// plain is what is said of a pool's cluster without TLS.
+func (c *checker) plain() setting {
+	if c.proxy != nil {
+		return meshPlain
+	}
+	return providerPlain
 }

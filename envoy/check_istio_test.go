@@ -26,7 +26,7 @@ type meshDump struct {
 
 var meshDumps = []meshDump{
 	{"gateway", "80", "8080", "listener 0.0.0.0_8080", "route_config http.8080", "keyturn-", ""},
-	{"gateway-api", "80", "8080", "listener 0.0.0.0_8080", "route_config http.8080", "llm.keyturn-", ".2"},
+	{"gateway-api", "80", "8080", "listener 0.0.0.0_8080", "route_config http.8080", "llm.keyturn-", ".0"},
 	{"sidecar-with-capture", "80", "80", "listener 0.0.0.0_80", "route_config 80", "keyturn-", ""},
 	{"sidecar-with-an-egress-listener", "19331", "19331", "listener 127.0.0.1_19331", "route_config 19331", "keyturn-", ""},
 }
@@ -77,16 +77,6 @@ func (m meshDump) breakRoute(t *testing.T, d tree, path string, value any) {
 	require.Equal(t, 1, found)
 }
 
-// router is the router's filter in the providers' listener.
-func (m meshDump) router(t *testing.T, d tree) map[string]any {
-	t.Helper()
-	at := any(managerOf(t, d.resource(t, m.main)))
-	for _, step := range []string{"http_filters", "envoy.filters.http.router", "typed_config"} {
-		at = below(t, at, step)
-	}
-	return at.(map[string]any)
-}
-
 func checkMesh(t *testing.T, d tree, want envoy.Want, proxy envoy.Proxy) []envoy.Finding {
 	t.Helper()
 	doc, err := json.Marshal(d)
@@ -115,38 +105,38 @@ var meshBreakages = []struct {
 	fatal bool
 }{
 	{"nothing", func(*testing.T, meshDump, tree) {}, nil, false},
-	{"filter not on the route", func(t *testing.T, m meshDump, d tree) {
-		m.breakRoute(t, d, "typed_per_filter_config/keyturn", nil)
-	}, []string{"route.typed_per_filter_config.keyturn @ PLACE"}, true},
+	{"a route past Keyturn", func(t *testing.T, m meshDump, d tree) {
+		m.breakRoute(t, d, "route/cluster", m.want(t).Pools[1].Clusters[0])
+	}, []string{"route.request_headers_to_add.x-keyturn-pool @ pool openai", "route.cluster @ PLACE"}, true},
 	{"credentials not removed", func(t *testing.T, m meshDump, d tree) {
-		m.breakRoute(t, d, "request_headers_to_remove", nil)
+		m.breakRoute(t, d, "request_headers_to_remove", []any{"x-keyturn-turn", "x-keyturn-model", "x-keyturn-cluster", "x-keyturn-client"})
 	}, []string{"route.request_headers_to_remove @ PLACE"}, true},
-	{"one credential not removed", func(t *testing.T, m meshDump, d tree) {
-		m.breakRoute(t, d, "request_headers_to_remove", []any{"authorization", "x-api-key", "api-key"})
+	{"turns forged", func(t *testing.T, m meshDump, d tree) {
+		m.breakRoute(t, d, "request_headers_to_remove", []any{"authorization", "x-api-key", "api-key", "x-goog-api-key", "x-keyturn-model", "x-keyturn-cluster", "x-keyturn-client"})
 	}, []string{"route.request_headers_to_remove @ PLACE"}, true},
+	{"a pool that a client names", func(t *testing.T, m meshDump, d tree) {
+		m.breakRoute(t, d, "request_headers_to_add/1/append_action", "APPEND_IF_EXISTS_OR_ADD")
+	}, []string{"route.request_headers_to_add.x-keyturn-pool @ PLACE"}, true},
+	{"a pool that nobody knows", func(t *testing.T, m meshDump, d tree) {
+		m.breakRoute(t, d, "request_headers_to_add/1/header/value", "other")
+	}, []string{"route.request_headers_to_add.x-keyturn-pool @ pool openai", "route.request_headers_to_add.x-keyturn-pool @ PLACE"}, true},
 	{"body limit", func(t *testing.T, m meshDump, d tree) {
 		m.breakRoute(t, d, "request_body_buffer_limit", nil)
-	}, []string{"route.request_body_buffer_limit @ PLACE"}, true},
-	{"buffer filter", func(t *testing.T, m meshDump, d tree) {
-		m.breakRoute(t, d, "typed_per_filter_config|envoy.filters.http.buffer", nil)
-	}, []string{"route.typed_per_filter_config.envoy.filters.http.buffer @ PLACE"}, true},
-	{"processor's buffer", func(t *testing.T, _ meshDump, d tree) {
-		put(t, d.resource(t, onProcessor), "per_connection_buffer_limit_bytes", nil)
-	}, []string{"cluster.per_connection_buffer_limit_bytes @ cluster keyturn-processor"}, true},
-	{"provider's buffer", func(t *testing.T, m meshDump, d tree) {
-		put(t, d.resource(t, m.cluster(t)), "per_connection_buffer_limit_bytes", 32<<20)
-	}, []string{"cluster.per_connection_buffer_limit_bytes @ CLUSTER"}, true},
+	}, []string{"route.request_body_buffer_limit @ PLACE"}, false},
+	{"body limit of attempts", func(t *testing.T, _ meshDump, d tree) {
+		put(t, d.resource(t, onInner), "HOST/request_body_buffer_limit", 1<<20)
+	}, []string{"route.request_body_buffer_limit @ listener keyturn-inner, route all[0]"}, true},
+	{"processor's window", func(t *testing.T, _ meshDump, d tree) {
+		put(t, d.resource(t, onProcessor), "OPTIONS/explicit_http_config/http2_protocol_options/initial_stream_window_size", nil)
+	}, []string{"cluster.http2_protocol_options.initial_stream_window_size @ cluster keyturn-processor"}, false},
 	{"no retry policy", func(t *testing.T, m meshDump, d tree) {
 		m.breakRoute(t, d, "route/retry_policy", nil)
 	}, []string{"route.retry_policy @ PLACE"}, true},
 	{"Istio's retry policy", func(t *testing.T, m meshDump, d tree) {
-		m.breakRoute(t, d, "route/retry_policy", map[string]any{"retry_on": "connect-failure,refused-stream,unavailable,cancelled", "num_retries": 2})
+		m.breakRoute(t, d, "route/retry_policy", map[string]any{"retry_on": "connect-failure,refused-stream,unavailable,cancelled", "num_retries": 17})
 	}, []string{
 		"route.retry_policy.retry_on @ PLACE", "route.retry_policy.retriable_headers @ PLACE", "route.retry_policy.retry_back_off @ PLACE",
 	}, true},
-	{"upgrades", func(t *testing.T, m meshDump, d tree) {
-		m.breakRoute(t, d, "route/upgrade_configs", nil)
-	}, []string{"upgrade_configs @ MAIN"}, true},
 	{"no TLS", func(t *testing.T, m meshDump, d tree) {
 		put(t, d.resource(t, m.cluster(t)), "transport_socket", nil)
 	}, []string{"cluster.transport_socket @ CLUSTER"}, true},
@@ -154,16 +144,19 @@ var meshBreakages = []struct {
 		context := below(t, below(t, below(t, d.resource(t, m.cluster(t)), "transport_socket"), "typed_config"), "common_tls_context")
 		put(t, context, "combined_validation_context/default_validation_context", map[string]any{})
 	}, []string{"cluster.transport_socket @ CLUSTER"}, true},
-	{"another's upstream filter", func(t *testing.T, m meshDump, d tree) {
-		r := m.router(t, d)
-		other := map[string]any{"name": "other", "typed_config": map[string]any{"@type": filterTypes + "header_mutation.v3.HeaderMutation"}}
-		r["upstream_http_filters"] = append([]any{other}, r["upstream_http_filters"].([]any)...)
-	}, []string{"upstream_http_filters @ MAIN"}, false},
-	{"Keyturn twice", func(t *testing.T, m meshDump, d tree) {
-		r := m.router(t, d)
-		filters := r["upstream_http_filters"].([]any)
-		r["upstream_http_filters"] = append([]any{filters[0]}, filters...)
-	}, []string{"upstream_http_filters.keyturn @ MAIN"}, true},
+	{"a socket for the group", func(t *testing.T, _ meshDump, d tree) {
+		innerSocket(t, d, 0o660)
+	}, nil, false},
+	{"a socket for everybody", func(t *testing.T, _ meshDump, d tree) {
+		innerSocket(t, d, 0o666)
+	}, []string{"address.pipe.mode @ listener keyturn-inner"}, true},
+	{"no internal listeners", func(t *testing.T, _ meshDump, d tree) {
+		put(t, d.resource(t, "bootstrap"), "bootstrap_extensions", nil)
+	}, []string{"bootstrap_extensions @ envoy"}, true},
+	{"the filter in the mesh's listener", func(t *testing.T, m meshDump, d tree) {
+		filters := managerOf(t, d.resource(t, m.main))
+		filters["http_filters"] = append([]any{below(t, managerOf(t, d.resource(t, onInner))["http_filters"], "keyturn")}, filters["http_filters"].([]any)...)
+	}, []string{"http_filters.keyturn @ MAIN"}, true},
 	{"a cluster that was refused", func(t *testing.T, m meshDump, d tree) {
 		for _, part := range d["configs"].([]any) {
 			clusters, _ := part.(map[string]any)["dynamic_active_clusters"].([]any)
@@ -177,6 +170,15 @@ var meshBreakages = []struct {
 	{"Envoy 1.36", setVersion(36), []string{"version @ envoy"}, true},
 	{"Envoy 1.37", setVersion(37), []string{"version @ envoy"}, false},
 	{"Envoy 1.38", setVersion(38), nil, false},
+}
+
+// innerSocket makes a Unix socket of the inner listener.
+func innerSocket(t *testing.T, d tree, mode int) {
+	t.Helper()
+	pipe := map[string]any{"path": "/run/keyturn/inner.sock", "mode": mode}
+	put(t, d.resource(t, onInner), "internal_listener", nil)
+	put(t, d.resource(t, onInner), "address", map[string]any{"pipe": pipe})
+	put(t, d.resource(t, onHop), "load_assignment/endpoints/0/lb_endpoints/0/endpoint/address", map[string]any{"pipe": map[string]any{"path": pipe["path"]}})
 }
 
 // TestCheckIstio breaks one thing after the other in the dump of each form.
@@ -224,39 +226,51 @@ func TestCheckIstioMissed(t *testing.T) {
 	for _, m := range meshDumps {
 		t.Run(m.file, func(t *testing.T) {
 			d := readDump(t, m.file)
-			for _, h := range d.resource(t, m.routes)["virtual_hosts"].([]any) {
+			for i, h := range d.resource(t, m.routes)["virtual_hosts"].([]any) {
 				for _, r := range h.(map[string]any)["routes"].([]any) {
-					delete(r.(map[string]any), "typed_per_filter_config")
+					if route, ok := r.(map[string]any)["route"].(map[string]any); ok && route["cluster"] == "keyturn-inner" {
+						route["cluster"] = m.want(t).Pools[min(i, 1)].Clusters[0]
+					}
 				}
 			}
-			require.Subset(t, settings(checkMesh(t, d, m.want(t), envoy.Proxy{})), []string{
-				"route.typed_per_filter_config.keyturn @ " + m.place(), "route.typed_per_filter_config.keyturn @ envoy",
-			})
+			require.Subset(t, settings(checkMesh(t, d, m.want(t), envoy.Proxy{})), []string{"route.cluster @ envoy", "route.cluster @ " + m.place()})
 			// Without keyturn.yaml nobody knows the routes to providers, but that none takes Keyturn is plain.
-			require.Contains(t, settings(checkMesh(t, d, envoy.Want{}, envoy.Proxy{})), "route.typed_per_filter_config.keyturn @ envoy")
+			findings := checkMesh(t, d, envoy.Want{}, envoy.Proxy{})
+			require.Equal(t, []string{"route.cluster @ envoy"}, settings(findings))
+			require.Contains(t, findings[0].Consequence, "VirtualService")
 		})
 	}
 }
 
+// TestCheckIstioRefused: two EnvoyFilters add Keyturn's listeners.
 func TestCheckIstioRefused(t *testing.T) {
 	findings := checkMesh(t, readDump(t, "gateway-refused"), meshDumps[0].want(t), envoy.Proxy{})
-	require.Equal(t, []string{"update @ listener 0.0.0.0_8080"}, settings(findings))
-	require.True(t, findings[0].Fatal)
-	require.Contains(t, findings[0].Found, "terminal filter named envoy.filters.http.upstream_codec")
-	require.Contains(t, findings[0].Consequence, "two EnvoyFilters")
+	require.NotEmpty(t, findings)
+	for _, f := range findings {
+		require.Regexp(t, "^update @ listener keyturn-", f.Setting+" @ "+f.Where)
+		require.True(t, f.Fatal)
+		require.Contains(t, f.Found, "duplicate listener keyturn-")
+		require.Contains(t, f.Consequence, "Two EnvoyFilters")
+	}
 }
 
 // TestCheckIstioWants is about what keyturn.yaml says.
 func TestCheckIstioWants(t *testing.T) {
 	m := meshDumps[0]
 	d := readDump(t, m.file)
-	t.Run("a cluster of no pool", func(t *testing.T) {
+	t.Run("a cluster of another name", func(t *testing.T) {
 		want := m.want(t)
 		want.Pools[1].Clusters = nil
 		findings := checkMesh(t, d, want, envoy.Proxy{})
-		require.Equal(t, "cluster @ pool openai", settings(findings)[0])
-		require.Contains(t, settings(findings), "route.cluster @ "+m.place())
-		require.Equal(t, "outbound|80||openai.example.com", findings[1].Found)
+		require.Equal(t, []string{"cluster @ pool openai"}, settings(findings))
+		require.True(t, findings[0].Fatal)
+	})
+	t.Run("a pool of another name", func(t *testing.T) {
+		want := m.want(t)
+		want.Pools[1].Name = "gpt"
+		findings := checkMesh(t, d, want, envoy.Proxy{})
+		require.Equal(t, []string{"route.request_headers_to_add.x-keyturn-pool @ pool gpt", "route.request_headers_to_add.x-keyturn-pool @ " + m.place()}, settings(findings))
+		require.Equal(t, "openai", findings[1].Found)
 	})
 	t.Run("more keys", func(t *testing.T) {
 		want := m.want(t)

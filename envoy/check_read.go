@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
@@ -22,6 +23,8 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
+const connectionsMonitor = "envoy.resource_monitors.global_downstream_max_connections"
+
 // document is what an Envoy was told, from a bootstrap or a dump.
 type document struct {
 	minor        int    // Envoy's version is 1.minor; 0 = unknown
@@ -32,6 +35,10 @@ type document struct {
 	listeners    []*listenerv3.Listener
 	routes       map[string]*routev3.RouteConfiguration // of listeners that discover their routes, by name
 	refused      []refusal                              // what Envoy was told last and did not take
+
+	bootstrap         bool // what follows is known
+	internalListeners bool // Envoy can have them
+	connectionLimit   bool // the overload manager bounds connections
 }
 
 // readDocument reads either kind of document.
@@ -112,15 +119,23 @@ func typedAs[M proto.Message](a *anypb.Any, m M) (found M, ok bool) {
 }
 
 func (d *document) readBootstrap(b *bootstrapv3.Bootstrap) {
-	d.readVersion(b)
+	d.readGeneral(b)
 	d.listeners = append(d.listeners, b.GetStaticResources().GetListeners()...)
 	for _, c := range b.GetStaticResources().GetClusters() {
 		d.addCluster(c)
 	}
 }
 
-// readVersion: a dump's bootstrap has the node as Envoy introduces itself to a control plane.
-func (d *document) readVersion(b *bootstrapv3.Bootstrap) {
+// readGeneral: a dump's bootstrap has the node as Envoy introduces itself to a control plane.
+func (d *document) readGeneral(b *bootstrapv3.Bootstrap) {
+	d.bootstrap = b != nil
+	for _, e := range b.GetBootstrapExtensions() {
+		// By the name too: istio-proxy wraps the configuration in a TypedStruct.
+		d.internalListeners = d.internalListeners || e.Name == "envoy.bootstrap.internal_listener" || strings.HasSuffix(e.GetTypedConfig().GetTypeUrl(), ".InternalListener")
+	}
+	for _, m := range b.GetOverloadManager().GetResourceMonitors() {
+		d.connectionLimit = d.connectionLimit || m.Name == connectionsMonitor
+	}
 	d.node = b.GetNode().GetId()
 	if v := b.GetNode().GetUserAgentBuildVersion().GetVersion(); v.GetMajorNumber() == 1 {
 		d.minor = int(v.GetMinorNumber())
@@ -160,7 +175,7 @@ func (d *document) readDump(dump *adminv3.ConfigDump) error {
 	if len(d.listeners) == 0 && len(d.clusters) == 0 {
 		d.readBootstrap(bootstrap)
 	}
-	d.readVersion(bootstrap)
+	d.readGeneral(bootstrap)
 	return nil
 }
 

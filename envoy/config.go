@@ -5,23 +5,21 @@ import (
 	"time"
 )
 
-// Attach says where the filter goes.
+// Attach says what of the listener goes through Keyturn.
 type Attach uint8
 
-// The two places of an upstream filter.
+// What Render makes of the clients' listener.
 const (
-	// Listener puts the filter into the router of the listener (Router.upstream_http_filters), disabled, and each route
-	// to a pool enables it.
+	// Listener puts what Keyturn needs of a listener into the listener itself: all its routes lead to pools.
 	Listener Attach = iota
-	// Cluster puts the filter into each pool's cluster (HttpProtocolOptions.http_filters): whatever reaches the cluster
-	// passes the filter, whichever listener it came through.
-	Cluster
+	// Route puts all of it into the routes to the pools, so that they can stand among others.
+	Route
 )
 
-// String returns "listener" or "cluster", the words of the configuration file.
+// String returns "listener" or "route", the words of the configuration file.
 func (a Attach) String() string {
-	if a == Cluster {
-		return "cluster"
+	if a == Route {
+		return "route"
 	}
 	return "listener"
 }
@@ -31,13 +29,14 @@ func (a Attach) String() string {
 type Config struct {
 	Listen    string // where clients connect. Required.
 	Admin     string // Envoy's admin interface; "" = none. Beyond loopback only /ready and /stats are served.
-	Loopback  string // "unix:path" of the listener for Keyturn's own requests; "" = none.
+	Inner     string // the inner listener, which every attempt goes through: "internal" to Envoy, or "unix:path"; "" = internal
+	Loopback  string // "unix:path" of the listener for Keyturn's own requests; "" = none. Rendered where a pool has tools.
 	Processor string // where Keyturn listens for Envoy's gRPC. Required.
 
 	Attach  Attach  // zero: Listener
 	Clients Clients // who may use the listener; required when Listen is beyond loopback.
 
-	MaxRequestBytes int64         // the largest request body, in bytes; 0 = 32 MiB, at most 128 MiB. File uploads are streamed and not bounded.
+	MaxRequestBytes int64         // the largest request body that can be sent again with the next key, in bytes; 0 = 32 MiB, at most 128 MiB. Larger ones pass.
 	IdleTimeout     time.Duration // ends a stream on which nothing moved for so long; 0 = 5 minutes
 	AccessLog       string        // "stdout", "off" or the path of a file; "" = stdout
 	CAFile          string        // PEM bundle that certificates of providers are verified against; "" = the system's
@@ -50,7 +49,7 @@ type Pool struct {
 	Name             string   // also the first segment of the pool's path on the listener
 	Provider         string   // "anthropic" decides the default route of /v1/messages
 	Upstream         *url.URL // the provider: http or https, host, optional port, optional base path
-	Clusters         []string // the pool's clusters: Render renders the first, Check looks for all; empty = Name
+	Clusters         []string // Envoy's clusters of the provider: attempts go to the first; empty = Name
 	Keys             int      // how many keys the pool has: bounds the retries
 	BYOK             bool     // clients may send their own credential, so the routes do not remove it
 	CredentialHeader string   // the header that carries the key; "" = authorization

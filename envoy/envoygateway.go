@@ -1,9 +1,11 @@
 package envoy
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -24,9 +26,10 @@ type GatewayResources struct {
 // RenderEnvoyGateway returns the resources that attach Keyturn to a Gateway of Envoy Gateway, as a commented YAML stream.
 //
 // Its EnvoyExtensionPolicy puts a processor into the listener's chain only, where it sees a request once and no attempt.
-// So the filter comes by an EnvoyPatchPolicy, which Envoy Gateway must be told to allow, as it must Backends. All else is
-// the Gateway API's and Envoy Gateway's own: an HTTPRoute for each pool, which removes credentials by itself, so that
-// a lost patch sends none to a provider. Of cfg, Listen, Admin, Attach, CAFile and AccessLog's path are not used.
+// So the inner listener and what leads to it come by an EnvoyPatchPolicy, which Envoy Gateway must be told to allow, as it
+// must Backends. All else is the Gateway API's and Envoy Gateway's own: an HTTPRoute for each pool, which removes
+// credentials by itself, so that a lost patch sends none to a provider. Its Envoy has no internal listeners: where cfg.Inner
+// is no socket, one beside the others is taken. Of cfg, Listen, Admin, Attach, CAFile and AccessLog's path are not used.
 func RenderEnvoyGateway(cfg Config, to GatewayResources) ([]byte, error) {
 	var errs []error
 	if to.Domain == "" || slices.ContainsFunc(strings.Split(to.Domain, "."), func(s string) bool { return !labelName.MatchString(s) }) {
@@ -50,10 +53,26 @@ func RenderEnvoyGateway(cfg Config, to GatewayResources) ([]byte, error) {
 	return m.marshal(docs)
 }
 
-// ruleName is what Envoy Gateway calls a rule of a pool's HTTPRoute, and the rule's cluster.
-func (m *mesh) ruleName(p meshPool, rule int) string {
-	return fmt.Sprintf("httproute/%s/%s/rule/%d", m.Namespace, m.named(p.resource), rule)
+// innerSocket is the inner listener's: the one that is named, or one beside the loopback listener's or Keyturn's.
+func innerSocket(cfg Config) (string, error) {
+	if strings.HasPrefix(cfg.Inner, "unix:") {
+		return cfg.Inner, nil
+	}
+	for _, other := range []string{cfg.Loopback, cfg.Processor} {
+		if p, ok := strings.CutPrefix(other, "unix:"); ok && !strings.HasPrefix(p, "@") {
+			return "unix:" + path.Join(path.Dir(p), "inner.sock"), nil
+		}
+	}
+	return "", errors.New("envoy.inner: Envoy Gateway's Envoy has no internal listeners, and there is no socket beside which it could be: write the path of a socket in a folder that Envoy may write to, such as unix:/run/keyturn/inner.sock")
 }
+
+// ruleName is what Envoy Gateway calls the rule of a pool's HTTPRoute, and the rule's cluster.
+func (m *mesh) ruleName(p meshPool) string {
+	return fmt.Sprintf("httproute/%s/%s/rule/0", m.Namespace, m.named(p.resource))
+}
+
+// underscored is a host as Envoy Gateway has it in the names of virtual hosts and routes.
+func underscored(host string) string { return strings.ReplaceAll(host, ".", "_") }
 
 // gatewayResources turns a plan into Envoy Gateway's resources.
 type gatewayResources struct {
@@ -98,11 +117,12 @@ func (g *gatewayResources) head() string {
 		fmt.Sprintf("Keyturn behind Envoy Gateway, for the Gateway %s in the namespace %s.", g.gateway(), g.Namespace),
 		`Written by "keyturn render envoy-gateway". Envoy Gateway must allow what this uses: extensionApis: {enableEnvoyPatchPolicy: true, enableBackend: true}.`,
 		"Its Envoy must be 1.37 or later. This was checked against Envoy and Envoy Gateway's documentation, and never ran under an Envoy Gateway.",
+		fmt.Sprintf("Its Envoy has no internal listeners: attempts go through the socket %s, which Envoy makes.", g.inner.path),
 		"",
-		"Keyturn knows a pool by the names that Envoy Gateway gives to its provider's clusters, so keyturn.yaml must say:",
+		"Keyturn leads a pool's attempts to the cluster that Envoy Gateway makes for its provider, so keyturn.yaml must name it first:",
 	}
 	for _, p := range g.pools {
-		lines = append(lines, fmt.Sprintf("  pool %s: clusters: %s", p.Name, quoted(g.clusterNames(p))))
+		lines = append(lines, fmt.Sprintf("  pool %s: clusters: [%s]", p.Name, g.clusterName(p)))
 	}
 	lines = append(lines, "Base URLs for apps:")
 	for _, p := range g.pools {
@@ -194,48 +214,45 @@ func (g *gatewayResources) patchOp(kind, name, jsonPath, path string, value any)
 const (
 	inManager    = "..filters[?(@.name == '" + managerFilter + "')].typed_config"
 	beforeRouter = "..http_filters[?(@.name == '" + routerFilter + "')]"
-	inRouter     = beforeRouter + ".typed_config"
 )
 
-// patches are in an order in which what was applied until then does no harm: routes say last that they have Keyturn.
+// patches are in an order in which what was applied until then does no harm: routes say last that they lead to the inner
+// listener.
 func (g *gatewayResources) patches() ([]object, error) {
 	const listenerType, routeType, clusterType = "listener.v3.Listener", "route.v3.RouteConfiguration", "cluster.v3.Cluster"
 	served := g.Namespace + "/" + g.gateway() + "/" + g.listener
-	patches := []object{g.patchOp(clusterType, processorCluster, "", "", message{g.checked(g.processorCluster())})}
-	if g.Loopback != "" {
-		patches = append(patches, g.patchOp(listenerType, loopbackName, "", "", message{g.checked(g.loopbackListener())}))
+	patches := []object{
+		g.patchOp(clusterType, processorCluster, "", "", message{g.checked(g.processorCluster())}),
+		g.patchOp(clusterType, innerName, "", "", message{g.checked(g.innerCluster())}),
 	}
-	for _, f := range g.clientFilters() {
+	for _, l := range g.ownListeners() {
+		patches = append(patches, g.patchOp(listenerType, l.Name, "", "", message{g.checked(l)}))
+	}
+	for _, f := range g.frontFilters() {
 		patches = append(patches, g.patchOp(listenerType, served, beforeRouter, "", message{f}))
 	}
-	var chain []message
-	for _, f := range g.upstreamFilters(g.Pools, true) {
-		chain = append(chain, message{f})
-	}
 	manager := g.managerPatch()
-	patches = append(patches,
-		g.patchOp(listenerType, served, inRouter, "upstream_http_filters", chain),
-		g.patchOp(listenerType, served, inManager, "local_reply_config", message{manager.LocalReplyConfig}))
+	patches = append(patches, g.patchOp(listenerType, served, inManager, "local_reply_config", message{manager.LocalReplyConfig}))
 	for _, log := range manager.AccessLog {
 		patches = append(patches, g.patchOp(listenerType, served, inManager, "access_log/-", message{log}))
 	}
 	for i := range g.pools {
 		p := &g.pools[i]
-		for j, r := range p.routes {
-			fields, err := flat(message{r.patch})
-			if err != nil {
-				return nil, fmt.Errorf("route of pool %q: %w", p.Name, err)
-			}
-			for _, f := range fields {
-				patches = append(patches, g.patchOp(routeType, served, "..routes[?(@.name == '"+g.routeName(p, j)+"')]", f.name, f.value))
-			}
+		fields, err := flat(message{g.patch(p)})
+		if err != nil {
+			return nil, fmt.Errorf("route of pool %q: %w", p.Name, err)
+		}
+		// Without a count of attempts from here, Keyturn counts by itself, and forgets when it is restarted.
+		patches = append(patches, g.patchOp(routeType, served, "..virtual_hosts[?(@.name == '"+served+"/"+underscored(p.called)+"')]", "include_request_attempt_count", true))
+		for _, f := range fields {
+			patches = append(patches, g.patchOp(routeType, served, "..routes[?(@.name == '"+g.routeName(p)+"')]", f.name, f.value))
 		}
 	}
 	return patches, nil
 }
 
-// flat lists a route's fields, those of its maps one by one, so that what the route has beside them stays. What enables
-// Keyturn comes last.
+// flat lists a route's fields, those of its maps one by one, so that what the route has beside them stays. What leads to the
+// inner listener comes last.
 func flat(m message) ([]field, error) {
 	j, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m.Message)
 	if err != nil {
@@ -259,17 +276,14 @@ func flat(m message) ([]field, error) {
 			fields = append(fields, field{name + "/" + n, v})
 		}
 	}
-	const last = "typed_per_filter_config/" + filterName
-	slices.SortFunc(fields, func(a, b field) int {
-		switch {
-		case a.name == b.name:
-			return 0
-		case a.name == last:
+	last := func(f field) int {
+		if f.name == "route/cluster" {
 			return 1
-		case b.name == last:
-			return -1
 		}
-		return strings.Compare(a.name, b.name)
+		return 0
+	}
+	slices.SortFunc(fields, func(a, b field) int {
+		return cmp.Or(cmp.Compare(last(a), last(b)), strings.Compare(a.name, b.name))
 	})
 	return fields, nil
 }

@@ -37,9 +37,7 @@ type egObject struct {
 		Hostnames []string
 		Rules     []struct {
 			Matches []struct {
-				Path    struct{ Type, Value string }
-				Method  string
-				Headers []struct{ Type, Name, Value string }
+				Path struct{ Type, Value string }
 			}
 			Filters []struct {
 				RequestHeaderModifier struct{ Remove []string }
@@ -113,28 +111,18 @@ func (c *gatewayController) bootstrap(stream []byte) []byte {
 
 // host is the virtual host of an HTTPRoute, with its clusters.
 func (c *gatewayController) host(o egObject, tls string, breakers map[string]int) any {
-	type ranked struct {
-		length int
-		route  any
-	}
-	var all []ranked
+	var routes []any
 	for i, rule := range o.Spec.Rules {
 		cluster := fmt.Sprintf("httproute/%s/%s/rule/%d", o.Metadata.Namespace, o.Metadata.Name, i)
 		action := map[string]any{"cluster": cluster, "upgrade_configs": []any{map[string]any{"upgrade_type": "websocket"}}}
 		if rule.Timeouts.Request != "" {
 			action["timeout"] = rule.Timeouts.Request
 		}
-		match := rule.Matches[0]
-		var headers []any
-		if match.Method != "" {
-			headers = append(headers, map[string]any{"name": ":method", "string_match": map[string]any{"exact": match.Method}})
-		}
-		for _, h := range match.Headers {
-			headers = append(headers, map[string]any{"name": h.Name, "string_match": map[string]any{"safe_regex": map[string]any{"regex": h.Value}}})
-		}
+		require.Len(c.t, rule.Matches, 1)
+		require.Equal(c.t, "PathPrefix /", rule.Matches[0].Path.Type+" "+rule.Matches[0].Path.Value)
 		route := map[string]any{
 			"name":  cluster + "/match/0/" + strings.ReplaceAll(o.Spec.Hostnames[0], ".", "_"),
-			"match": map[string]any{"safe_regex": map[string]any{"regex": match.Path.Value}, "headers": headers},
+			"match": map[string]any{"prefix": "/"},
 			"route": action,
 		}
 		for _, f := range rule.Filters {
@@ -145,15 +133,10 @@ func (c *gatewayController) host(o egObject, tls string, breakers map[string]int
 				action["host_rewrite_literal"] = f.URLRewrite.Hostname
 			}
 		}
-		all = append(all, ranked{len(match.Path.Value), route})
+		routes = append(routes, route)
 		c.clusters = append(c.clusters, c.cluster(cluster, tls, breakers))
 	}
-	slices.SortStableFunc(all, func(a, b ranked) int { return b.length - a.length })
-	var routes []any
-	for _, r := range all {
-		routes = append(routes, r.route)
-	}
-	return map[string]any{"name": "llm/keyturn/http/" + o.Spec.Hostnames[0], "domains": []any{o.Spec.Hostnames[0]}, "routes": routes}
+	return map[string]any{"name": "llm/keyturn/http/" + strings.ReplaceAll(o.Spec.Hostnames[0], ".", "_"), "domains": []any{o.Spec.Hostnames[0]}, "routes": routes}
 }
 
 func (c *gatewayController) cluster(name, tls string, breakers map[string]int) any {

@@ -1,11 +1,8 @@
 package envoy_test
 
 import (
-	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,13 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// egClusters are the names that Envoy Gateway gives to the clusters of a pool's HTTPRoute.
-func egClusters(route string) (names []string) {
-	for i := range 3 {
-		names = append(names, fmt.Sprintf("httproute/llm/%s/rule/%d", route, i))
-	}
-	return names
-}
+// egCluster is the name that Envoy Gateway gives to the cluster of a pool's HTTPRoute.
+func egCluster(route string) string { return "httproute/llm/" + route + "/rule/0" }
 
 type egGolden struct {
 	cfg envoy.Config
@@ -34,16 +26,16 @@ func egGoldens(t *testing.T) map[string]egGolden {
 	base := envoy.Config{
 		Processor: "unix:/run/keyturn/extproc.sock", Loopback: "unix:/run/keyturn/loopback.sock", Clients: envoy.Clients{Open: true},
 		Pools: []envoy.Pool{
-			{Name: "openai", Provider: "openai", Upstream: parse(t, "https://api.openai.com"), Keys: 2, Clusters: egClusters("keyturn-openai")},
+			{Name: "openai", Provider: "openai", Upstream: parse(t, "https://api.openai.com"), Keys: 2, Clusters: []string{egCluster("keyturn-openai")}},
 		},
 	}
 	two := base
 	two.Clients = envoy.Clients{APIKeys: []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}}}
 	two.Pools = append(two.Pools, envoy.Pool{
 		Name: "claude", Provider: "anthropic", Upstream: parse(t, "http://claude.models.svc.cluster.local:8080/base"), Keys: 40,
-		Clusters: append([]string{"claude"}, egClusters("two-claude")...), BYOK: true, Tools: true, ToolTime: 30 * time.Minute,
+		Clusters: []string{egCluster("two-claude"), "claude"}, BYOK: true, Tools: true, ToolTime: 30 * time.Minute,
 	})
-	two.Pools[0].Clusters = egClusters("two-openai")
+	two.Pools[0].Clusters = []string{egCluster("two-openai")}
 	return map[string]egGolden{
 		"one": {base, envoy.GatewayResources{Namespace: "llm", Domain: "llm.example.com"}},
 		"two": {two, envoy.GatewayResources{Namespace: "llm", Domain: "llm.example.com", Name: "two", Gateway: "keyturn", SocketMode: 0o600}},
@@ -73,7 +65,9 @@ func TestEnvoyGatewayGolden(t *testing.T) {
 			require.NoError(t, os.WriteFile(file, doc, 0o600))
 			out, err := exec.CommandContext(bounded(t), binary, "--mode", "validate", "-c", file, "--log-level", "warning").CombinedOutput()
 			require.NoError(t, err, string(out))
-			findings, err := envoy.Check(doc, envoy.Want{Processor: tc.cfg.Processor, Pools: tc.cfg.Pools, Open: true, Loopback: true})
+			findings, err := envoy.Check(doc, envoy.Want{
+				Processor: tc.cfg.Processor, Pools: tc.cfg.Pools, Open: true, Loopback: len(tc.cfg.Pools) > 1,
+			})
 			require.NoError(t, err)
 			require.Empty(t, findings)
 		})
@@ -88,7 +82,11 @@ func TestEnvoyGatewayRefuses(t *testing.T) {
 	}{
 		{"no domain", func(_ *envoy.Config, g *envoy.GatewayResources) { g.Domain = "" }, `domain: "" is no domain; each pool is called by a host of its own in it`},
 		{"bad domain", func(_ *envoy.Config, g *envoy.GatewayResources) { g.Domain = "a..b" }, `domain: "a..b" is no domain`},
-		{"clusters unknown", func(c *envoy.Config, _ *envoy.GatewayResources) { c.Pools[0].Clusters = nil }, `write clusters: [openai, "httproute/llm/keyturn-openai/rule/0", "httproute/llm/keyturn-openai/rule/1", "httproute/llm/keyturn-openai/rule/2"]`},
+		{"clusters unknown", func(c *envoy.Config, _ *envoy.GatewayResources) { c.Pools[0].Clusters = nil }, `write clusters: ["httproute/llm/keyturn-openai/rule/0"]`},
+		{"no place for the inner listener", func(c *envoy.Config, _ *envoy.GatewayResources) {
+			c.Loopback, c.Processor = "", "127.0.0.1:1"
+		}, `envoy.inner: Envoy Gateway's Envoy has no internal listeners, and there is no socket beside which it could be: write the path of a socket`},
+		{"relative inner", func(c *envoy.Config, _ *envoy.GatewayResources) { c.Inner = "unix:i.sock" }, `envoy.inner: unix:i.sock is relative`},
 		{"open by accident", func(c *envoy.Config, _ *envoy.GatewayResources) { c.Clients = envoy.Clients{} }, `write a SecurityPolicy for the HTTPRoutes and say open: true`},
 		{"tokens", func(c *envoy.Config, _ *envoy.GatewayResources) {
 			c.Clients = envoy.Clients{JWT: &envoy.JWT{JWKSFile: "x"}}
@@ -109,18 +107,17 @@ func TestEnvoyGatewayRefuses(t *testing.T) {
 func startGateway(t *testing.T, change func([]byte) []byte) *rig {
 	t.Helper()
 	r := newRig(t)
-	upstream, err := url.Parse(r.provider.URL)
-	require.NoError(t, err)
+	r.processor.pools["openai"] = upstream{egCluster("keyturn-openai"), "openai.example:8080"}
 	cfg := envoy.Config{
 		Processor: "unix:" + r.folder + "/extproc.sock", Loopback: "unix:" + r.folder + "/loopback.sock", Clients: envoy.Clients{Open: true}, MaxRequestBytes: 1 << 20,
-		Pools: []envoy.Pool{{Name: "openai", Provider: "openai", Upstream: parse(t, "http://openai.example:8080"), Keys: 3, Clusters: egClusters("keyturn-openai")}},
+		Pools: []envoy.Pool{{Name: "openai", Provider: "openai", Upstream: parse(t, "http://openai.example:8080"), Keys: 3, Tools: true, Clusters: []string{egCluster("keyturn-openai")}}},
 	}
 	out, err := envoy.RenderEnvoyGateway(cfg, envoy.GatewayResources{Namespace: "llm", Domain: "llm.example", SocketMode: 0o600})
 	require.NoError(t, err)
 	if change != nil {
 		out = change(out)
 	}
-	c := &gatewayController{t: t, bind: netip.MustParseAddrPort("127.0.0.1:0"), endpoint: netip.MustParseAddrPort(upstream.Host)}
+	c := &gatewayController{t: t, bind: netip.MustParseAddrPort("127.0.0.1:0"), endpoint: netip.MustParseAddrPort(strings.TrimPrefix(r.provider.URL, "http://"))}
 	r.boot(t, c.bootstrap(out))
 	r.findListener(t)
 	return r
@@ -131,34 +128,36 @@ func TestEnvoyGatewayServes(t *testing.T) {
 	r := startGateway(t, nil)
 	const host = "host: openai.llm.example"
 	t.Run("failover", func(t *testing.T) {
-		res, body := r.do(t, "POST", "/v1/responses", "{}", host, "authorization: Bearer client", "x-api-key: client", "x-keyturn-turn: 9")
+		res, body := r.do(t, "POST", "/v1/responses", "{}", append(forged(), host, "authorization: Bearer client", "x-api-key: client")...)
 		require.Equal(t, "Bearer k2 /v1/responses", body)
-		require.Empty(t, res.Header.Values("x-keyturn-retry"))
+		for name := range res.Header {
+			require.NotContains(t, name, "X-Keyturn-")
+		}
 		attempts := r.attempts()
 		require.Len(t, attempts, 3)
-		for _, a := range attempts {
-			require.Equal(t, egClusters("keyturn-openai")[2], a.cluster)
-			require.Equal(t, "buffered", a.word)
-			require.Empty(t, a.turn)
-			require.NotEmpty(t, a.requestID)
+		for i, a := range attempts {
+			require.Equal(t, i+1, a.number)
+			require.Equal(t, attempts[0].headers["x-keyturn-id"], a.headers["x-keyturn-id"])
+			require.Equal(t, "openai", a.headers["x-keyturn-pool"])
+			for _, name := range []string{"x-keyturn-turn", "x-keyturn-client", "authorization", "x-api-key"} {
+				require.NotContains(t, a.headers, name)
+			}
+			require.NotEmpty(t, a.headers["x-request-id"])
 		}
 		for _, q := range r.requests() {
-			require.Equal(t, "openai.example", q.Host)
+			require.Equal(t, "openai.example:8080", q.Host)
 			require.Empty(t, q.Header.Get("x-api-key"))
 		}
 	})
-	t.Run("streamed", func(t *testing.T) {
-		r.do(t, "POST", "/v1/files", strings.Repeat("x", 2<<20), host)
-		require.Equal(t, "streamed", r.attempts()[0].word)
-		require.Len(t, r.requests(), 1)
+	t.Run("upload", func(t *testing.T) {
+		res, _ := r.do(t, "POST", "/v1/files", strings.Repeat("x", 2<<20), host)
+		require.Equal(t, http.StatusTooManyRequests, res.StatusCode)
+		require.Len(t, r.requests(), 1, "larger than what can be sent again")
+		r.attempts()
 	})
 	t.Run("own errors", func(t *testing.T) {
-		res, body := r.do(t, "POST", "/v1/responses", strings.Repeat("x", 2<<20), host)
-		require.Equal(t, http.StatusRequestEntityTooLarge, res.StatusCode)
-		require.Equal(t, "request_too_large", res.Header.Get("x-keyturn-error"))
-		require.True(t, json.Valid([]byte(body)))
-		res, _ = r.do(t, "POST", "/v1/responses", "{}", host, "x-keyturn-test: die")
-		require.Equal(t, "processor_unavailable", res.Header.Get("x-keyturn-error"))
+		res, body := r.do(t, "POST", "/v1/responses", "{}", host, "x-keyturn-test: die")
+		requireError(t, res, body, "processor_unavailable", "api_error")
 		r.attempts()
 	})
 	t.Run("another host", func(t *testing.T) {
@@ -168,7 +167,7 @@ func TestEnvoyGatewayServes(t *testing.T) {
 		r.requests()
 	})
 	t.Run("loopback", func(t *testing.T) {
-		_, body := r.turn(t, egClusters("keyturn-openai")[2], "/v1/responses", "{}")
+		_, body := r.turn(t, "openai", "/v1/responses", "{}")
 		require.Equal(t, "Bearer k2 /v1/responses", body)
 		require.Len(t, r.attempts(), 3)
 		r.requests()

@@ -86,9 +86,9 @@ var (
 // pool a ServiceEntry and a DestinationRule of its provider and a VirtualService or HTTPRoute, then one EnvoyFilter. Of
 // cfg, Listen, Admin, Attach, CAFile and a path in AccessLog are not used: the mesh has its own.
 //
-// Apps call the provider by its own name with http://, and the proxy speaks TLS to it. So a pool is known by its provider's
-// host, and by the name that Istio gives to the host's cluster: it must be among the pool's Clusters, or Keyturn would not
-// know the pool. The error joins every problem.
+// Apps call the provider by its own name with http://, and the proxy speaks TLS to it. So it is the provider's host that
+// picks the pool. Keyturn leads the pool's attempts to the first of its Clusters, which must be the name that Istio gives to
+// the host's cluster. The error joins every problem.
 func RenderIstio(cfg Config, mesh Istio) ([]byte, error) {
 	if int(mesh.Form) >= len(formNames) {
 		return nil, fmt.Errorf("form: %d is none", mesh.Form)
@@ -124,7 +124,6 @@ type meshPool struct {
 	port     uint32 // that apps call
 	own      bool   // the host is a Service of the cluster: it needs no ServiceEntry
 	resource string // what the pool is named in resources
-	routes   []meshRoute
 }
 
 // newMesh checks everything; the error joins every problem.
@@ -134,8 +133,14 @@ func newMesh(cfg Config, to Istio, domain string) (*mesh, error) {
 	pools, more := m.meshPools(cfg.Pools)
 	errs = append(errs, more...)
 	// What the mesh's proxies have of their own.
-	cfg.Listen, cfg.Admin, cfg.Attach = "127.0.0.1:0", "", Listener
-	if !m.authenticates(cfg.Clients) {
+	cfg.Listen, cfg.Admin, cfg.Attach = "127.0.0.1:0", "", Route
+	if m.Form == envoyGateway {
+		var err error
+		if cfg.Inner, err = innerSocket(cfg); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if !m.asksForKeys(cfg.Clients) {
 		cfg.Clients = Clients{}
 	}
 	if cfg.AccessLog != "off" {
@@ -143,8 +148,8 @@ func newMesh(cfg Config, to Istio, domain string) (*mesh, error) {
 	}
 	cfg.Pools = slices.Clone(cfg.Pools)
 	for i := range pools {
-		if names := m.clusterNames(pools[i]); len(names) > 0 {
-			cfg.Pools[i].Clusters = names
+		if name := m.clusterName(pools[i]); name != "" {
+			cfg.Pools[i].Clusters = []string{name}
 		}
 	}
 	p, more := planOf(cfg)
@@ -156,14 +161,11 @@ func newMesh(cfg Config, to Istio, domain string) (*mesh, error) {
 	for i := range m.pools {
 		m.pools[i].Pool = &p.Pools[i]
 	}
-	for i := range m.pools {
-		m.pools[i].routes = m.poolPatches(&m.pools[i])
-	}
 	return m, nil
 }
 
-// authenticates reports whether the proxy asks clients for keys of the gateway's. A sidecar serves its own pod only.
-func (m *mesh) authenticates(c Clients) bool { return m.Form != Sidecar && len(c.APIKeys) > 0 }
+// asksForKeys reports whether the proxy asks clients for keys of the gateway's. A sidecar serves its own pod only.
+func (m *mesh) asksForKeys(c Clients) bool { return m.Form != Sidecar && len(c.APIKeys) > 0 }
 
 // check fills in the defaults of the mesh's part and finds what is wrong with it.
 func (m *mesh) check(cfg Config) (errs []error) {
@@ -209,7 +211,7 @@ func (m *mesh) check(cfg Config) (errs []error) {
 		}
 	}
 	errs = append(errs, m.checkClients(cfg.Clients)...)
-	for _, s := range []struct{ field, address string }{{"listen", cfg.Processor}, {"envoy.loopback", cfg.Loopback}} {
+	for _, s := range []struct{ field, address string }{{"listen", cfg.Processor}, {"envoy.inner", cfg.Inner}, {"envoy.loopback", cfg.Loopback}} {
 		if p, ok := strings.CutPrefix(s.address, "unix:"); ok && !path.IsAbs(p) && !strings.HasPrefix(p, "@") {
 			bad("%s: %s is relative, and the proxy and Keyturn run in containers of their own: write a path in the volume that they share, such as unix:/run/keyturn/%s", s.field, s.address, path.Base(p))
 		}
@@ -300,39 +302,34 @@ func (m *mesh) servicePort(pool *Pool) uint32 {
 	return providerPort
 }
 
-// clusterNames is what the control plane calls the clusters of a pool's provider, nil when the upstream is wrong. Envoy
-// Gateway makes one for each rule of a route.
-func (m *mesh) clusterNames(p meshPool) (names []string) {
+// clusterName is what the control plane calls the cluster of a pool's provider, "" when the upstream is wrong.
+func (m *mesh) clusterName(p meshPool) string {
 	switch {
 	case p.host == "":
-		return nil
-	case m.Form != envoyGateway:
-		return []string{fmt.Sprintf("outbound|%d||%s", p.port, p.host)}
+		return ""
+	case m.Form == envoyGateway:
+		return m.ruleName(p)
 	}
-	for rule := range routesOfPool {
-		names = append(names, m.ruleName(p, rule))
-	}
-	return names
+	return fmt.Sprintf("outbound|%d||%s", p.port, p.host)
 }
 
-// checkClusters makes sure that Keyturn will know the pool.
+// checkClusters makes sure that Keyturn leads attempts to the provider.
 func (m *mesh) checkClusters(p meshPool) error {
-	have, want := p.clusters(), m.clusterNames(p)
-	if !slices.ContainsFunc(want, func(n string) bool { return !slices.Contains(p.Clusters, n) }) {
+	want := m.clusterName(p)
+	if len(p.Clusters) > 0 && p.Clusters[0] == want {
 		return nil
 	}
-	list := slices.Clone(have)
-	for i := range list {
-		if !poolName.MatchString(list[i]) {
-			list[i] = strconv.Quote(list[i])
-		}
-	}
-	for _, n := range want {
-		if !slices.Contains(have, n) {
+	list := []string{strconv.Quote(want)}
+	for _, n := range p.Clusters {
+		switch {
+		case n == want:
+		case poolName.MatchString(n):
+			list = append(list, n)
+		default:
 			list = append(list, strconv.Quote(n))
 		}
 	}
-	return fmt.Errorf("the proxy will name the provider's clusters %s, and a pool is known by its clusters; write clusters: [%s]", strings.Join(want, ", "), strings.Join(list, ", "))
+	return fmt.Errorf("the proxy will name the provider's cluster %s, and attempts go to the first of a pool's clusters; write clusters: [%s]", want, strings.Join(list, ", "))
 }
 
 // ports are the listeners' that serve the providers, in order; none stands for all.

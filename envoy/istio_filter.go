@@ -1,17 +1,13 @@
 package envoy
 
 import (
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-const (
-	loopbackName = "keyturn-loopback"
-	// filterPriority: after EnvoyFilters without one, whose filters then stand before these.
-	filterPriority = 10
-)
+// filterPriority: after EnvoyFilters without one, whose filters then stand before these.
+const filterPriority = 10
 
 // envoyFilter is every setting that Istio has no field for.
 func (m *mesh) envoyFilter() object {
@@ -28,29 +24,29 @@ func (m *mesh) envoyFilter() object {
 }
 
 func (m *mesh) patches() []object {
-	patches := []object{m.patchOf("CLUSTER", nil, "ADD", m.checked(m.processorCluster()))}
-	if m.Loopback != "" {
-		patches = append(patches, m.patchOf("LISTENER", nil, "ADD", m.checked(m.loopbackListener())))
+	patches := []object{
+		m.patchOf("CLUSTER", nil, "ADD", m.checked(m.processorCluster())),
+		m.patchOf("CLUSTER", nil, "ADD", m.checked(m.innerCluster())),
+	}
+	for _, l := range m.ownListeners() {
+		patches = append(patches, m.patchOf("LISTENER", nil, "ADD", m.checked(l)))
 	}
 	ports := m.ports()
 	if len(ports) == 0 {
 		ports = []uint32{0}
 	}
 	for _, port := range ports {
-		for _, f := range m.clientFilters() {
+		for _, f := range m.frontFilters() {
 			patches = append(patches, m.patchOf("HTTP_FILTER", m.inListener(port, true), "INSERT_BEFORE", f))
 		}
-		patches = append(patches, m.patchOf("HTTP_FILTER", m.inListener(port, true), "MERGE", m.router()))
 		patches = append(patches, m.patchOf("NETWORK_FILTER", m.inListener(port, false), "MERGE", &listenerv3.Filter{
 			Name: managerFilter, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: m.part(m.managerPatch())},
 		}))
 	}
 	for i := range m.pools {
 		p := &m.pools[i]
-		for j, r := range p.routes {
-			match := field{"routeConfiguration", object{{"vhost", object{{"route", object{{"name", m.routeName(p, j)}}}}}}}
-			patches = append(patches, m.patchOf("HTTP_ROUTE", &match, "MERGE", r.patch))
-		}
+		match := field{"routeConfiguration", object{{"vhost", object{{"route", object{{"name", m.routeName(p)}}}}}}}
+		patches = append(patches, m.patchOf("HTTP_ROUTE", &match, "MERGE", m.patch(p)))
 	}
 	return patches
 }
@@ -85,12 +81,14 @@ func (m *mesh) inListener(port uint32, router bool) *field {
 	return &field{"listener", object{{"portNumber", port}, chain}}
 }
 
-// loopbackListener needs everything in itself: Istio appends it after all patches, so none reaches it.
-func (m *mesh) loopbackListener() *listenerv3.Listener {
-	l := m.listener(loopbackName, m.socketAddress(), m.loopbackManager())
-	l.TrafficDirection = corev3.TrafficDirection_OUTBOUND // a sidecar that ends drains its inbound listeners only
-	l.IgnoreGlobalConnLimit = true
-	return l
+// ownListeners are those that Keyturn brings along. They need everything in themselves: Istio appends them after all patches,
+// so none reaches them.
+func (m *mesh) ownListeners() []*listenerv3.Listener {
+	all := []*listenerv3.Listener{m.innerListener(m.inner.bind(0o600))} // only the proxy itself goes there
+	if m.hasTools() {
+		all = append(all, m.loopbackListener(m.loopback.bind(m.SocketMode)))
+	}
+	return all
 }
 
 // checked notes what is wrong with a message that stands alone.

@@ -18,9 +18,11 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	internalv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/bootstrap/internal_listener/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	previoushostsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"github.com/stretchr/testify/require"
@@ -94,12 +96,7 @@ type kubeObject struct {
 }
 
 type virtualRoute struct {
-	Name  string
-	Match []struct {
-		Method  struct{ Exact string }
-		URI     struct{ Regex string }
-		Headers map[string]struct{ Regex string }
-	}
+	Name    string
 	Headers struct{ Request struct{ Remove []string } }
 	Retries struct{ Attempts *int }
 	Route   []struct {
@@ -112,9 +109,7 @@ type virtualRoute struct {
 
 type httpRule struct {
 	Matches []struct {
-		Path    struct{ Type, Value string }
-		Method  string
-		Headers []struct{ Type, Name, Value string }
+		Path struct{ Type, Value string }
 	}
 	Filters []struct {
 		Type                  string
@@ -197,7 +192,7 @@ func (s *istiod) bootstrap(stream []byte) []byte {
 	}
 	for _, o := range objects {
 		switch {
-		case o.Kind == "VirtualService" && !slices.Contains(o.Spec.Gateways, "mesh") || o.Kind == "VirtualService" && len(o.Spec.HTTP) > 1:
+		case o.Kind == "VirtualService" && !strings.HasSuffix(o.Metadata.Name, "-mesh"): // of the gateway, not of the sidecars that send to it
 			s.host(o.Spec.Hosts[0], port, virtualRoutes(s.t, o, port))
 		case o.Kind == "HTTPRoute":
 			s.host(o.Spec.Hostnames[0], port, httpRoutes(s.t, o))
@@ -238,6 +233,7 @@ func (s *istiod) host(name string, port map[string]uint32, routes []*routev3.Rou
 	}
 	s.routes = append(s.routes, &meshHost{number, &routev3.VirtualHost{
 		Name: fmt.Sprintf("%s:%d", name, number), Domains: []string{name, fmt.Sprintf("%s:%d", name, number)}, Routes: routes,
+		IncludeRequestAttemptCount: true,
 	}})
 	s.clusters = append(s.clusters, s.cluster(fmt.Sprintf("outbound|%d||%s", number, name), name))
 }
@@ -287,24 +283,16 @@ func virtualRoutes(t *testing.T, o kubeObject, port map[string]uint32) (routes [
 		if number == 0 {
 			number = port[d.Host]
 		}
-		r := envoyRoute(v.Name, fmt.Sprintf("outbound|%d||%s", number, d.Host), v.Headers.Request.Remove)
-		for _, match := range v.Match {
-			r.Match = expression(match.URI.Regex, match.Method.Exact)
-			for name, h := range match.Headers {
-				r.Match.Headers = append(r.Match.Headers, headerMatch(name, h.Regex))
-			}
-		}
-		routes = append(routes, r)
+		routes = append(routes, envoyRoute(v.Name, fmt.Sprintf("outbound|%d||%s", number, d.Host), v.Headers.Request.Remove))
 	}
 	return routes
 }
 
-// httpRoutes are Envoy's routes by an HTTPRoute, in the order that Istio puts them in.
+// httpRoutes are Envoy's routes by an HTTPRoute.
 func httpRoutes(t *testing.T, o kubeObject) (routes []*routev3.Route) {
-	length := map[string]int{}
 	for i, rule := range o.Spec.Rules {
 		require.Len(t, rule.Matches, 1)
-		require.LessOrEqual(t, len(rule.Matches[0].Path.Value), 1024, "the most that Kubernetes takes")
+		require.Equal(t, "PathPrefix /", rule.Matches[0].Path.Type+" "+rule.Matches[0].Path.Value)
 		var remove []string
 		for _, f := range rule.Filters {
 			remove = f.RequestHeaderModifier.Remove
@@ -312,22 +300,21 @@ func httpRoutes(t *testing.T, o kubeObject) (routes []*routev3.Route) {
 		}
 		b := rule.BackendRefs[0]
 		r := envoyRoute(fmt.Sprintf("%s.%s.%d", o.Metadata.Namespace, o.Metadata.Name, i), fmt.Sprintf("outbound|%d||%s", b.Port, b.Name), remove)
-		match := rule.Matches[0]
-		require.Equal(t, "RegularExpression", match.Path.Type)
-		r.Match = expression(match.Path.Value, match.Method)
-		for _, h := range match.Headers {
-			r.Match.Headers = append(r.Match.Headers, headerMatch(h.Name, h.Value))
-		}
 		// Istio's own policy, which an HTTPRoute has no word against.
 		r.GetRoute().RetryPolicy = &routev3.RetryPolicy{
 			RetryOn:              "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes",
 			NumRetries:           wrapperspb.UInt32(2),
 			RetriableStatusCodes: []uint32{503},
+			RetryHostPredicate: []*routev3.RetryPolicy_RetryHostPredicate{{
+				Name: "envoy.retry_host_predicates.previous_hosts",
+				ConfigType: &routev3.RetryPolicy_RetryHostPredicate_TypedConfig{
+					TypedConfig: pack(t, &previoushostsv3.PreviousHostsPredicate{}),
+				},
+			}},
+			HostSelectionRetryMaxAttempts: 5,
 		}
-		length[r.Name] = len(match.Path.Value)
 		routes = append(routes, r)
 	}
-	slices.SortStableFunc(routes, func(a, b *routev3.Route) int { return length[b.Name] - length[a.Name] })
 	return routes
 }
 
@@ -339,20 +326,6 @@ func envoyRoute(name, cluster string, remove []string) *routev3.Route {
 			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: cluster}, Timeout: durationpb.New(0),
 		}},
 	}
-}
-
-func expression(path, method string) *routev3.RouteMatch {
-	m := &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: path}}}
-	if method != "" {
-		m.Headers = append(m.Headers, headerMatch(":method", method))
-	}
-	return m
-}
-
-func headerMatch(name, expression string) *routev3.HeaderMatcher {
-	return &routev3.HeaderMatcher{Name: name, HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: &matcherv3.StringMatcher{
-		MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: expression}},
-	}}}
 }
 
 // listen makes the proxy's own listeners: a gateway's one, or a sidecar's for each port that apps call.
@@ -401,7 +374,7 @@ func (s *istiod) apply(p configPatch) {
 		s.value(p, l)
 		s.added = append(s.added, l)
 		changed++
-	case "HTTP_FILTER INSERT_BEFORE", "HTTP_FILTER MERGE", "NETWORK_FILTER MERGE":
+	case "HTTP_FILTER INSERT_BEFORE", "NETWORK_FILTER MERGE":
 		for _, l := range s.listeners {
 			if port := p.Match.Listener.PortNumber; port == 0 || l.port == 0 || l.port == port {
 				changed += s.applyTo(l.manager, p)
@@ -441,31 +414,16 @@ func (s *istiod) applyTo(m *hcmv3.HttpConnectionManager, p configPatch) (changed
 	i := slices.IndexFunc(m.HttpFilters, func(have *hcmv3.HttpFilter) bool {
 		return have.Name == p.Match.Listener.FilterChain.Filter.SubFilter.Name
 	})
-	switch {
-	case i < 0:
+	if i < 0 {
 		return 0
-	case p.Patch.Operation == "MERGE":
-		have := m.HttpFilters[i]
-		have.ConfigType = &hcmv3.HttpFilter_TypedConfig{TypedConfig: mergeAnys(s.t, have.GetTypedConfig(), f.GetTypedConfig())}
-	default:
-		m.HttpFilters = slices.Insert(m.HttpFilters, i, f)
 	}
+	m.HttpFilters = slices.Insert(m.HttpFilters, i, f)
 	return 1
 }
 
 func (s *istiod) value(p configPatch, m proto.Message) {
 	s.t.Helper()
 	require.NoError(s.t, protojson.Unmarshal(p.Patch.Value, m))
-}
-
-func mergeAnys(t *testing.T, a, b *anypb.Any) *anypb.Any {
-	t.Helper()
-	into, err := a.UnmarshalNew()
-	require.NoError(t, err)
-	from, err := b.UnmarshalNew()
-	require.NoError(t, err)
-	proto.Merge(into, from)
-	return pack(t, into)
 }
 
 func (s *istiod) marshal() []byte {
@@ -486,6 +444,10 @@ func (s *istiod) marshal() []byte {
 		})
 	}
 	b := &bootstrapv3.Bootstrap{
+		// As in istio-proxy's: tools/packaging/common/envoy_bootstrap.json of Istio.
+		BootstrapExtensions: []*corev3.TypedExtensionConfig{{
+			Name: "envoy.bootstrap.internal_listener", TypedConfig: pack(s.t, &internalv3.InternalListener{BufferSizeKb: wrapperspb.UInt32(64)}),
+		}},
 		Admin:           &bootstrapv3.Admin{Address: socketAddress(netip.MustParseAddrPort("127.0.0.1:0"))},
 		StaticResources: &bootstrapv3.Bootstrap_StaticResources{Listeners: append(listeners, s.added...), Clusters: s.clusters},
 	}

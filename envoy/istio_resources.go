@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -25,7 +24,7 @@ func (m *mesh) documents() []resource {
 		docs = append(docs, m.routesTo(&m.pools[i])...)
 	}
 	docs = append(docs, resource{
-		"The EnvoyFilter: all patches in one, so that they come and go together. Never a second one with upstream filters for a\nproxy that has this one: its listener would be rejected. Another provider is more HTTP_ROUTE patches here.",
+		"The EnvoyFilter: all patches in one, so that they come and go together. Never a second one of Keyturn's for the same proxy:\nits listeners would be rejected. Another provider is one more HTTP_ROUTE patch here.",
 		m.envoyFilter(),
 	})
 	docs[0].comment = m.head() + "\n\n" + docs[0].comment
@@ -40,13 +39,12 @@ func (m *mesh) head() string {
 	}
 	lines := []string{
 		fmt.Sprintf("Keyturn in an Istio mesh, form %s, for %s in the namespace %s.", m.Form, who, m.Namespace),
-		`Written by "keyturn render istio". For Istio 1.29 and later, better 1.30: an Envoy before 1.37 crashes at the first retry, and`,
-		"1.37 retries no body of more than half of request_body_buffer_limit.",
+		`Written by "keyturn render istio", for Istio 1.29 and later.`,
 		"",
-		"Keyturn knows a pool by the name that Istio gives to its provider's cluster, so keyturn.yaml must say:",
+		"Keyturn leads a pool's attempts to the cluster that Istio makes for its provider, so keyturn.yaml must name it first:",
 	}
 	for _, p := range m.pools {
-		lines = append(lines, fmt.Sprintf("  pool %s: clusters: %s", p.Name, quoted(m.clusterNames(p))))
+		lines = append(lines, fmt.Sprintf("  pool %s: clusters: [%q]", p.Name, m.clusterName(p)))
 	}
 	lines = append(lines, "Apps call:")
 	for _, p := range m.pools {
@@ -61,15 +59,6 @@ func (m *mesh) secrets() []string {
 		return nil
 	}
 	return []string{"", "The patches hold the clients' keys (envoy.clients.api_keys): who may read them in the cluster may use the gateway."}
-}
-
-// quoted writes names as a list of YAML.
-func quoted(names []string) string {
-	q := make([]string, 0, len(names))
-	for _, n := range names {
-		q = append(q, strconv.Quote(n))
-	}
-	return "[" + strings.Join(q, ", ") + "]"
 }
 
 // call says how apps reach a pool.
@@ -211,7 +200,7 @@ func (m *mesh) entry() []resource {
 	}}
 }
 
-// routesTo are the resources with a pool's routes.
+// routesTo are the resources with a pool's route.
 func (m *mesh) routesTo(p *meshPool) []resource {
 	if m.Form == GatewayAPI {
 		return []resource{m.httpRoute(p)}
@@ -220,27 +209,27 @@ func (m *mesh) routesTo(p *meshPool) []resource {
 	if m.Form == Gateway {
 		gateways = []string{m.Namespace + "/" + m.gateway()}
 	}
-	var routes []object
-	for i, r := range p.routes {
-		destination := object{{"host", p.host}}
-		if !m.EgressListener { // there the listener's port is the host's
-			destination = append(destination, field{"port", object{{"number", p.port}}})
-		}
-		routes = append(routes, object{
-			{"name", m.routeName(p, i)},
-			{"match", virtualMatch(r)},
-			{"headers", m.removal(p)},
-			{"retries", object{{"attempts", 0}}},
-			{"route", []object{{{"destination", destination}}}},
-		})
+	destination := object{{"host", p.host}}
+	if !m.EgressListener { // there the listener's port is the host's
+		destination = append(destination, field{"port", object{{"number", p.port}}})
 	}
 	docs := []resource{{
-		"The routes to pool " + p.Name + ". The EnvoyFilter finds them by their names.",
+		"The route to pool " + p.Name + ". The EnvoyFilter finds it by its name.",
 		object{
 			{"apiVersion", networking},
 			{"kind", "VirtualService"},
 			{"metadata", meta(m.named(p.resource), m.Namespace)},
-			{"spec", object{{"hosts", []string{p.host}}, {"exportTo", []string{onlyHere}}, {"gateways", gateways}, {"http", routes}}},
+			{"spec", object{
+				{"hosts", []string{p.host}},
+				{"exportTo", []string{onlyHere}},
+				{"gateways", gateways},
+				{"http", []object{{
+					{"name", m.routeName(p)},
+					{"headers", m.removal(p)},
+					{"retries", object{{"attempts", 0}}},
+					{"route", []object{{{"destination", destination}}}},
+				}}},
+			}},
 		},
 	}}
 	if m.Service != "" {
@@ -249,24 +238,12 @@ func (m *mesh) routesTo(p *meshPool) []resource {
 	return docs
 }
 
-// virtualMatch is nil for the route that takes all others.
-func virtualMatch(r meshRoute) any {
-	if r.suffix == "" {
-		return nil
-	}
-	match := object{{"method", object{{"exact", r.method}}}, {"uri", object{{"regex", r.path}}}}
-	if r.upward {
-		match = append(match, field{"headers", object{{"upgrade", object{{"regex", mixedCaseWebSocket}}}}})
-	}
-	return []object{match}
-}
-
 // removal takes the credentials out of requests, nil where clients may bring their own.
 func (m *mesh) removal(p *meshPool) any {
 	if p.BYOK {
 		return nil
 	}
-	return object{{"request", object{{"remove", credentials([]Pool{*p.Pool})}}}}
+	return object{{"request", object{{"remove", m.removed(p)}}}}
 }
 
 // toGateway sends what apps of the mesh call by the provider's name to the gateway.
@@ -290,51 +267,31 @@ func (m *mesh) toGateway(p *meshPool) resource {
 	}
 }
 
-// httpRoute is the routes of a pool for the Gateway API.
+// httpRoute is the route of a pool for the Gateway API.
 func (m *mesh) httpRoute(p *meshPool) resource {
-	var rules []object
-	for _, r := range p.routes {
-		match := object{{"path", object{{"type", "RegularExpression"}, {"value", r.path}}}}
-		if r.method != "" {
-			match = append(match, field{"method", r.method})
-		}
-		if r.upward {
-			match = append(match, field{"headers", []object{{{"type", "RegularExpression"}, {"name", "upgrade"}, {"value", mixedCaseWebSocket}}}})
-		}
-		rule := object{{"matches", []object{match}}}
-		if filters := m.ruleFilters(p); len(filters) > 0 {
-			rule = append(rule, field{"filters", filters})
-		}
-		backend := object{{"group", "networking.istio.io"}, {"kind", "Hostname"}, {"name", p.host}, {"port", p.port}}
-		if m.Form == envoyGateway {
-			rule = append(rule, field{"timeouts", object{{"request", "0s"}}})
-			backend = object{{"group", egAPI}, {"kind", "Backend"}, {"name", m.named(p.resource)}}
-		}
-		rules = append(rules, append(rule, field{"backendRefs", []object{backend}}))
+	rule := object{{"matches", []object{{{"path", object{{"type", "PathPrefix"}, {"value", "/"}}}}}}}
+	if !p.BYOK {
+		rule = append(rule, field{"filters", []object{{
+			{"type", "RequestHeaderModifier"},
+			{"requestHeaderModifier", object{{"remove", m.removed(p)}}},
+		}}})
+	}
+	backend := object{{"group", "networking.istio.io"}, {"kind", "Hostname"}, {"name", p.host}, {"port", p.port}}
+	if m.Form == envoyGateway {
+		rule = append(rule, field{"timeouts", object{{"request", "0s"}}})
+		backend = object{{"group", egAPI}, {"kind", "Backend"}, {"name", m.named(p.resource)}}
 	}
 	return resource{
-		"The routes to pool " + p.Name + ". The patches find them by namespace, name and place: keep the order of the rules.",
+		"The route to pool " + p.Name + ". The patches find it by namespace and name, as the first rule.",
 		object{
 			{"apiVersion", gatewayAPI + "/v1"},
 			{"kind", "HTTPRoute"},
 			{"metadata", meta(m.named(p.resource), m.Namespace)},
 			{"spec", object{
-				{"parentRefs", []object{{{"name", m.gateway()}}}}, {"hostnames", []string{p.called}}, {"rules", rules},
+				{"parentRefs", []object{{{"name", m.gateway()}}}},
+				{"hostnames", []string{p.called}},
+				{"rules", []object{append(rule, field{"backendRefs", []object{backend}})}},
 			}},
 		},
 	}
-}
-
-// ruleFilters are what a rule of an HTTPRoute changes in requests.
-func (m *mesh) ruleFilters(p *meshPool) (filters []object) {
-	if !p.BYOK {
-		filters = append(filters, object{
-			{"type", "RequestHeaderModifier"},
-			{"requestHeaderModifier", object{{"remove", credentials([]Pool{*p.Pool})}}},
-		})
-	}
-	if p.called != p.host {
-		filters = append(filters, object{{"type", "URLRewrite"}, {"urlRewrite", object{{"hostname", p.host}}}})
-	}
-	return filters
 }

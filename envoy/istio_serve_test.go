@@ -2,7 +2,6 @@ package envoy_test
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -37,9 +36,7 @@ const (
 func startMesh(t *testing.T, form envoy.Form, alter func(*envoy.Config), change func([]byte) []byte) *meshRig {
 	t.Helper()
 	r := &meshRig{rig: newRig(t)}
-	upstream, err := url.Parse(r.provider.URL)
-	require.NoError(t, err)
-	provider := netip.MustParseAddrPort(upstream.Host)
+	provider := netip.MustParseAddrPort(strings.TrimPrefix(r.provider.URL, "http://"))
 	r.port = provider.Port()
 	mesh := envoy.Istio{Form: form, Namespace: "llm", SocketMode: 0o600}
 	if form != envoy.GatewayAPI {
@@ -48,14 +45,18 @@ func startMesh(t *testing.T, form envoy.Form, alter func(*envoy.Config), change 
 	cfg := envoy.Config{
 		Processor: "unix:" + r.folder + "/extproc.sock", Loopback: "unix:" + r.folder + "/loopback.sock", Clients: envoy.Clients{Open: true}, MaxRequestBytes: 1 << 20,
 	}
+	if form == envoy.Sidecar {
+		cfg.Inner = "unix:" + r.folder + "/inner.sock"
+	}
 	for _, p := range []envoy.Pool{
 		{Name: "openai", Provider: "openai", Upstream: &url.URL{Host: openAIHost}},
-		{Name: "claude", Provider: "anthropic", Upstream: &url.URL{Host: claudeHost, Path: "/base"}},
+		{Name: "claude", Provider: "anthropic", Upstream: &url.URL{Host: claudeHost, Path: "/base"}, Tools: true},
 		{Name: "gone", Provider: "openai", Upstream: &url.URL{Host: goneHost}},
 	} {
 		p.Clusters = []string{r.cluster(p.Upstream.Host)}
 		p.Upstream.Scheme, p.Keys = "http", 3
 		p.Upstream.Host = fmt.Sprintf("%s:%d", p.Upstream.Host, r.port)
+		r.processor.pools[p.Name] = upstream{p.Clusters[0], p.Upstream.Host}
 		cfg.Pools = append(cfg.Pools, p)
 	}
 	if alter != nil {
@@ -74,7 +75,7 @@ func startMesh(t *testing.T, form envoy.Form, alter func(*envoy.Config), change 
 	}}
 	for _, host := range []string{plainHost, deadHost} {
 		s.routes = append(s.routes, &meshHost{uint32(r.port), &routev3.VirtualHost{
-			Name: host, Domains: []string{host}, Routes: []*routev3.Route{envoyRoute("default", r.cluster(host), nil)},
+			Name: host, Domains: []string{host}, Routes: []*routev3.Route{envoyRoute("default", r.cluster(host), nil)}, IncludeRequestAttemptCount: true,
 		}})
 		s.clusters = append(s.clusters, s.cluster(r.cluster(host), host))
 	}
@@ -106,28 +107,37 @@ func TestIstioServes(t *testing.T) {
 }
 
 func (r *meshRig) failover(t *testing.T) {
-	res, body := r.do(t, "POST", "/v1/responses?q=1", "{}", "host: "+openAIHost, "authorization: Bearer client", "x-api-key: client",
-		"x-keyturn-turn: 9", "x-keyturn-cluster: x", "x-keyturn-client: eve", "session_id: kept")
+	res, body := r.do(t, "POST", "/v1/responses?q=1", "{}", append(forged(), "host: "+openAIHost, "authorization: Bearer client", "x-api-key: client", "session_id: kept")...)
 	require.Equal(t, "Bearer k2 /v1/responses", body)
-	require.Empty(t, res.Header.Values("x-keyturn-retry"))
+	for name := range res.Header {
+		require.NotContains(t, name, "X-Keyturn-")
+	}
 	attempts := r.attempts()
 	require.Len(t, attempts, 3)
+	id := attempts[0].headers["x-keyturn-id"]
+	require.Regexp(t, `^[0-9a-f-]{36}$`, id)
 	for i, a := range attempts {
-		require.Equal(t, i, a.tried)
-		require.Equal(t, r.cluster(openAIHost), a.cluster)
-		require.Equal(t, "buffered", a.word)
-		require.Empty(t, a.turn, "a client forged it")
-		require.Empty(t, a.client, "a client forged it")
-		require.NotEmpty(t, a.requestID)
-		require.Equal(t, openAIHost, a.headers[":authority"])
+		require.Equal(t, i+1, a.number)
+		require.Equal(t, id, a.headers["x-keyturn-id"])
+		require.Equal(t, "openai", a.headers["x-keyturn-pool"])
+		require.Equal(t, "18", a.headers["x-keyturn-retries"])
+		require.Regexp(t, `^[0-9]{10}\.[0-9]{3}$`, a.headers["x-keyturn-start"])
+		require.NotEmpty(t, a.headers["x-request-id"])
+		require.Equal(t, "/v1/responses?q=1", a.headers[":path"])
+		require.Equal(t, "via_upstream 0", a.details+" "+a.flags)
+		for _, name := range []string{"x-keyturn-client", "x-keyturn-turn", "x-keyturn-model", "x-keyturn-cluster", "authorization", "x-api-key"} {
+			require.NotContains(t, a.headers, name)
+		}
 	}
-	require.NotContains(t, attempts[0].headers, "authorization", "the route removes it")
 	requests := r.requests()
 	require.Len(t, requests, 3)
 	for _, q := range requests {
 		require.Equal(t, "kept", q.Header.Get("session_id"))
 		require.Empty(t, q.Header.Get("x-api-key"))
-		require.Equal(t, openAIHost, q.Host)
+		require.Equal(t, fmt.Sprintf("%s:%d", openAIHost, r.port), q.Host)
+		for name := range q.Header {
+			require.NotRegexp(t, "(?i)^x-(keyturn|envoy|forwarded)-", name)
+		}
 	}
 }
 
@@ -140,58 +150,55 @@ func (r *meshRig) exhausted(t *testing.T) {
 	require.Len(t, r.attempts(), 3)
 }
 
+// routes: one takes all of a host, as the provider has it.
 func (r *meshRig) routes(t *testing.T) {
-	for _, tc := range []struct{ method, path, word string }{
-		{"POST", "/v1/chat/completions", "buffered"},
-		{"GET", "/v1/models/org%2Fmodel", "buffered"},
-		{"POST", "/base/v1/messages/count_tokens?beta=true", "buffered"},
-		{"POST", "/v1/files?x=1", "streamed"},
-		{"GET", "/v1/files", "buffered"},
-		{"POST", "/base/openai/v1/files", "streamed"},
-		{"POST", "/upload/v1beta/files", "streamed"},
-		{"POST", "/openai/files?api-version=1", "streamed"},
-		{"POST", "/v1/uploads/upload_1/parts", "streamed"},
-		{"POST", "/v1/uploads/upload_1/complete", "buffered"},
-		{"POST", "/v1/containers/c_1/files", "streamed"},
-		{"POST", "/v1/vector_stores/vs_1/files", "buffered"},
-		{"POST", "/openai/deployments/gpt-4.1/audio/transcriptions?api-version=1", "streamed"},
-		{"POST", "/v1/audio/translations", "streamed"},
-		{"POST", "/v1/audio/speech", "buffered"},
-		{"POST", "/v1/images/edits", "streamed"},
-		{"POST", "/v1/images/variations", "streamed"},
-		{"POST", "/v1/images/generations?x=/v1/files", "buffered"},
-		{"DELETE", "/v1/responses/resp_1", "buffered"},
+	for _, tc := range []struct{ method, path string }{
+		{"POST", "/v1/chat/completions"},
+		{"GET", "/v1/models/org%2Fmodel"},
+		{"POST", "/base/v1/messages/count_tokens?beta=true"},
+		{"POST", "/v1/files?x=1"},
+		{"POST", "/v1/audio/translations"},
+		{"DELETE", "/v1/responses/resp_1"},
 	} {
 		t.Run(tc.method+" "+tc.path, func(t *testing.T) {
-			res, _ := r.do(t, tc.method, tc.path, "", "host: "+openAIHost, "x-test: ok", "authorization: Bearer client", "set-cookie: a")
+			res, _ := r.do(t, tc.method, tc.path, "", "host: "+openAIHost, "x-test: ok", "authorization: Bearer client")
 			require.Equal(t, http.StatusOK, res.StatusCode)
 			attempts, requests := r.attempts(), r.requests()
 			require.Len(t, attempts, 1)
-			require.Equal(t, tc.word, attempts[0].word)
 			require.Len(t, requests, 1)
 			require.Equal(t, tc.path, requests[0].URL.String())
 			require.Equal(t, "Bearer k0", requests[0].Header.Get("authorization"))
 		})
 	}
-	t.Run("an upload of any size, without failover", func(t *testing.T) {
-		res, _ := r.do(t, "POST", "/v1/files", strings.Repeat("x", 40<<20), "host: "+openAIHost, "x-test: ok")
-		require.Equal(t, http.StatusOK, res.StatusCode)
-		require.Equal(t, int64(40<<20), r.provider.bytes)
-		for _, test := range []string{"", "503"} { // Istio's own policy would repeat a 503
-			r.requests()
-			r.do(t, "POST", "/v1/files", "x", "host: "+openAIHost, "x-test: "+test)
-			require.Len(t, r.requests(), 1)
-		}
-		r.attempts()
-	})
+	for _, tc := range []struct {
+		name     string
+		bytes    int
+		test     string
+		attempts int
+		status   int
+	}{
+		{"as large as can be sent again", 1 << 20, "", 3, http.StatusOK},
+		{"larger", 40 << 20, "ok", 1, http.StatusOK},
+		{"larger, refused", 40 << 20, "", 1, http.StatusTooManyRequests},
+		{"an error that is the client's", 2, "503", 1, http.StatusServiceUnavailable}, // Istio's own policy would repeat it
+	} {
+		t.Run("upload "+tc.name, func(t *testing.T) {
+			res, _ := r.do(t, "POST", "/v1/files", strings.Repeat("x", tc.bytes), "host: "+openAIHost, "x-test: "+tc.test)
+			require.Equal(t, tc.status, res.StatusCode)
+			require.Equal(t, int64(tc.bytes), r.provider.bytes)
+			require.Len(t, r.attempts(), tc.attempts)
+			require.Len(t, r.requests(), tc.attempts)
+		})
+	}
 }
 
 func (r *meshRig) websocket(t *testing.T) {
 	const ask = "GET %s HTTP/1.1\r\nhost: %s\r\nconnection: Upgrade\r\nupgrade: WebSocket\r\nx-test: %s\r\nauthorization: Bearer client\r\n\r\nhello\n"
 	for _, tc := range []struct{ name, host, path, test, want, key string }{
 		{"accepted", openAIHost, "/v1/realtime?model=m", "ok", "101", "Bearer k0"},
+		{"two keys refused", openAIHost, "/v1/responses", "", "101", "Bearer k2"},
 		{"refused by the provider", openAIHost, "/v1/responses", "refuse", "403", "Bearer k0"},
-		{"another path", openAIHost, "/v1/chat/completions", "ok", "403", ""},
+		{"refused with all keys", openAIHost, "/v1/responses", "all", "429", "Bearer k2"},
 		{"another host", plainHost, "/v1/chat/completions", "ok", "101", "Bearer client"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -206,11 +213,7 @@ func (r *meshRig) websocket(t *testing.T) {
 			defer func() { _ = res.Body.Close() }()
 			require.Equal(t, tc.want, res.Status[:3])
 			requests := r.requests()
-			if tc.key == "" {
-				require.Empty(t, requests)
-			} else {
-				require.Equal(t, tc.key, requests[0].Header.Get("authorization"))
-			}
+			require.Equal(t, tc.key, requests[len(requests)-1].Header.Get("authorization"))
 			if tc.want == "101" {
 				line, err := reader.ReadString('\n')
 				require.NoError(t, err)
@@ -221,44 +224,44 @@ func (r *meshRig) websocket(t *testing.T) {
 	r.attempts()
 }
 
-// ownErrors are answers that Envoy makes itself: in the dialect of the path. The provider's are left alone.
+// ownErrors are answers that Envoy makes itself, in a shape that SDKs read. The provider's and Keyturn's are left alone.
 func (r *meshRig) ownErrors(t *testing.T) {
-	large := strings.Repeat("x", 1<<20+1)
 	for _, tc := range []struct {
-		name, host, path, body, header string
-		status                         int
-		code, anthropic                string // anthropic: error.type; "" = OpenAI's shape
+		name    string
+		headers []string
+		status  int
+		code    string
+		kind    string // error.type
 	}{
-		{"too large", openAIHost, "/v1/responses", large, "", 413, "request_too_large", ""},
-		{"too large", claudeHost, "/v1/messages?beta=true", large, "", 413, "request_too_large", "request_too_large"},
-		{"processor gone", openAIHost, "/v1/responses", "", "x-keyturn-test: die", 503, "processor_unavailable", ""},
-		{"processor gone, upload", openAIHost, "/v1/files", "", "x-keyturn-test: die", 503, "processor_unavailable", ""},
-		{"provider gone", goneHost, "/v1/responses", "", "", 503, "provider_unreachable", ""},
-		{"provider gone", goneHost, "/v1/messages", "", "", 503, "provider_unreachable", "api_error"},
+		{"processor gone", []string{"x-keyturn-test: die"}, 503, "processor_unavailable", "api_error"},
+		{"another upgrade", []string{"connection: upgrade", "upgrade: other"}, 403, "refused", "permission_error"},
 	} {
-		t.Run(tc.name+" "+tc.path, func(t *testing.T) {
-			res, body := r.do(t, "POST", tc.path, tc.body, "host: "+tc.host, tc.header)
+		t.Run(tc.name, func(t *testing.T) {
+			res, body := r.do(t, "POST", "/v1/responses", "{}", append(tc.headers, "host: "+openAIHost)...)
 			require.Equal(t, tc.status, res.StatusCode)
-			require.Equal(t, "application/json", res.Header.Get("content-type"))
-			require.Equal(t, tc.code, res.Header.Get("x-keyturn-error"))
-			var got struct {
-				Type  string
-				Error struct{ Type, Code, Message string }
-			}
-			require.NoError(t, json.Unmarshal([]byte(body), &got), body)
-			require.NotEmpty(t, got.Error.Message)
-			if tc.anthropic != "" {
-				require.Equal(t, "error", got.Type)
-				require.Equal(t, tc.anthropic, got.Error.Type)
-			} else {
-				require.Equal(t, tc.code, got.Error.Code)
-			}
+			requireError(t, res, body, tc.code, tc.kind)
 		})
 	}
-	res, body := r.do(t, "POST", "/v1/responses", "", "host: "+openAIHost, "x-test: 503")
-	require.Equal(t, 503, res.StatusCode)
-	require.Equal(t, "the provider's own", body)
 	r.attempts()
+	for _, tc := range []struct {
+		host, test string
+		status     int
+		details    string // that the processor saw
+		body       string
+		code       string
+	}{
+		{openAIHost, "503", 503, `^via_upstream 0$`, "the provider's own", ""},
+		{goneHost, "", 502, `^upstream_reset_before_response_started\{.*\} [1-9]`, `{"by":"keyturn"}`, "provider_unreachable"},
+	} {
+		t.Run("not its own, "+tc.host, func(t *testing.T) {
+			res, body := r.do(t, "POST", "/v1/responses", "", "host: "+tc.host, "x-test: "+tc.test)
+			require.Equal(t, tc.status, res.StatusCode)
+			require.Equal(t, tc.body, body)
+			require.Equal(t, tc.code, res.Header.Get("x-keyturn-error"))
+			a := r.attempts()[0]
+			require.Regexp(t, tc.details, a.details+" "+a.flags)
+		})
+	}
 	r.requests()
 }
 
@@ -267,7 +270,11 @@ func (r *meshRig) otherHosts(t *testing.T) {
 	res, body := r.do(t, "POST", "/v1/responses", strings.Repeat("x", 2<<20), "host: "+plainHost, "authorization: Bearer own", "x-api-key: own", "x-test: ok")
 	require.Equal(t, http.StatusOK, res.StatusCode)
 	require.Equal(t, "Bearer own /v1/responses", body)
-	require.Equal(t, "own", r.requests()[0].Header.Get("x-api-key"))
+	seen := r.requests()[0].Header
+	require.Equal(t, "own", seen.Get("x-api-key"))
+	for name := range seen {
+		require.NotContains(t, name, "X-Keyturn-")
+	}
 	res, _ = r.do(t, "POST", "/v1/responses", "{}", "host: "+plainHost, "authorization: Bearer own", "x-test: all")
 	require.Equal(t, http.StatusTooManyRequests, res.StatusCode)
 	require.Len(t, r.requests(), 1, "not repeated")
@@ -279,45 +286,42 @@ func (r *meshRig) otherHosts(t *testing.T) {
 	require.Empty(t, r.attempts(), "the processor hears of none of them")
 }
 
-// loopback is a request of Keyturn's own: it names its cluster, and its attempts know the turn.
+// loopback is a request of Keyturn's own: it names its pool, and its attempts know the turn.
 func (r *meshRig) loopback(t *testing.T) {
-	res, body := r.turn(t, r.cluster(claudeHost), "/base/v1/messages", "{}")
+	res, body := r.turn(t, "claude", "/base/v1/messages", "{}")
 	require.Equal(t, "Bearer k2 /base/v1/messages", body)
 	require.Equal(t, "k2", res.Header.Get("x-keyturn-used-name"))
 	attempts := r.attempts()
 	require.Len(t, attempts, 3)
 	for _, a := range attempts {
-		require.Equal(t, "7", a.turn)
-		require.Equal(t, r.cluster(claudeHost), a.cluster)
-		require.Equal(t, "buffered", a.word)
+		require.Equal(t, "7", a.headers["x-keyturn-turn"])
+		require.Equal(t, "claude", a.headers["x-keyturn-pool"])
 	}
-	require.Equal(t, "provider.example", r.requests()[0].Host)
+	require.Equal(t, fmt.Sprintf("%s:%d", claudeHost, r.port), r.requests()[0].Host)
 }
 
 func (r *meshRig) accessLog(t *testing.T, form envoy.Form) {
 	require.NoError(t, r.proc.Stop(bounded(t)), "Envoy keeps some lines until it ends")
 	route := "keyturn-openai"
 	if form == envoy.GatewayAPI {
-		route = "llm.keyturn-openai.2"
+		route = "llm.keyturn-openai.0"
 	}
-	var lines []map[string]any
-	for line := range strings.Lines(r.log.String()) {
-		if !strings.HasPrefix(line, "{") {
-			continue
-		}
-		var fields map[string]any
-		require.NoError(t, json.Unmarshal([]byte(line), &fields), line)
-		require.NotEqual(t, "default", fields["route"], "of another host")
-		lines = append(lines, fields)
+	lines := logLines(t, r.log.String())
+	for _, l := range lines["request"] {
+		require.NotEqual(t, "default", l["route"], "of another host")
 	}
-	require.NotEmpty(t, lines)
-	first := lines[0]
+	first := lines["request"][0]
 	require.Equal(t, route, first["route"])
 	require.EqualValues(t, 3, first["attempts"])
-	require.Equal(t, "k2", first["key"])
-	require.Equal(t, r.cluster(openAIHost), first["pool"], "what the processor of this test calls it")
+	require.Equal(t, "k2", first["key_name"])
+	require.Equal(t, "openai", first["pool"])
 	require.NotEmpty(t, first["request_id"])
-	require.Equal(t, "7", lines[len(lines)-1]["turn"])
+	for i, a := range lines["attempt"][:3] {
+		require.EqualValues(t, i+1, a["attempt"])
+		require.Equal(t, first["request_id"], a["request_id"])
+		require.Equal(t, r.cluster(openAIHost), a["cluster"])
+	}
+	require.Equal(t, "7", lines["turn"][0]["turn"])
 }
 
 // TestIstioMiss takes the patches of the routes away, as a renamed route does: no provider gets a client's credential.
@@ -368,7 +372,7 @@ func TestIstioClientKeys(t *testing.T) {
 				return
 			}
 			require.Equal(t, http.StatusOK, res.StatusCode)
-			require.Equal(t, tc.client, attempts[0].client)
+			require.Equal(t, tc.client, attempts[0].headers["x-keyturn-client"])
 			require.Equal(t, tc.own, attempts[0].headers["authorization"])
 		})
 	}

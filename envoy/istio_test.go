@@ -23,7 +23,7 @@ type meshGolden struct {
 // meshGoldens are the smallest that each show one thing.
 func meshGoldens(t *testing.T) map[string]meshGolden {
 	openAI := envoy.Pool{
-		Name: "openai", Provider: "openai", Upstream: parse(t, "https://api.openai.com"), Keys: 2, Clusters: []string{"openai", "outbound|80||api.openai.com"},
+		Name: "openai", Provider: "openai", Upstream: parse(t, "https://api.openai.com"), Keys: 2, Clusters: []string{"outbound|80||api.openai.com", "openai"},
 	}
 	claude := envoy.Pool{
 		Name: "Claude_1", Provider: "anthropic", Upstream: parse(t, "https://api.anthropic.com:8443/base"), Keys: 40,
@@ -53,6 +53,7 @@ func meshGoldens(t *testing.T) map[string]meshGolden {
 		}},
 		"sidecar-egress": {with(func(c *envoy.Config) {
 			c.Clients, c.Pools[0].Clusters = envoy.Clients{}, []string{"outbound|15080||api.openai.com"}
+			c.Inner, c.Pools[0].Tools = "unix:/run/keyturn/inner.sock", true
 		}), envoy.Istio{
 			Form: envoy.Sidecar, Selector: app, EgressListener: true, Port: 15080, SocketMode: 0o600,
 		}},
@@ -86,10 +87,16 @@ func TestIstioGolden(t *testing.T) {
 
 			s := &istiod{t: t, bind: netip.MustParseAddrPort("127.0.0.1:10000"), endpoints: func(string) netip.AddrPort { return netip.MustParseAddrPort("127.0.0.1:9300") }}
 			doc := s.bootstrap(got)
-			for _, kind := range []string{"CLUSTER", "HTTP_FILTER", "NETWORK_FILTER"} {
+			require.Equal(t, 2, s.patched["CLUSTER"])
+			listeners := 1
+			if slices.ContainsFunc(tc.cfg.Pools, func(p envoy.Pool) bool { return p.Tools }) {
+				listeners++
+			}
+			require.Equal(t, listeners, s.patched["LISTENER"])
+			for _, kind := range []string{"HTTP_FILTER", "NETWORK_FILTER"} {
 				require.NotZero(t, s.patched[kind], kind)
 			}
-			require.Equal(t, 3*len(tc.cfg.Pools), s.patched["HTTP_ROUTE"], "each route once")
+			require.Equal(t, len(tc.cfg.Pools), s.patched["HTTP_ROUTE"], "each route once")
 			file := filepath.Join(t.TempDir(), "envoy.json")
 			require.NoError(t, os.WriteFile(file, doc, 0o600))
 			cmd := exec.CommandContext(bounded(t), binary, "--mode", "validate", "-c", file, "--log-level", "warning")
@@ -99,7 +106,7 @@ func TestIstioGolden(t *testing.T) {
 
 			pools := slices.Clone(tc.cfg.Pools)
 			findings, err := envoy.Check(doc, envoy.Want{
-				Processor: tc.cfg.Processor, Pools: pools, Open: true, Loopback: tc.cfg.Loopback != "",
+				Processor: tc.cfg.Processor, Pools: pools, Open: true, Loopback: listeners > 1,
 			})
 			require.NoError(t, err)
 			require.Empty(t, findings)
@@ -167,9 +174,14 @@ func TestIstioRefuses(t *testing.T) {
 		{"tokens", func(c *envoy.Config, _ *envoy.Istio) { c.Clients = envoy.Clients{JWT: &envoy.JWT{JWKSFile: "x"}} }, `envoy.clients.jwt: in a mesh, tokens are for Istio's RequestAuthentication`},
 		{"relative socket", func(c *envoy.Config, _ *envoy.Istio) { c.Processor = "unix:run/x.sock" }, `listen: unix:run/x.sock is relative, and the proxy and Keyturn run in containers of their own: write a path in the volume that they share, such as unix:/run/keyturn/x.sock`},
 		{"relative loopback", func(c *envoy.Config, _ *envoy.Istio) { c.Loopback = "unix:l.sock" }, `envoy.loopback: unix:l.sock is relative`},
+		{"relative inner", func(c *envoy.Config, _ *envoy.Istio) { c.Inner = "unix:run/i.sock" }, `envoy.inner: unix:run/i.sock is relative, and the proxy and Keyturn run in containers of their own: write a path in the volume that they share, such as unix:/run/keyturn/i.sock`},
+		{"inner for everybody", func(c *envoy.Config, _ *envoy.Istio) { c.Inner = "127.0.0.1:1" }, `inner: must be internal or unix:path`},
 		{"no processor", func(c *envoy.Config, _ *envoy.Istio) { c.Processor = "" }, `processor: an address is needed`},
 		{"no pools", func(c *envoy.Config, _ *envoy.Istio) { c.Pools = nil }, `pools: at least one is needed`},
-		{"cluster unknown", func(c *envoy.Config, _ *envoy.Istio) { c.Pools[0].Clusters = nil }, `pools[0] "openai": clusters: the proxy will name the provider's clusters outbound|80||api.openai.com, and a pool is known by its clusters; write clusters: [openai, "outbound|80||api.openai.com"]`},
+		{"cluster unknown", func(c *envoy.Config, _ *envoy.Istio) { c.Pools[0].Clusters = nil }, `pools[0] "openai": clusters: the proxy will name the provider's cluster outbound|80||api.openai.com, and attempts go to the first of a pool's clusters; write clusters: ["outbound|80||api.openai.com"]`},
+		{"cluster not first", func(c *envoy.Config, _ *envoy.Istio) {
+			c.Pools[0].Clusters = []string{"openai", "outbound|80||api.openai.com"}
+		}, `write clusters: ["outbound|80||api.openai.com", openai]`},
 		{"address", func(c *envoy.Config, _ *envoy.Istio) { c.Pools[0].Upstream.Host = "192.0.2.1" }, `upstream: a mesh knows hosts by their names, and 192.0.2.1 is an address`},
 		{"no upstream", func(c *envoy.Config, _ *envoy.Istio) { c.Pools[0].Upstream = nil }, `pools[0] "openai": upstream: an address is needed`},
 		{"https within", func(c *envoy.Config, _ *envoy.Istio) { c.Pools[0].Upstream.Host = "a.b.svc.cluster.local" }, `a.b.svc.cluster.local is a Service of the cluster, which apps would have to call with http`},

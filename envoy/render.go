@@ -9,6 +9,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	overloadv3 "github.com/envoyproxy/go-control-plane/envoy/config/overload/v3"
+	internalv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/bootstrap/internal_listener/v3"
 	connectionsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/proto"
@@ -18,8 +19,9 @@ import (
 // maxClientConnections bounds what clients can make Envoy hold open; without a bound Envoy warns at every start.
 const maxClientConnections = 50_000
 
-// Render returns a complete Envoy configuration: the clients' listener, the loopback listener, the pools' clusters and
-// the processor's. Each pool is served under /<its name>/…, the prefix cut off and the upstream's base path put in
+// Render returns a complete Envoy configuration: the clients' listener, which retries; the inner listener, where Keyturn
+// sees every attempt; where a pool has tools, the loopback listener; and the clusters of the pools, of the processor and of
+// the inner listener. Each pool is served under /<its name>/…, the prefix cut off and the upstream's base path put in
 // front; without a prefix /v1/messages… goes to the first pool of provider anthropic and everything else to the first
 // pool of another provider. The result is validated against the rules of Envoy's API; the error joins every problem.
 //
@@ -31,8 +33,9 @@ func Render(cfg Config) (*bootstrapv3.Bootstrap, error) {
 	}
 	r := &renderer{plan: p}
 	b := &bootstrapv3.Bootstrap{
-		Admin:           r.adminInterface(),
-		StaticResources: &bootstrapv3.Bootstrap_StaticResources{Listeners: r.listeners(), Clusters: r.clusters()},
+		Admin:               r.adminInterface(),
+		BootstrapExtensions: r.extensions(),
+		StaticResources:     &bootstrapv3.Bootstrap_StaticResources{Listeners: r.listeners(), Clusters: r.clusters()},
 		OverloadManager: &overloadv3.OverloadManager{ResourceMonitors: []*overloadv3.ResourceMonitor{{
 			Name: "envoy.resource_monitors.global_downstream_max_connections",
 			ConfigType: &overloadv3.ResourceMonitor_TypedConfig{TypedConfig: r.pack(&connectionsv3.DownstreamConnectionsConfig{
@@ -69,23 +72,33 @@ func (r *renderer) pack(m interface {
 	return a
 }
 
-func (r *renderer) listeners() []*listenerv3.Listener {
-	main := r.listener("main", r.listen.bind(0), r.mainManager())
-	if r.Loopback == "" {
-		return []*listenerv3.Listener{main}
+// extensions are what the internal listener needs, nil where a socket stands for it.
+func (r *renderer) extensions() []*corev3.TypedExtensionConfig {
+	if r.inner.internal == "" {
+		return nil
 	}
-	loopback := r.listener("loopback", r.loopback.bind(0o600), r.loopbackManager())
-	loopback.IgnoreGlobalConnLimit = true // a full house of clients must not stop requests that already run
-	return []*listenerv3.Listener{main, loopback}
+	return []*corev3.TypedExtensionConfig{{
+		Name: "envoy.bootstrap.internal_listener", TypedConfig: r.pack(&internalv3.InternalListener{}),
+	}}
+}
+
+func (r *renderer) listeners() []*listenerv3.Listener {
+	all := []*listenerv3.Listener{r.mainListener(), r.innerListener(r.inner.bind(0o600))}
+	if r.hasTools() {
+		loopback := r.loopbackListener(r.loopback.bind(0o600))
+		loopback.Name = "loopback"
+		all = append(all, loopback)
+	}
+	return all
 }
 
 func (r *renderer) clusters() []*clusterv3.Cluster {
-	cs := []*clusterv3.Cluster{r.processorCluster()}
+	cs := []*clusterv3.Cluster{r.processorCluster(), r.innerCluster()}
 	for i := range r.Pools {
 		cs = append(cs, r.poolCluster(&r.Pools[i]))
 	}
 	if r.jwksURL != nil {
-		cs = append(cs, r.remote(jwksCluster, r.jwksURL, nil))
+		cs = append(cs, r.remote(jwksCluster, r.jwksURL))
 	}
 	return cs
 }

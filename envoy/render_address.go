@@ -12,12 +12,13 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// address is a parsed "unix:path" or "host:port".
+// address is a parsed "unix:path" or "host:port", or a listener that only Envoy itself reaches.
 type address struct {
-	path string     // of a Unix socket
-	host string     // of a TCP address: an IP or a name
-	ip   netip.Addr // host, where it is an IP
-	port uint32
+	path     string     // of a Unix socket
+	host     string     // of a TCP address: an IP or a name
+	ip       netip.Addr // host, where it is an IP
+	port     uint32
+	internal string // name of an internal listener
 }
 
 // parseAddress reads an address. An empty host stands for every IPv4 address, as in Go.
@@ -57,7 +58,12 @@ func (a address) local() bool { return a.path != "" || a.ip.IsValid() && a.ip.Is
 
 // endpoint is the address as one to connect to.
 func (a address) endpoint() *corev3.Address {
-	if a.path != "" {
+	switch {
+	case a.internal != "":
+		return &corev3.Address{Address: &corev3.Address_EnvoyInternalAddress{EnvoyInternalAddress: &corev3.EnvoyInternalAddress{
+			AddressNameSpecifier: &corev3.EnvoyInternalAddress_ServerListenerName{ServerListenerName: a.internal},
+		}}}
+	case a.path != "":
 		return &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: a.path}}}
 	}
 	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
@@ -65,8 +71,12 @@ func (a address) endpoint() *corev3.Address {
 	}}}
 }
 
-// bind is the address as one to listen on; mode is that of a Unix socket, 0 = by the umask.
+// bind is the address as one to listen on, nil for an internal listener, which has none; mode is that of a Unix socket,
+// 0 = by the umask.
 func (a address) bind(mode uint32) *corev3.Address {
+	if a.internal != "" {
+		return nil
+	}
 	b := a.endpoint()
 	if p := b.GetPipe(); p != nil && !strings.HasPrefix(p.Path, "@") { // an abstract socket has no mode, and Envoy refuses one
 		p.Mode = mode

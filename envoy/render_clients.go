@@ -4,7 +4,6 @@ import (
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	apikeyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/api_key_auth/v3"
 	jwtv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -14,6 +13,7 @@ import (
 
 const (
 	apiKeyFilter = "envoy.filters.http.api_key_auth" //nolint:gosec // a filter's name, no credential
+	jwtFilter    = "envoy.filters.http.jwt_authn"
 
 	jwksTimeout = 5 * time.Second
 	jwksCache   = 10 * time.Minute
@@ -23,13 +23,16 @@ const (
 // first, so that the others may hold the client's own credential for a BYOK pool.
 var clientCredentialHeaders = []string{clientKeyHeader, "authorization", "x-api-key", "api-key"}
 
+// authenticates reports whether clients are asked who they are.
+func (r *renderer) authenticates() bool { return len(r.Clients.APIKeys) > 0 || r.Clients.JWT != nil }
+
 // authentication is the filter that lets clients in, nil when nobody is asked.
 func (r *renderer) authentication() *hcmv3.HttpFilter {
 	switch {
 	case len(r.Clients.APIKeys) > 0:
 		return &hcmv3.HttpFilter{Name: apiKeyFilter, ConfigType: typed(r.pack(r.apiKeys()))}
 	case r.Clients.JWT != nil:
-		return &hcmv3.HttpFilter{Name: "envoy.filters.http.jwt_authn", ConfigType: typed(r.pack(r.tokens()))}
+		return &hcmv3.HttpFilter{Name: jwtFilter, ConfigType: typed(r.pack(r.tokens()))}
 	}
 	return nil
 }
@@ -37,10 +40,7 @@ func (r *renderer) authentication() *hcmv3.HttpFilter {
 // apiKeys checks keys that the gateway gave out. The client's name goes on; the key is cut out of the request, and with
 // it whatever is in the other headers (hide_credentials empties them all): hence byokSources.
 func (r *renderer) apiKeys() *apikeyv3.ApiKeyAuth {
-	a := &apikeyv3.ApiKeyAuth{Forwarding: keyForwarding()}
-	for _, h := range clientCredentialHeaders {
-		a.KeySources = append(a.KeySources, &apikeyv3.KeySource{Header: h})
-	}
+	a := &apikeyv3.ApiKeyAuth{KeySources: keySources(clientCredentialHeaders), Forwarding: keyForwarding()}
 	for _, k := range r.Clients.APIKeys {
 		a.Credentials = append(a.Credentials, &apikeyv3.Credential{Key: k.Secret, Client: k.Name})
 	}
@@ -48,14 +48,16 @@ func (r *renderer) apiKeys() *apikeyv3.ApiKeyAuth {
 }
 
 // byokSources restricts a route of a BYOK pool to the header of the gateway's own, so that the client's credential in
-// the others is neither taken for a key nor removed. Nil when clients have no keys.
+// the others is neither taken for a key nor removed.
 func (r *renderer) byokSources() *anypb.Any {
-	if len(r.Clients.APIKeys) == 0 {
-		return nil
+	return r.pack(&apikeyv3.ApiKeyAuthPerRoute{KeySources: keySources([]string{clientKeyHeader}), Forwarding: keyForwarding()})
+}
+
+func keySources(headers []string) (sources []*apikeyv3.KeySource) {
+	for _, h := range headers {
+		sources = append(sources, &apikeyv3.KeySource{Header: h})
 	}
-	return r.pack(&apikeyv3.ApiKeyAuthPerRoute{
-		KeySources: []*apikeyv3.KeySource{{Header: clientKeyHeader}}, Forwarding: keyForwarding(),
-	})
+	return sources
 }
 
 func keyForwarding() *apikeyv3.Forwarding {
@@ -95,7 +97,7 @@ func (r *renderer) tokens() *jwtv3.JwtAuthentication {
 		})
 	}
 	a.Rules = []*jwtv3.RequirementRule{{
-		Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
+		Match: everything(),
 		RequirementType: &jwtv3.RequirementRule_Requires{Requires: &jwtv3.JwtRequirement{
 			RequiresType: &jwtv3.JwtRequirement_RequiresAny{RequiresAny: oneOf},
 		}},

@@ -20,10 +20,19 @@ import (
 
 // TestClientKeys shows who gets in with a key of the gateway's, and what is left of the credentials.
 func TestClientKeys(t *testing.T) {
-	r := startRig(t, func(c *envoy.Config) {
-		c.Clients.APIKeys = []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}, {Name: "bob", Secret: "gw-bob"}}
-		c.Pools[1].BYOK = true
-	})
+	for _, attach := range []envoy.Attach{envoy.Listener, envoy.Route} {
+		t.Run(attach.String(), func(t *testing.T) {
+			r := startRig(t, func(c *envoy.Config) {
+				c.Attach = attach
+				c.Clients.APIKeys = []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}, {Name: "bob", Secret: "gw-bob"}}
+				c.Pools[1].BYOK = true
+			})
+			r.clientKeys(t)
+		})
+	}
+}
+
+func (r *rig) clientKeys(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
 		path    string
@@ -40,30 +49,45 @@ func TestClientKeys(t *testing.T) {
 		{"own credential kept for byok", "/anthropic/v1/messages", []string{"x-keyturn-key: gw-bob", "authorization: Bearer sk-own"}, "bob", "Bearer sk-own"},
 		{"own credential elsewhere for byok", "/anthropic/v1/messages", []string{"x-keyturn-key: gw-bob", "x-api-key: sk-own"}, "bob", ""},
 		{"byok takes the gateway's key in its own header only", "/anthropic/v1/messages", []string{"authorization: Bearer gw-alice"}, "", ""},
-		{"forged name", "/v1/responses", []string{"x-keyturn-key: gw-bob", "x-keyturn-client: alice"}, "bob", ""},
+		{"forged name", "/v1/responses", []string{"x-keyturn-key: gw-bob", "x-keyturn-client: alice", "X-Keyturn-Client: eve"}, "bob", ""},
+		{"forged name, byok", "/anthropic/v1/messages", []string{"x-keyturn-key: gw-bob", "x-keyturn-client: alice", "X-Keyturn-Client: eve"}, "bob", ""},
+		{"forged name and no key", "/v1/responses", []string{"x-keyturn-client: mallory"}, "", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			res, body := r.do(t, "POST", tc.path, "{}", append(tc.headers, "x-test: ok")...)
 			attempts, requests := r.attempts(), r.requests()
 			if tc.client == "" {
 				require.Equal(t, http.StatusUnauthorized, res.StatusCode)
-				require.Equal(t, "invalid_client_key", res.Header.Get("x-keyturn-error"))
+				requireError(t, res, body, "invalid_client_key", "authentication_error")
 				require.Contains(t, body, "x-keyturn-key")
 				require.Empty(t, attempts)
 				return
 			}
 			require.Equal(t, http.StatusOK, res.StatusCode)
-			require.Equal(t, tc.client, attempts[0].client)
+			require.Equal(t, tc.client, attempts[0].headers["x-keyturn-client"])
 			require.Equal(t, tc.own, attempts[0].headers["authorization"])
-			if strings.HasPrefix(tc.path, "/anthropic") {
-				require.Empty(t, requests[0].Header.Get("x-keyturn-key"))
-				return
-			}
-			for _, name := range []string{"x-keyturn-key", "x-keyturn-client", "x-api-key", "api-key"} {
+			for _, name := range []string{"x-keyturn-key", "x-keyturn-client"} {
 				require.Empty(t, requests[0].Header.Get(name), name)
+			}
+			if !strings.HasPrefix(tc.path, "/anthropic") {
+				for _, name := range []string{"x-api-key", "api-key"} {
+					require.Empty(t, requests[0].Header.Get(name), name)
+				}
 			}
 		})
 	}
+	require.NoError(t, r.proc.Stop(bounded(t)))
+	clients := map[string]bool{}
+	for of, lines := range logLines(t, r.log.String()) {
+		for _, line := range lines {
+			name, _ := line["client"].(string)
+			clients[of+" "+name] = true
+		}
+	}
+	require.Equal(t, map[string]bool{
+		"request ": true, "request alice": true, "request bob": true, "attempt alice": true, "attempt bob": true,
+	}, clients, "refused requests too have no name that a client chose")
+	require.NotContains(t, r.log.String(), "gw-")
 }
 
 // signer makes tokens.
@@ -118,14 +142,16 @@ func TestClientTokens(t *testing.T) {
 	elsewhere := s.token(t, map[string]any{"iss": "https://issuer", "aud": "other", "sub": "alice"})
 	foreign := newSigner(t).token(t, map[string]any{"iss": "https://issuer", "aud": "keyturn", "sub": "alice"})
 	for _, source := range []struct {
-		name string
-		jwt  envoy.JWT
+		name   string
+		attach envoy.Attach
+		jwt    envoy.JWT
 	}{
-		{"file", envoy.JWT{Issuer: "https://issuer", Audiences: []string{"keyturn"}, JWKSFile: file}},
-		{"url", envoy.JWT{Issuer: "https://issuer", Audiences: []string{"keyturn"}, JWKSURL: served.URL + "/keys"}},
+		{"file", envoy.Listener, envoy.JWT{Issuer: "https://issuer", Audiences: []string{"keyturn"}, JWKSFile: file}},
+		{"url", envoy.Route, envoy.JWT{Issuer: "https://issuer", Audiences: []string{"keyturn"}, JWKSURL: served.URL + "/keys"}},
 	} {
 		t.Run(source.name, func(t *testing.T) {
 			r := startRig(t, func(c *envoy.Config) {
+				c.Attach = source.attach
 				c.Clients.JWT = &source.jwt
 				c.Pools[1].BYOK = true
 			})
@@ -145,7 +171,9 @@ func TestClientTokens(t *testing.T) {
 				{"x-api-key", "/v1/messages", []string{"x-api-key: " + good}, 200, "alice", ""},
 				{"own header, byok", "/anthropic/v1/messages", []string{"x-keyturn-key: " + good, "authorization: Bearer sk-own"}, 200, "alice", "Bearer sk-own"},
 				{"token is not a byok credential", "/anthropic/v1/messages", []string{"authorization: Bearer " + good}, 200, "alice", ""},
-				{"forged name", "/v1/responses", []string{"x-keyturn-key: " + nameless, "x-keyturn-client: eve"}, 200, "", ""},
+				{"forged name", "/v1/responses", []string{"x-keyturn-key: " + good, "x-keyturn-client: eve", "X-Keyturn-Client: bob"}, 200, "alice", ""},
+				{"forged name, byok", "/anthropic/v1/messages", []string{"x-keyturn-key: " + good, "x-keyturn-client: eve"}, 200, "alice", ""},
+				{"forged name of a nameless", "/v1/responses", []string{"x-keyturn-key: " + nameless, "x-keyturn-client: eve"}, 200, "", ""},
 			} {
 				t.Run(tc.name, func(t *testing.T) {
 					res, body := r.do(t, "POST", tc.path, "{}", append(tc.headers, "x-test: ok")...)
@@ -156,7 +184,7 @@ func TestClientTokens(t *testing.T) {
 						require.Empty(t, attempts)
 						return
 					}
-					require.Equal(t, tc.client, attempts[0].client)
+					require.Equal(t, tc.client, attempts[0].headers["x-keyturn-client"])
 					require.Equal(t, tc.own, attempts[0].headers["authorization"])
 					for _, name := range []string{"x-keyturn-key", "x-keyturn-client", "x-api-key"} {
 						require.Empty(t, requests[0].Header.Get(name), name)

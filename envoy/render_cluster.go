@@ -7,7 +7,6 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -17,9 +16,11 @@ import (
 const httpProtocolOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 const (
-	// windowBytes is the HTTP/2 window towards the processor. Envoy takes it as the limit of a stream's buffer too: a
-	// body larger than it crashes Envoy.
-	windowBytes = 256 << 20
+	// windowBytes is the HTTP/2 window of a stream towards the processor, and connectionWindowBytes that of all streams of a
+	// connection. Envoy takes the former as the limit of a stream's buffer too, and so holds that much and some more for a
+	// client that does not read; its default is 16 MiB.
+	windowBytes           = 1 << 20
+	connectionWindowBytes = 16 << 20
 	// unlimited is far above any load: streams are long, and what a circuit breaker refuses is a client's error.
 	unlimited = 1_000_000
 
@@ -28,18 +29,28 @@ const (
 	// providerIdleTimeout closes an unused connection before the load balancers of the providers do, some of them after
 	// 60 s and more: a request on a connection that is being closed fails.
 	providerIdleTimeout = 50 * time.Second
+	// innerIdleTimeout closes an unused connection to the inner listener long before that does, after an hour.
+	innerIdleTimeout = time.Minute
+)
+
+// How many headers responses may have, and of how many KiB. Envoy's defaults of 100 and 60 are near what providers send;
+// what comes from the inner listener has some of Keyturn's too.
+const (
+	providerHeaders   = 256
+	providerHeadersKB = 128
+	hopHeaders        = 288
+	hopHeadersKB      = 144
 )
 
 // processorCluster leads to Keyturn itself.
 func (r *renderer) processorCluster() *clusterv3.Cluster {
 	c := cluster(processorCluster, r.processor, processorConnectTimeout)
-	c.PerConnectionBufferLimitBytes = u32(0)
 	c.TypedExtensionProtocolOptions = r.protocol(&httpv3.HttpProtocolOptions{
 		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
 			ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
 				ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
 					Http2ProtocolOptions: &corev3.Http2ProtocolOptions{
-						InitialStreamWindowSize: u32(windowBytes), InitialConnectionWindowSize: u32(windowBytes),
+						InitialStreamWindowSize: u32(windowBytes), InitialConnectionWindowSize: u32(connectionWindowBytes),
 					},
 				},
 			},
@@ -48,13 +59,17 @@ func (r *renderer) processorCluster() *clusterv3.Cluster {
 	return c
 }
 
-// poolCluster leads to a pool's provider. Its name is the pool's first cluster: by it Keyturn knows the pool.
+// innerCluster leads to the inner listener. It speaks HTTP/1.1: over HTTP/2 each retry resets a stream, and after a
+// thousand of them the inner listener closes the connection with others' requests on it.
+func (r *renderer) innerCluster() *clusterv3.Cluster {
+	c := cluster(innerName, r.inner, processorConnectTimeout)
+	c.TypedExtensionProtocolOptions = r.http1(innerIdleTimeout, hopHeaders, hopHeadersKB)
+	return c
+}
+
+// poolCluster leads to a pool's provider. Keyturn names it in x-keyturn-cluster.
 func (r *renderer) poolCluster(pool *Pool) *clusterv3.Cluster {
-	var chain []*hcmv3.HttpFilter
-	if r.Attach == Cluster {
-		chain = r.upstreamFilters([]Pool{*pool}, false) // enabled: what reaches this cluster passes Keyturn
-	}
-	return r.remote(pool.Clusters[0], pool.Upstream, chain)
+	return r.remote(pool.Clusters[0], pool.Upstream)
 }
 
 // remote leads to the server of a URL.
@@ -62,27 +77,10 @@ func (r *renderer) poolCluster(pool *Pool) *clusterv3.Cluster {
 // It speaks HTTP/1.1 on purpose. A WebSocket upgrade passes as it is (over HTTP/2 it needs RFC 8441, which providers
 // rarely offer); a provider that answers before it has read the request resets one connection and no other; and no
 // limit of streams per connection, as HTTP/2 servers have, stands between the clients and the provider.
-// per_connection_buffer_limit_bytes stays unset: at its default of 1 MiB it is below the routes'
-// request_body_buffer_limit, and a held response that outgrows the latter crashes Envoy when it is not.
-func (r *renderer) remote(name string, u *url.URL, chain []*hcmv3.HttpFilter) *clusterv3.Cluster {
+func (r *renderer) remote(name string, u *url.URL) *clusterv3.Cluster {
 	a := upstreamAddress(u)
 	c := cluster(name, a, providerConnectTimeout)
-	options := &httpv3.HttpProtocolOptions{
-		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{
-			IdleTimeout: durationpb.New(providerIdleTimeout),
-			// Envoy's limits of 100 header lines and 60 KiB are near what providers send.
-			MaxHeadersCount: u32(256), MaxResponseHeadersKb: u32(128),
-		},
-		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
-			ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
-				ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{
-					HttpProtocolOptions: &corev3.Http1ProtocolOptions{},
-				},
-			},
-		},
-	}
-	options.HttpFilters = chain
-	c.TypedExtensionProtocolOptions = r.protocol(options)
+	c.TypedExtensionProtocolOptions = r.http1(providerIdleTimeout, providerHeaders, providerHeadersKB)
 	// A model may think for minutes without a byte; probes keep the NATs between from forgetting the connection.
 	c.UpstreamConnectionOptions = &clusterv3.UpstreamConnectionOptions{TcpKeepalive: &corev3.TcpKeepalive{
 		KeepaliveTime: u32(60), KeepaliveInterval: u32(15), KeepaliveProbes: u32(4),
@@ -108,7 +106,7 @@ func cluster(name string, a address, timeout time.Duration) *clusterv3.Cluster {
 			}}}},
 		},
 	}
-	if a.path != "" || a.ip.IsValid() {
+	if a.internal != "" || a.path != "" || a.ip.IsValid() {
 		return c
 	}
 	// LOGICAL_DNS keeps its connections when the name's addresses rotate, as those of large services do, and takes a
@@ -141,6 +139,22 @@ func (r *renderer) tls(a address) *corev3.TransportSocket {
 		Name:       "envoy.transport_sockets.tls",
 		ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: r.pack(ctx)},
 	}
+}
+
+// http1 is HTTP/1.1 with these limits.
+func (r *renderer) http1(idle time.Duration, headers, headersKB uint32) map[string]*anypb.Any {
+	return r.protocol(&httpv3.HttpProtocolOptions{
+		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{
+			IdleTimeout: durationpb.New(idle), MaxHeadersCount: u32(headers), MaxResponseHeadersKb: u32(headersKB),
+		},
+		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
+			ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
+				ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{
+					HttpProtocolOptions: &corev3.Http1ProtocolOptions{},
+				},
+			},
+		},
+	})
 }
 
 func (r *renderer) protocol(o *httpv3.HttpProtocolOptions) map[string]*anypb.Any {

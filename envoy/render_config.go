@@ -14,16 +14,9 @@ import (
 	"time"
 )
 
-// Names of what Render makes. A pool's cluster may not have one of them.
-const (
-	filterName       = "keyturn"
-	processorCluster = "keyturn-processor"
-	jwksCluster      = "keyturn-jwks"
-)
-
 const (
 	defaultBodyBytes   = 32 << 20
-	maxBodyBytes       = 128 << 20 // a body is one message of the processor's stream, whose window is 256 MiB
+	maxBodyBytes       = 128 << 20 // a body that Keyturn reads whole is one message to it, and one value in its memory
 	defaultIdleTimeout = 5 * time.Minute
 	defaultToolTime    = 10 * time.Minute
 )
@@ -49,9 +42,9 @@ var caFiles = []string{
 // plan is a Config that was checked, with its defaults filled in and its addresses parsed.
 type plan struct {
 	Config
-	listen, admin, loopback, processor address
-	jwksURL                            *url.URL
-	bodyBytes                          uint64 // what Envoy may hold of one request or response
+	listen, admin, inner, loopback, processor address
+	jwksURL                                   *url.URL
+	bodyBytes                                 uint64 // what the inner listener may hold of one request or response
 }
 
 // newPlan checks the configuration of a whole Envoy; the error joins every problem.
@@ -86,11 +79,21 @@ func planOf(cfg Config) (p *plan, errs []error) {
 	addr("admin", cfg.Admin, &p.admin, false)
 	addr("loopback", cfg.Loopback, &p.loopback, false)
 	addr("processor", cfg.Processor, &p.processor, true)
+	switch {
+	case cfg.Inner == "" || cfg.Inner == "internal":
+		p.inner = address{internal: innerName}
+	case strings.HasPrefix(cfg.Inner, "unix:"):
+		addr("inner", cfg.Inner, &p.inner, true)
+	default:
+		errs = append(errs, fmt.Errorf("inner: must be internal or unix:path, not %q: whoever reaches it spends the pools' keys, and only a socket's mode keeps others out", cfg.Inner))
+	}
 	if p.loopback.host != "" {
 		errs = append(errs, errors.New("loopback: must be unix:path: whoever reaches it speaks for Keyturn, and only a socket's mode keeps others out"))
 	}
-	if strings.HasPrefix(p.loopback.path, "@") {
-		errs = append(errs, errors.New("loopback: must be the path of a file: an abstract socket has no mode to keep others out"))
+	for field, a := range map[string]address{"inner": p.inner, "loopback": p.loopback} {
+		if strings.HasPrefix(a.path, "@") {
+			errs = append(errs, fmt.Errorf("%s: must be the path of a file: an abstract socket has no mode to keep others out", field))
+		}
 	}
 	p.MaxRequestBytes = cmp.Or(p.MaxRequestBytes, defaultBodyBytes)
 	if p.MaxRequestBytes < 0 || p.MaxRequestBytes > maxBodyBytes {
@@ -102,12 +105,17 @@ func planOf(cfg Config) (p *plan, errs []error) {
 	}
 	errs = append(errs, p.checkPools()...)
 	errs = append(errs, p.checkClients()...)
-	// Never below 32 MiB: the limit must stay above the provider clusters' own of 1 MiB.
+	// At least what a front holds: a body that Keyturn reads whole hangs the request when it is larger than this.
 	p.bodyBytes = uint64(max(p.MaxRequestBytes, defaultBodyBytes))
 	for _, pool := range p.Pools {
 		p.bodyBytes = max(p.bodyBytes, uint64(max(pool.MaxBodyBytes, 0)))
 	}
 	return p, errs
+}
+
+// hasTools reports whether the loopback listener is needed.
+func (p *plan) hasTools() bool {
+	return slices.ContainsFunc(p.Pools, func(pool Pool) bool { return pool.Tools })
 }
 
 // findCA fills in the system's trusted certificates where providers are verified against them.
@@ -147,7 +155,7 @@ func (p *plan) checkPools() (errs []error) {
 			pool.Clusters = []string{pool.Name}
 		}
 		for _, c := range pool.Clusters {
-			if c == "" || c == processorCluster || c == jwksCluster {
+			if c == "" || c == processorCluster || c == innerName || c == jwksCluster {
 				bad("clusters: %q is not a name that a pool's cluster can have", c)
 			}
 			if j, ok := clusters[c]; ok {

@@ -17,7 +17,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	b.StaticResources.Clusters[0].PerConnectionBufferLimitBytes = nil
+	b.StaticResources.Clusters[1].CircuitBreakers.Thresholds[0].MaxRetries = nil
 
 	doc, err := envoy.Marshal(b)
 	if err != nil {
@@ -31,5 +31,5 @@ func Example() {
 		fmt.Println(f)
 	}
 	// Output:
-	// cluster keyturn-processor: cluster.per_connection_buffer_limit_bytes is not set, want 0 (no limit): Envoy crashes: at its default of 1 MiB, 32 requests of 100 KB at once are enough.
+	// cluster keyturn-inner: cluster.circuit_breakers.max_retries is not set, want 1000 or more: Envoy's default is 3 at once: a retry that it refuses is the provider's 429.
 }

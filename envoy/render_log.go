@@ -8,62 +8,91 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
-// logFields are the fields of the access log, one JSON object a request; those without a value are left out. The path
-// is the client's, without its query, which may hold a credential. What Keyturn knows of the request comes from its
-// metadata: the attempts share the request's headers and clean them.
-var logFields = map[string]string{
-	"time":                "%START_TIME%",
-	"method":              "%REQ(:METHOD)%",
-	"path":                "%PATH(NQ)%",
-	"status":              "%RESPONSE_CODE%",
-	"flags":               "%RESPONSE_FLAGS%",
-	"details":             "%RESPONSE_CODE_DETAILS%",
-	"error":               "%RESP(" + errorHeader + ")%",
-	"attempts":            "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
-	"route":               "%ROUTE_NAME%",
-	"cluster":             "%UPSTREAM_CLUSTER%",
-	"pool":                "%DYNAMIC_METADATA(keyturn:pool)%",
-	"key":                 "%DYNAMIC_METADATA(keyturn:key)%",
-	"key_name":            "%DYNAMIC_METADATA(keyturn:key_name)%",
-	"turn":                "%DYNAMIC_METADATA(keyturn:turn)%",
-	"turns":               "%DYNAMIC_METADATA(keyturn:turns)%",
-	"tool_calls":          "%DYNAMIC_METADATA(keyturn:tool_calls)%",
-	"input_tokens":        "%DYNAMIC_METADATA(keyturn:llm_input_token)%",
-	"output_tokens":       "%DYNAMIC_METADATA(keyturn:llm_output_token)%",
-	"client":              "%DYNAMIC_METADATA(keyturn:client)%",
-	"request_id":          "%DYNAMIC_METADATA(keyturn:request_id)%",
-	"provider_request_id": "%RESP(x-request-id?request-id)%",
-	"duration_ms":         "%DURATION%",
-	"bytes_received":      "%BYTES_RECEIVED%",
-	"bytes_sent":          "%BYTES_SENT%",
+// The fields of the access logs, one JSON object a line; those without a value are left out. All go to one place, and the
+// field log tells them apart: a client's request, a later turn of its response, and each attempt of both, with the same
+// request_id. The path is the client's, without its query, which may hold a credential.
+var (
+	requestFields = fields("request", frontFields, map[string]string{
+		"client":   "%DYNAMIC_METADATA(keyturn:client)%",
+		"pool":     "%DYNAMIC_METADATA(keyturn:pool)%",
+		"key":      "%DYNAMIC_METADATA(keyturn:key)%",
+		"key_name": "%DYNAMIC_METADATA(keyturn:key_name)%",
+	})
+	turnFields = fields("turn", frontFields, map[string]string{
+		"turn":     "%REQ(" + turnHeader + ")%",
+		"client":   "%REQ(" + clientHeader + ")%",
+		"pool":     "%RESP(" + usedPoolHeader + ")%",
+		"key":      "%RESP(" + usedKeyHeader + ")%",
+		"key_name": "%RESP(" + usedNameHeader + ")%",
+	})
+	attemptFields = fields("attempt", map[string]string{
+		"attempt":       "%DYNAMIC_METADATA(keyturn:attempt)%",
+		"pool":          "%DYNAMIC_METADATA(keyturn:pool)%",
+		"key":           "%DYNAMIC_METADATA(keyturn:key)%",
+		"key_name":      "%DYNAMIC_METADATA(keyturn:key_name)%",
+		"turn":          "%DYNAMIC_METADATA(keyturn:turn)%",
+		"turns":         "%DYNAMIC_METADATA(keyturn:turns)%",
+		"tool_calls":    "%DYNAMIC_METADATA(keyturn:tool_calls)%",
+		"input_tokens":  "%DYNAMIC_METADATA(keyturn:llm_input_token)%",
+		"output_tokens": "%DYNAMIC_METADATA(keyturn:llm_output_token)%",
+		"client":        "%DYNAMIC_METADATA(keyturn:client)%",
+		"request_id":    "%DYNAMIC_METADATA(keyturn:request_id)%",
+		"cluster":       "%UPSTREAM_CLUSTER%",
+	})
+	frontFields = map[string]string{
+		"method":              "%REQ(:METHOD)%",
+		"path":                "%PATH(NQ)%",
+		"attempts":            "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+		"route":               "%ROUTE_NAME%",
+		"request_id":          "%REQ(x-request-id)%",
+		"provider_request_id": "%RESP(x-request-id?request-id)%",
+	}
+)
+
+// fields are those of one log: what all have, and more.
+func fields(log string, more ...map[string]string) map[string]any {
+	all := map[string]any{
+		"log":            log,
+		"time":           "%START_TIME%",
+		"status":         "%RESPONSE_CODE%",
+		"flags":          "%RESPONSE_FLAGS%",
+		"details":        "%RESPONSE_CODE_DETAILS%",
+		"error":          "%RESP(" + errorHeader + ")%",
+		"duration_ms":    "%DURATION%",
+		"bytes_received": "%BYTES_RECEIVED%",
+		"bytes_sent":     "%BYTES_SENT%",
+	}
+	for _, m := range more {
+		for name, value := range m {
+			all[name] = value // of another type, which maps.Copy does not turn
+		}
+	}
+	return all
 }
 
-// accessLog is empty when there is to be none.
-func (r *renderer) accessLog() []*accesslogv3.AccessLog {
+// accessLog is empty when there is to be none. where is a condition on what is logged, "" for none.
+func (r *renderer) accessLog(fields map[string]any, where string) []*accesslogv3.AccessLog {
 	if r.AccessLog == "off" {
 		return nil
 	}
-	fields := map[string]any{}
-	for name, value := range logFields {
-		fields[name] = value
-	}
 	format := jsonFormat(fields)
 	format.OmitEmptyValues = true
+	log := &accesslogv3.AccessLog{}
 	if r.AccessLog == "" || r.AccessLog == "stdout" {
-		return []*accesslogv3.AccessLog{{
-			Name: "envoy.access_loggers.stdout",
-			ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: r.pack(&streamv3.StdoutAccessLog{
-				AccessLogFormat: &streamv3.StdoutAccessLog_LogFormat{LogFormat: format},
-			})},
-		}}
+		log.Name = "envoy.access_loggers.stdout"
+		log.ConfigType = &accesslogv3.AccessLog_TypedConfig{TypedConfig: r.pack(&streamv3.StdoutAccessLog{
+			AccessLogFormat: &streamv3.StdoutAccessLog_LogFormat{LogFormat: format},
+		})}
+	} else {
+		log.Name = "envoy.access_loggers.file"
+		log.ConfigType = &accesslogv3.AccessLog_TypedConfig{TypedConfig: r.pack(&filelogv3.FileAccessLog{
+			Path: r.AccessLog, AccessLogFormat: &filelogv3.FileAccessLog_LogFormat{LogFormat: format},
+		})}
 	}
-	return []*accesslogv3.AccessLog{{
-		Name: "envoy.access_loggers.file",
-		ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: r.pack(&filelogv3.FileAccessLog{
-			Path:            r.AccessLog,
-			AccessLogFormat: &filelogv3.FileAccessLog_LogFormat{LogFormat: format},
-		})},
-	}}
+	if where != "" {
+		log.Filter = r.cel(where)
+	}
+	return []*accesslogv3.AccessLog{log}
 }
 
 // jsonFormat is a format string in the shape of a JSON object of our own words.

@@ -10,19 +10,18 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	procv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"github.com/keyturn/keyturn/envoy"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
@@ -30,16 +29,23 @@ import (
 // keys and turns on every 429.
 type processor struct {
 	extprocv3.UnimplementedExternalProcessorServer
+	pools    map[string]upstream
 	mu       sync.Mutex // protects the fields below
-	attempts []attempt
+	attempts []*attempt
 }
+
+// upstream is what an attempt for a pool is led to.
+type upstream struct{ cluster, authority string }
 
 // attempt is what the processor saw of one.
 type attempt struct {
-	word, cluster, turn, client, requestID string
-	headers                                map[string]string
-	tried                                  int
+	number         int
+	headers        map[string]string
+	details, flags string // of the response
 }
+
+// keys is how many the processor has.
+const keys = 3
 
 // serve answers on a socket until the test ends.
 func (p *processor) serve(t *testing.T, socket net.Listener) {
@@ -51,7 +57,7 @@ func (p *processor) serve(t *testing.T, socket net.Listener) {
 }
 
 func (p *processor) Process(stream extprocv3.ExternalProcessor_ProcessServer) error {
-	var a attempt
+	var a *attempt
 	for {
 		m, err := stream.Recv()
 		if err != nil {
@@ -60,12 +66,16 @@ func (p *processor) Process(stream extprocv3.ExternalProcessor_ProcessServer) er
 		var answer *extprocv3.ProcessingResponse
 		switch r := m.Request.(type) {
 		case *extprocv3.ProcessingRequest_RequestHeaders:
-			a = p.record(stream.Context(), m, r.RequestHeaders)
+			a = p.record(r.RequestHeaders)
 			if a.headers["x-keyturn-test"] == "die" {
 				return fmt.Errorf("told to")
 			}
-			answer = begin(a)
+			answer = p.begin(a)
 		case *extprocv3.ProcessingRequest_ResponseHeaders:
+			if a.headers["x-keyturn-test"] == "die late" {
+				return fmt.Errorf("told to")
+			}
+			p.tell(a, m.Attributes["envoy.filters.http.ext_proc"].GetFields())
 			answer = judge(a, headers(r.ResponseHeaders)[":status"])
 		default:
 			return fmt.Errorf("unexpected message %T", r)
@@ -76,27 +86,29 @@ func (p *processor) Process(stream extprocv3.ExternalProcessor_ProcessServer) er
 	}
 }
 
-func (p *processor) record(ctx context.Context, m *extprocv3.ProcessingRequest, h *extprocv3.HttpHeaders) attempt {
-	md, _ := metadata.FromIncomingContext(ctx)
-	fields := m.GetMetadataContext().GetFilterMetadata()["keyturn"].GetFields()
-	a := attempt{
-		word:      strings.Join(md.Get("keyturn-request"), ","),
-		cluster:   m.Attributes["envoy.filters.http.ext_proc"].GetFields()["xds.cluster_name"].GetStringValue(),
-		turn:      fields["turn"].GetStringValue(),
-		client:    fields["client"].GetStringValue(),
-		requestID: fields["request_id"].GetStringValue(),
-		headers:   headers(h),
-		tried:     int(fields["tried"].GetNumberValue()),
-	}
+func (p *processor) record(h *extprocv3.HttpHeaders) *attempt {
+	a := &attempt{headers: headers(h)}
+	a.number, _ = strconv.Atoi(a.headers["x-envoy-attempt-count"])
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.attempts = append(p.attempts, a)
 	return a
 }
 
+func (p *processor) tell(a *attempt, of map[string]*structpb.Value) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a.details, a.flags = of["response.code_details"].GetStringValue(), fmt.Sprint(of["response.flags"].AsInterface())
+}
+
+// headers are a message's; values of the same name are joined as Envoy does.
 func headers(h *extprocv3.HttpHeaders) map[string]string {
 	m := map[string]string{}
 	for _, v := range h.GetHeaders().GetHeaders() {
+		if old, ok := m[v.Key]; ok {
+			m[v.Key] = old + "," + string(v.RawValue)
+			continue
+		}
 		m[v.Key] = string(v.RawValue)
 	}
 	return m
@@ -109,54 +121,62 @@ func setHeader(name, value string) *corev3.HeaderValueOption {
 	}
 }
 
-// begin sets the key of an attempt, and cleans what came with the request as Keyturn does.
-func begin(a attempt) *extprocv3.ProcessingResponse {
-	mutation := &extprocv3.HeaderMutation{}
-	key := fmt.Sprintf("k%d", a.tried)
-	if a.headers["authorization"] == "" || a.tried > 0 {
-		mutation.SetHeaders = append(mutation.SetHeaders, setHeader("authorization", "Bearer "+key))
+func (a *attempt) key() string { return fmt.Sprintf("k%d", a.number-1) }
+
+// begin leads an attempt to its provider, sets its key, and cleans what came with the request as Keyturn does.
+func (p *processor) begin(a *attempt) *extprocv3.ProcessingResponse {
+	to := p.pools[a.headers["x-keyturn-pool"]]
+	mutation := &extprocv3.HeaderMutation{SetHeaders: []*corev3.HeaderValueOption{
+		setHeader("x-keyturn-cluster", to.cluster), setHeader(":authority", to.authority),
+	}}
+	if a.headers["authorization"] == "" {
+		mutation.SetHeaders = append(mutation.SetHeaders, setHeader("authorization", "Bearer "+a.key()))
 	}
 	for name := range a.headers {
-		if strings.HasPrefix(name, "x-envoy-") || strings.HasPrefix(name, "x-forwarded-") || strings.HasPrefix(name, "x-keyturn-") {
+		// Not x-forwarded-proto, without which Envoy finds no route: the inner listener removes it.
+		if strings.HasPrefix(name, "x-envoy-") || strings.HasPrefix(name, "x-keyturn-") || name == "x-forwarded-for" {
 			mutation.RemoveHeaders = append(mutation.RemoveHeaders, name)
 		}
 	}
-	mutation.RemoveHeaders = append(mutation.RemoveHeaders, "x-request-id")
-	dynamic, err := structpb.NewStruct(map[string]any{"keyturn": map[string]any{"tried": a.tried + 1, "key": key, "pool": a.cluster}})
+	fields := map[string]any{
+		"attempt": a.number, "key": "…" + a.key(), "key_name": a.key(), "pool": a.headers["x-keyturn-pool"],
+		"request_id": a.headers["x-request-id"],
+	}
+	for _, name := range []string{"client", "turn"} {
+		if v := a.headers["x-keyturn-"+name]; v != "" {
+			fields[name] = v
+		}
+	}
+	dynamic, err := structpb.NewStruct(map[string]any{"keyturn": fields})
 	if err != nil {
 		panic(err)
 	}
-	answer := &extprocv3.ProcessingResponse{DynamicMetadata: dynamic, Response: &extprocv3.ProcessingResponse_RequestHeaders{
+	return &extprocv3.ProcessingResponse{DynamicMetadata: dynamic, Response: &extprocv3.ProcessingResponse_RequestHeaders{
 		RequestHeaders: &extprocv3.HeadersResponse{Response: &extprocv3.CommonResponse{HeaderMutation: mutation}},
 	}}
-	if a.headers["upgrade"] != "" {
-		answer.ModeOverride = &procv3.ProcessingMode{ResponseHeaderMode: procv3.ProcessingMode_SKIP}
-	}
-	return answer
 }
 
-// judge asks for a retry of a 429, and answers itself when the keys are used up.
-func judge(a attempt, status string) *extprocv3.ProcessingResponse {
-	common := &extprocv3.CommonResponse{}
-	if status == "429" && a.tried == 2 {
-		return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ImmediateResponse{
-			ImmediateResponse: &extprocv3.ImmediateResponse{
-				Status: &typev3.HttpStatus{Code: typev3.StatusCode_TooManyRequests},
-				Headers: &extprocv3.HeaderMutation{SetHeaders: []*corev3.HeaderValueOption{
-					setHeader("content-type", "application/json"), setHeader("x-keyturn-error", "exhausted"), setHeader("retry-after", "7"),
-				}},
-				Body: []byte(`{"by":"keyturn"}`),
-			},
-		}}
+// judge asks for a retry of a 429, and answers itself when the keys are used up or Envoy did not reach the provider.
+func judge(a *attempt, status string) *extprocv3.ProcessingResponse {
+	mutation := &extprocv3.HeaderMutation{SetHeaders: []*corev3.HeaderValueOption{
+		setHeader("x-keyturn-used-pool", a.headers["x-keyturn-pool"]), setHeader("x-keyturn-used-name", a.key()), setHeader("x-keyturn-used-key", "…"+a.key()),
+	}}
+	own := func(code typev3.StatusCode, name string) *extprocv3.ProcessingResponse {
+		mutation.SetHeaders = append(mutation.SetHeaders, setHeader("content-type", "application/json"), setHeader("x-keyturn-error", name))
+		return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ImmediateResponse{ImmediateResponse: &extprocv3.ImmediateResponse{
+			Status: &typev3.HttpStatus{Code: code}, Headers: mutation, Body: []byte(`{"by":"keyturn"}`), Details: "keyturn_" + name,
+		}}}
 	}
-	if status == "429" {
-		common.HeaderMutation = &extprocv3.HeaderMutation{SetHeaders: []*corev3.HeaderValueOption{setHeader("x-keyturn-retry", "1")}}
-	}
-	if a.turn != "" {
-		common.HeaderMutation = &extprocv3.HeaderMutation{SetHeaders: append(common.HeaderMutation.GetSetHeaders(), setHeader("x-keyturn-used-name", fmt.Sprintf("k%d", a.tried)))}
+	switch {
+	case a.details != "via_upstream":
+		return own(typev3.StatusCode_BadGateway, "provider_unreachable")
+	case status == "429" && a.number == keys:
+		return own(typev3.StatusCode_TooManyRequests, "exhausted")
+	case status == "429":
+		mutation.SetHeaders = append(mutation.SetHeaders, setHeader("x-keyturn-retry", "1"))
 	}
 	return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseHeaders{
-		ResponseHeaders: &extprocv3.HeadersResponse{Response: common},
+		ResponseHeaders: &extprocv3.HeadersResponse{Response: &extprocv3.CommonResponse{HeaderMutation: mutation}},
 	}}
 }
 
@@ -165,14 +185,16 @@ type provider struct {
 	*httptest.Server
 	mu       sync.Mutex // protects the fields below
 	requests []*http.Request
-	bytes    int64 // of the last request's body
+	bytes    int64         // of the last request's body
+	arrived  chan struct{} // gets one for each request that is held
+	release  chan struct{} // lets one go
 }
 
 // slow is how long a slow answer takes.
 const slow = 1500 * time.Millisecond
 
 func newProvider(t *testing.T) *provider {
-	p := &provider{}
+	p := &provider{arrived: make(chan struct{}), release: make(chan struct{})}
 	p.Server = httptest.NewServer(http.HandlerFunc(p.serve))
 	t.Cleanup(p.Close)
 	return p
@@ -184,7 +206,18 @@ func (p *provider) serve(w http.ResponseWriter, r *http.Request) {
 	p.requests, p.bytes = append(p.requests, r), n
 	p.mu.Unlock()
 	test := r.Header.Get("x-test")
-	switch key := r.Header.Get("authorization"); {
+	key := r.Header.Get("authorization")
+	if test == "hold" {
+		p.arrived <- struct{}{}
+		select {
+		case <-p.release:
+		case <-r.Context().Done():
+		}
+		test = ""
+	}
+	switch {
+	case test == "all", test == "" && (key == "Bearer k0" || key == "Bearer k1"):
+		w.WriteHeader(http.StatusTooManyRequests)
 	case r.Header.Get("upgrade") != "" && test != "refuse":
 		conn, rw, err := w.(http.Hijacker).Hijack()
 		if err != nil {
@@ -194,8 +227,6 @@ func (p *provider) serve(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
 		line, _ := rw.ReadString('\n')
 		_, _ = io.WriteString(conn, "echo "+line)
-	case test == "all" && key != "", test == "" && (key == "Bearer k0" || key == "Bearer k1"):
-		w.WriteHeader(http.StatusTooManyRequests)
 	case test == "slow":
 		ctx, cancel := context.WithTimeout(r.Context(), slow)
 		defer cancel()
@@ -221,6 +252,7 @@ type rig struct {
 	proc      *envoy.Process
 	log       *lockedBuffer
 	client    *http.Client
+	drain     time.Duration // how long Envoy may take to stop
 }
 
 // startRig renders a configuration with two pools, openai and anthropic, both served by the scripted provider, and
@@ -228,19 +260,32 @@ type rig struct {
 func startRig(t *testing.T, change func(*envoy.Config)) *rig {
 	t.Helper()
 	r := newRig(t)
-	upstream, err := url.Parse(r.provider.URL)
+	r.start(t, change)
+	return r
+}
+
+func (r *rig) start(t *testing.T, change func(*envoy.Config)) {
+	t.Helper()
+	plain, err := url.Parse(r.provider.URL)
 	require.NoError(t, err)
-	base := *upstream
+	base := *plain
 	base.Path = "/base"
 	cfg := envoy.Config{
-		Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Loopback: "unix:loopback.sock", Processor: "unix:extproc.sock",
+		Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Processor: "unix:extproc.sock",
 		Pools: []envoy.Pool{
-			{Name: "openai", Provider: "openai", Upstream: upstream, Keys: 3},
+			{Name: "openai", Provider: "openai", Upstream: plain, Keys: 3},
 			{Name: "anthropic", Provider: "anthropic", Upstream: &base, Clusters: []string{"claude"}, Keys: 3},
 		},
 	}
 	if change != nil {
 		change(&cfg)
+	}
+	for _, pool := range cfg.Pools {
+		to := upstream{pool.Name, pool.Upstream.Host}
+		if len(pool.Clusters) > 0 {
+			to.cluster = pool.Clusters[0]
+		}
+		r.processor.pools[pool.Name] = to
 	}
 	b, err := envoy.Render(cfg)
 	require.NoError(t, err)
@@ -250,7 +295,6 @@ func startRig(t *testing.T, change func(*envoy.Config)) *rig {
 	if cfg.Admin == "127.0.0.1:0" { // else the test asks for itself
 		r.findListener(t)
 	}
-	return r
 }
 
 // newRig starts the processor and the provider.
@@ -259,7 +303,7 @@ func newRig(t *testing.T) *rig {
 	folder, err := os.MkdirTemp("", "kt") // t.TempDir is too long for a socket
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(folder)) })
-	r := &rig{processor: &processor{}, provider: newProvider(t), folder: folder, log: &lockedBuffer{}}
+	r := &rig{processor: &processor{pools: map[string]upstream{}}, provider: newProvider(t), folder: folder, log: &lockedBuffer{}, drain: -1}
 	socket, err := net.Listen("unix", filepath.Join(folder, "extproc.sock"))
 	require.NoError(t, err)
 	r.processor.serve(t, socket)
@@ -269,7 +313,7 @@ func newRig(t *testing.T) *rig {
 // boot starts Envoy.
 func (r *rig) boot(t *testing.T, bootstrap []byte) {
 	t.Helper()
-	r.proc = start(t, realEnvoy(t), envoy.RunConfig{Bootstrap: bootstrap, Dir: r.folder, Stdout: r.log, Log: r.log, Drain: -1})
+	r.proc = start(t, realEnvoy(t), envoy.RunConfig{Bootstrap: bootstrap, Dir: r.folder, Stdout: r.log, Log: r.log, Drain: r.drain})
 	require.NoError(t, r.proc.Ready(bounded(t)), r.log.String())
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
@@ -284,7 +328,7 @@ func (r *rig) findListener(t *testing.T) {
 }
 
 // attempts returns what the processor saw since the last call.
-func (r *rig) attempts() []attempt {
+func (r *rig) attempts() []*attempt {
 	r.processor.mu.Lock()
 	defer r.processor.mu.Unlock()
 	seen := r.processor.attempts
@@ -315,7 +359,7 @@ func (r *rig) do(t *testing.T, method, path, body string, headers ...string) (*h
 			req.Host = value
 			continue
 		}
-		req.Header[name] = []string{value} // in the case given: Envoy must not care
+		req.Header[name] = append(req.Header[name], value) // in the case given: Envoy must not care
 	}
 	res, err := r.client.Do(req)
 	require.NoError(t, err)

@@ -3,113 +3,110 @@ package envoy
 import (
 	"cmp"
 	"slices"
-	"strconv"
 	"strings"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	celv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 )
 
-// reply is how one of Envoy's own answers looks to a client. A provider's answers never come here: Envoy rewrites only
-// what it made itself.
+// reply is how one of Envoy's own answers looks to a client. A provider's answers never come here, nor do Keyturn's on a
+// front: Envoy rewrites only what this very listener made itself.
 type reply struct {
-	when      string // CEL over Envoy's attributes
-	code      string // error.code of OpenAI's shape, and the header x-keyturn-error
-	openAI    string // error.type
-	anthropic string // error.type
-	message   string // what happened and what to do; Envoy's format, so no % of its own
+	when    string // CEL over Envoy's attributes
+	code    string // error.code, and the header x-keyturn-error
+	kind    string // error.type
+	message string // what happened and what to do; Envoy's format, so no % of its own
 }
 
-// replies are tried in order; the last one takes what is left.
-func (r *renderer) replies(loopback bool) []reply {
-	if loopback {
-		return append([]reply{{
-			"response.code == 413", "request_too_large", "invalid_request_error", "request_too_large",
-			"With the results of its tools the request's body is larger than the " + strconv.Itoa(maxBodyBytes) + " bytes that this gateway can send on.",
-		}}, r.otherReplies()...)
+// mainReplies are the main listener's, tried in order; the last one takes what is left.
+func (r *renderer) mainReplies() []reply {
+	var replies []reply
+	if r.authenticates() {
+		replies = append(replies, unknownClient("This gateway does not know the client's credential. "+
+			"Send a valid one as "+clientKeyHeader+", Authorization: Bearer, x-api-key or api-key (only as "+clientKeyHeader+
+			" where clients may bring their own credential for the provider)."))
 	}
-	return append([]reply{
-		{
-			"response.code == 401", "invalid_client_key", "invalid_request_error", "authentication_error",
-			"This gateway does not know the client's credential. Send a valid one as " + clientKeyHeader + ", Authorization: Bearer, x-api-key or api-key" +
-				" (only as " + clientKeyHeader + " where clients may bring their own credential for the provider).",
-		},
-		{
-			"response.code == 403", "refused", "invalid_request_error", "permission_error",
-			"This gateway refuses the request: a WebSocket elsewhere than on /responses and /realtime, or a token for another audience.",
-		},
-		{
-			"response.code == 413", "request_too_large", "invalid_request_error", "request_too_large",
-			"The request's body is larger than the " + strconv.FormatInt(r.MaxRequestBytes, 10) + " bytes that this gateway takes (max_request_bytes).",
-		},
-		{
-			"response.code == 408", "timeout", "invalid_request_error", "timeout_error",
-			"The request did not arrive in time: nothing moved for " + r.idle() + ", or the headers took too long.",
-		},
-	}, r.otherReplies()...)
+	if r.Clients.JWT != nil {
+		replies = append(replies, refusedClient("The client's token is for another audience than this gateway."))
+	}
+	return append(replies, r.frontReplies()...)
 }
 
-// otherReplies are the same on every listener.
-func (r *renderer) otherReplies() []reply {
+// unknownClient is for a client that nobody knows.
+func unknownClient(message string) reply {
+	return reply{"response.code == 401", "invalid_client_key", "authentication_error", message}
+}
+
+// refusedClient is for a client that may not do what it asks for.
+func refusedClient(message string) reply {
+	return reply{"response.code == 403", "refused", "permission_error", message}
+}
+
+// frontReplies are the same on every front.
+func (r *renderer) frontReplies() []reply {
 	return []reply{
 		{
-			"response.code < 500", "bad_request", "invalid_request_error", "invalid_request_error",
+			"response.code == 408", "timeout", "timeout_error",
+			"The request did not arrive in time: nothing moved for " + r.idle() + ", or the headers took too long.",
+		},
+		{
+			"response.code < 500", "bad_request", "invalid_request_error",
 			"This gateway cannot take the request (%RESPONSE_CODE_DETAILS%).",
 		},
 		{
-			"response.code == 504 && response.code_details.startsWith('ext_proc')", "processor_timeout", "server_error", "timeout_error",
-			"Keyturn did not answer Envoy in time, so the request has no key. Try again; the operator finds the reason in Keyturn's log.",
-		},
-		{
-			"response.code_details.startsWith('ext_proc')", "processor_unavailable", "server_error", "api_error",
-			"Keyturn does not answer Envoy, so the request has no key. Try again; the operator finds the reason in Keyturn's log.",
-		},
-		{
-			"response.code == 504", "provider_timeout", "server_error", "timeout_error",
+			"response.code == 504", "provider_timeout", "timeout_error",
 			"The provider did not answer: nothing moved for " + r.idle() + ".",
 		},
 		{
-			"response.code == 500", "response_too_large", "server_error", "api_error",
-			"This gateway could not handle the provider's answer (%RESPONSE_CODE_DETAILS%).",
-		},
-		{
-			"", "provider_unreachable", "server_error", "api_error",
-			"The provider could not be reached or broke off before it answered (%RESPONSE_CODE_DETAILS%).",
+			"", "gateway_error", "api_error",
+			"This gateway could not pass the request on (%RESPONSE_CODE_DETAILS%). Try again.",
 		},
 	}
+}
+
+// innerReplies are for what Keyturn does not see: its own failures, and a provider that breaks off, or sends more than Envoy may
+// hold, while Keyturn reads its error. Keyturn's own answers are what they should be.
+var innerReplies = []reply{
+	{
+		"response.code == 504 && response.code_details.startsWith('ext_proc')", "processor_timeout", "timeout_error",
+		"Keyturn did not answer Envoy in time, so the request has no key. Try again; the operator finds the reason in Keyturn's log.",
+	},
+	{
+		"response.code_details.startsWith('ext_proc')", "processor_unavailable", "api_error",
+		"Keyturn does not answer Envoy, so the request has no key. Try again; the operator finds the reason in Keyturn's log.",
+	},
+	{
+		"response.code_details == 'response_payload_too_large'", "response_too_large", "api_error",
+		"The provider's answer is larger than this gateway reads.",
+	},
+	{
+		"!response.code_details.startsWith('keyturn_')", "provider_reset", "api_error",
+		"The provider broke off before it answered (%RESPONSE_CODE_DETAILS%).",
+	},
 }
 
 // idle says for how long nothing may move.
 func (r *renderer) idle() string {
 	text := r.IdleTimeout.String() + " (idle_timeout)"
-	for _, pool := range r.Pools {
-		if pool.Tools {
-			return text + ", longer where tools run"
-		}
+	if r.hasTools() {
+		return text + ", longer where tools run"
 	}
 	return text
 }
 
-// localReplies shapes Envoy's own answers like the provider's, so that SDKs find the error where they look for it. where
-// is a condition for all of them, "" for none.
+// localReplies shapes Envoy's own answers, so that SDKs find the error where they look for it: one shape that those of OpenAI
+// read as theirs, and those of Anthropic. where is a condition for all of them, "" for none.
 func (r *renderer) localReplies(replies []reply, where string) *hcmv3.LocalReplyConfig {
-	// Keyturn's own answers pass here too, and are what they should be.
-	c := &hcmv3.LocalReplyConfig{Mappers: []*hcmv3.ResponseMapper{{Filter: r.cel("'" + errorHeader + "' in response.headers")}}}
+	c := &hcmv3.LocalReplyConfig{}
 	for _, p := range replies {
-		headers := []*corev3.HeaderValueOption{set(errorHeader, p.code)}
-		messages := all(where, "request.url_path.matches('/v1/messages(/|$)')", p.when)
 		c.Mappers = append(c.Mappers, &hcmv3.ResponseMapper{
-			Filter: r.cel(messages), HeadersToAdd: headers,
+			Filter:       r.cel(cmp.Or(all(where, p.when), "true")),
+			HeadersToAdd: []*corev3.HeaderValueOption{set(errorHeader, p.code)},
 			BodyFormatOverride: jsonFormat(map[string]any{
-				"type": "error", "error": map[string]any{"type": p.anthropic, "message": p.message},
-			}),
-		})
-		c.Mappers = append(c.Mappers, &hcmv3.ResponseMapper{
-			Filter: r.cel(cmp.Or(all(where, p.when), "true")), HeadersToAdd: headers,
-			BodyFormatOverride: jsonFormat(map[string]any{
-				"error": map[string]any{"message": p.message, "type": p.openAI, "param": nil, "code": p.code},
+				"type": "error", "error": map[string]any{"type": p.kind, "message": p.message, "param": nil, "code": p.code},
 			}),
 		})
 	}
@@ -119,6 +116,15 @@ func (r *renderer) localReplies(replies []reply, where string) *hcmv3.LocalReply
 // all joins conditions, without the empty ones.
 func all(conditions ...string) string {
 	return strings.Join(slices.DeleteFunc(conditions, func(s string) bool { return s == "" }), " && ")
+}
+
+// onRoutes is a condition on the access log and on local replies: the request took one of these routes.
+func onRoutes(routes []*routev3.Route) string {
+	names := make([]string, 0, len(routes))
+	for _, route := range routes {
+		names = append(names, "'"+route.Name+"'")
+	}
+	return "xds.route_name in [" + strings.Join(names, ", ") + "]"
 }
 
 // cel is a condition on an answer.

@@ -2,68 +2,101 @@ package envoy_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
 	"maps"
 	"net"
 	"net/http"
-	"net/url"
+	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/keyturn/keyturn/envoy"
 	"github.com/stretchr/testify/require"
 )
 
-// TestServe shows on a real Envoy that a rendered configuration turns keys, in both places of the filter.
+// TestServe shows on a real Envoy that a rendered configuration turns keys, whatever it is attached to.
 func TestServe(t *testing.T) {
-	for _, attach := range []envoy.Attach{envoy.Listener, envoy.Cluster} {
-		t.Run(attach.String(), func(t *testing.T) {
-			r := startRig(t, func(c *envoy.Config) {
-				c.Attach, c.MaxRequestBytes = attach, 1<<20
-				dead, err := url.Parse("http://127.0.0.1:1")
-				require.NoError(t, err)
-				c.Pools = append(c.Pools, envoy.Pool{Name: "dead", Upstream: dead})
+	for _, attach := range []envoy.Attach{envoy.Listener, envoy.Route} {
+		for _, inner := range []string{"internal", "unix:inner.sock"} {
+			t.Run(attach.String()+" "+inner, func(t *testing.T) {
+				r := startRig(t, func(c *envoy.Config) {
+					c.Attach, c.Inner, c.MaxRequestBytes = attach, inner, 1<<20
+					c.Pools = append(c.Pools, envoy.Pool{Name: "dead", Upstream: parse(t, "http://127.0.0.1:1")})
+				})
+				t.Run("failover", r.failover)
+				t.Run("exhausted", r.exhausted)
+				t.Run("routes", r.routes)
+				t.Run("uploads", r.uploads)
+				t.Run("websocket", r.websocket)
+				t.Run("http 1.0", r.http10)
+				t.Run("own errors", r.ownErrors)
+				t.Run("connections", r.connections)
+				t.Run("access log", r.accessLog)
 			})
-			t.Run("failover", r.failover)
-			t.Run("exhausted", r.exhausted)
-			t.Run("routes", r.routes)
-			t.Run("uploads", r.uploads)
-			t.Run("websocket", r.websocket)
-			t.Run("own errors", r.ownErrors)
-			t.Run("loopback", r.loopback)
-			t.Run("access log", r.accessLog)
-		})
+		}
 	}
 }
 
-func (r *rig) failover(t *testing.T) {
-	res, body := r.do(t, "POST", "/openai/v1/responses?q=1", "{}", "authorization: Bearer client", "x-api-key: client",
-		"x-keyturn-turn: 9", "x-keyturn-cluster: claude", "x-envoy-max-retries: 0", "session_id: kept")
-	require.Equal(t, "Bearer k2 /v1/responses", body)
-	require.Empty(t, res.Header.Values("x-keyturn-retry"))
-	attempts := r.attempts()
-	require.Len(t, attempts, 3)
-	for i, a := range attempts {
-		require.Equal(t, i, a.tried)
-		require.Equal(t, "openai", a.cluster)
-		require.Equal(t, "buffered", a.word)
-		require.Empty(t, a.turn, "a client forged it")
-		require.NotEmpty(t, a.requestID)
-		require.Equal(t, strings.TrimPrefix(r.provider.URL, "http://"), a.headers[":authority"])
+// forged are all that a client might say in Keyturn's name, twice each.
+func forged() (headers []string) {
+	for _, h := range []string{
+		"x-keyturn-id: 1", "x-keyturn-start: 1", "x-keyturn-pool: anthropic", "x-keyturn-client: eve", "x-keyturn-retries: 0",
+		"X-Keyturn-Turn: 9", "x-keyturn-model: m", "x-keyturn-cluster: claude", "x-envoy-attempt-count: 9", "x-envoy-max-retries: 0",
+	} {
+		headers = append(headers, h, h)
 	}
-	require.NotContains(t, attempts[0].headers, "authorization", "the route removes it")
-	require.NotContains(t, attempts[0].headers, "session_id", "not forwarded")
-	requests := r.requests()
-	require.Len(t, requests, 3)
-	for _, q := range requests {
-		require.Equal(t, "kept", q.Header.Get("session_id"))
-		require.Empty(t, q.Header.Get("x-api-key"))
-		require.Equal(t, "/v1/responses?q=1", q.URL.String())
-		for name := range q.Header {
-			require.NotRegexp(t, "(?i)^x-(keyturn|envoy|forwarded)-", name)
+	return headers
+}
+
+func (r *rig) failover(t *testing.T) {
+	ids := map[string]bool{}
+	for range 2 {
+		before := time.Now()
+		res, body := r.do(t, "POST", "/openai/v1/responses?q=1", "{}", append(forged(), "authorization: Bearer client", "x-api-key: client", "session_id: kept")...)
+		require.Equal(t, "Bearer k2 /v1/responses", body)
+		for name, values := range res.Header {
+			require.NotContains(t, name, "X-Keyturn-")
+			require.Len(t, values, 1, "what both listeners say: %s", name)
+		}
+		attempts := r.attempts()
+		require.Len(t, attempts, 3)
+		id := attempts[0].headers["x-keyturn-id"]
+		require.Regexp(t, `^[0-9a-f-]{36}$`, id)
+		require.False(t, ids[id])
+		ids[id] = true
+		for i, a := range attempts {
+			require.Equal(t, i+1, a.number)
+			require.Equal(t, id, a.headers["x-keyturn-id"], "the same at each attempt")
+			require.Equal(t, "openai", a.headers["x-keyturn-pool"])
+			require.Equal(t, "18", a.headers["x-keyturn-retries"])
+			start, err := strconv.ParseFloat(a.headers["x-keyturn-start"], 64)
+			require.NoError(t, err)
+			require.InDelta(t, float64(before.UnixMilli()), start*1000, 5000)
+			require.NotEmpty(t, a.headers["x-request-id"])
+			require.Equal(t, attempts[0].headers["x-request-id"], a.headers["x-request-id"])
+			require.Equal(t, "/v1/responses?q=1", a.headers[":path"])
+			require.Equal(t, "via_upstream 0", a.details+" "+a.flags)
+			for _, name := range []string{"x-keyturn-client", "x-keyturn-turn", "x-keyturn-model", "x-keyturn-cluster", "authorization", "x-api-key"} {
+				require.NotContains(t, a.headers, name)
+			}
+			require.NotContains(t, a.headers, "session_id", "not forwarded")
+		}
+		requests := r.requests()
+		require.Len(t, requests, 3)
+		for _, q := range requests {
+			require.Equal(t, strings.TrimPrefix(r.provider.URL, "http://"), q.Host)
+			require.Equal(t, "kept", q.Header.Get("session_id"))
+			require.Empty(t, q.Header.Get("x-api-key"))
+			require.Equal(t, "/v1/responses?q=1", q.URL.String())
+			for name := range q.Header {
+				require.NotRegexp(t, "(?i)^x-(keyturn|envoy|forwarded)-", name)
+			}
 		}
 	}
 }
@@ -79,35 +112,24 @@ func (r *rig) exhausted(t *testing.T) {
 }
 
 func (r *rig) routes(t *testing.T) {
-	for _, tc := range []struct{ method, path, cluster, providerPath, word string }{
-		{"POST", "/v1/chat/completions", "openai", "/v1/chat/completions", "buffered"},
-		{"GET", "/v1/models/org%2Fmodel", "openai", "/v1/models/org%2Fmodel", "buffered"},
-		{"POST", "/v1/messages", "claude", "/base/v1/messages", "buffered"},
-		{"POST", "/v1/messages/count_tokens?beta=true", "claude", "/base/v1/messages/count_tokens?beta=true", "buffered"},
-		{"POST", "/anthropic/v1/messages", "claude", "/base/v1/messages", "buffered"},
-		{"POST", "/anthropic/v1/files", "claude", "/base/v1/files", "streamed"},
-		{"POST", "/openai/v1/files?x=1", "openai", "/v1/files?x=1", "streamed"},
-		{"GET", "/openai/v1/files", "openai", "/v1/files", "buffered"},
-		{"POST", "/v1/files", "openai", "/v1/files", "streamed"},
-		{"POST", "/v1/uploads/upload_1/parts", "openai", "/v1/uploads/upload_1/parts", "streamed"},
-		{"POST", "/v1/uploads/upload_1/complete", "openai", "/v1/uploads/upload_1/complete", "buffered"},
-		{"POST", "/v1/containers/c_1/files", "openai", "/v1/containers/c_1/files", "streamed"},
-		{"POST", "/v1/vector_stores/vs_1/files", "openai", "/v1/vector_stores/vs_1/files", "buffered"},
-		{"POST", "/openai/deployments/gpt/audio/transcriptions?api-version=1", "openai", "/deployments/gpt/audio/transcriptions?api-version=1", "streamed"},
-		{"POST", "/v1/audio/translations", "openai", "/v1/audio/translations", "streamed"},
-		{"POST", "/v1/audio/speech", "openai", "/v1/audio/speech", "buffered"},
-		{"POST", "/v1/images/edits", "openai", "/v1/images/edits", "streamed"},
-		{"POST", "/v1/images/variations", "openai", "/v1/images/variations", "streamed"},
-		{"POST", "/v1/images/generations?x=/files", "openai", "/v1/images/generations?x=/files", "buffered"},
-		{"DELETE", "/v1/responses/resp_1", "openai", "/v1/responses/resp_1", "buffered"},
+	for _, tc := range []struct{ method, path, pool, providerPath string }{
+		{"POST", "/v1/chat/completions", "openai", "/v1/chat/completions"},
+		{"GET", "/v1/models/org%2Fmodel", "openai", "/v1/models/org%2Fmodel"},
+		{"POST", "/v1/messages", "anthropic", "/base/v1/messages"},
+		{"POST", "/v1/messages/count_tokens?beta=true", "anthropic", "/base/v1/messages/count_tokens?beta=true"},
+		{"POST", "/anthropic/v1/messages", "anthropic", "/base/v1/messages"},
+		{"POST", "/anthropic/v1/files", "anthropic", "/base/v1/files"},
+		{"POST", "/openai/v1/files?x=1", "openai", "/v1/files?x=1"},
+		{"GET", "/openai/v1/files", "openai", "/v1/files"},
+		{"POST", "/v1/audio/translations", "openai", "/v1/audio/translations"},
+		{"DELETE", "/v1/responses/resp_1", "openai", "/v1/responses/resp_1"},
 	} {
 		t.Run(tc.method+" "+tc.path, func(t *testing.T) {
 			res, _ := r.do(t, tc.method, tc.path, "", "x-test: ok")
 			require.Equal(t, http.StatusOK, res.StatusCode)
 			attempts, requests := r.attempts(), r.requests()
 			require.Len(t, attempts, 1)
-			require.Equal(t, tc.cluster, attempts[0].cluster)
-			require.Equal(t, tc.word, attempts[0].word)
+			require.Equal(t, tc.pool, attempts[0].headers["x-keyturn-pool"])
 			require.Len(t, requests, 1)
 			require.Equal(t, tc.providerPath, requests[0].URL.String())
 			require.Equal(t, "Bearer k0", requests[0].Header.Get("authorization"))
@@ -115,98 +137,226 @@ func (r *rig) routes(t *testing.T) {
 	}
 }
 
+// uploads fail over like all else, up to max_request_bytes; larger ones pass.
 func (r *rig) uploads(t *testing.T) {
-	res, _ := r.do(t, "POST", "/openai/v1/files", strings.Repeat("x", 40<<20), "x-test: ok")
-	require.Equal(t, http.StatusOK, res.StatusCode)
-	require.Equal(t, int64(40<<20), r.provider.bytes, "far above what a request may have that is held")
-	require.Len(t, r.requests(), 1)
-	res, _ = r.do(t, "POST", "/openai/v1/files", "x")
-	require.Equal(t, http.StatusTooManyRequests, res.StatusCode, "no failover")
-	require.Len(t, r.requests(), 1)
-	r.attempts()
+	for _, tc := range []struct {
+		name     string
+		bytes    int
+		test     string
+		attempts int
+		status   int
+	}{
+		{"as large as can be sent again", 1 << 20, "", 3, http.StatusOK},
+		{"larger", 40 << 20, "ok", 1, http.StatusOK},
+		{"larger, refused", 40 << 20, "", 1, http.StatusTooManyRequests},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			res, _ := r.do(t, "POST", "/openai/v1/files", strings.Repeat("x", tc.bytes), "x-test: "+tc.test)
+			require.Equal(t, tc.status, res.StatusCode)
+			require.Empty(t, res.Header.Values("x-keyturn-retry"), "it was asked for in vain")
+			require.Equal(t, int64(tc.bytes), r.provider.bytes)
+			require.Len(t, r.attempts(), tc.attempts)
+			require.Len(t, r.requests(), tc.attempts)
+		})
+	}
 }
 
 func (r *rig) websocket(t *testing.T) {
-	const ask = "GET %s HTTP/1.1\r\nhost: gw\r\nconnection: Upgrade\r\nupgrade: WebSocket\r\nx-test: %s\r\n\r\nhello\n"
-	for _, tc := range []struct{ name, path, test, want string }{
-		{"accepted", "/openai/v1/realtime?model=m", "ok", "101"},
-		{"accepted without a prefix", "/v1/responses", "ok", "101"},
-		{"refused by the provider", "/v1/responses", "refuse", "403"},
-		{"another path", "/v1/chat/completions", "ok", "403"},
+	const ask = "GET PATH HTTP/1.1\r\nhost: gw\r\nconnection: Upgrade\r\nupgrade: WebSocket\r\nx-test: TEST\r\n\r\nhello\n"
+	for _, tc := range []struct {
+		name, path, test, want string
+		key                    string // that the provider accepted
+	}{
+		{"accepted", "/openai/v1/realtime?model=m", "ok", "101", "Bearer k0"},
+		{"accepted without a prefix", "/v1/responses", "ok", "101", "Bearer k0"},
+		{"two keys refused", "/v1/responses", "", "101", "Bearer k2"},
+		{"refused by the provider", "/v1/responses", "refuse", "403", ""},
+		{"refused with all keys", "/v1/responses", "all", "429", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(r.url, "http://"))
+			conn, reader := r.dial(t)
+			_, err := io.WriteString(conn, strings.NewReplacer("PATH", tc.path, "TEST", tc.test).Replace(ask))
 			require.NoError(t, err)
-			defer func() { _ = conn.Close() }()
-			_, err = io.WriteString(conn, strings.Replace(strings.Replace(ask, "%s", tc.path, 1), "%s", tc.test, 1))
-			require.NoError(t, err)
-			reader := bufio.NewReader(conn)
 			res, err := http.ReadResponse(reader, nil)
 			require.NoError(t, err)
 			defer func() { _ = res.Body.Close() }()
 			require.Equal(t, tc.want, res.Status[:3])
-			attempts := r.attempts()
-			if tc.want == "101" {
-				line, err := reader.ReadString('\n')
-				require.NoError(t, err)
-				require.Equal(t, "echo hello\n", line)
-				require.Equal(t, "streamed", attempts[0].word)
-				require.Equal(t, "Bearer k0", r.requests()[0].Header.Get("authorization"))
+			requests := r.requests()
+			if tc.key == "" {
+				return
 			}
+			line, err := reader.ReadString('\n')
+			require.NoError(t, err)
+			require.Equal(t, "echo hello\n", line)
+			require.Equal(t, tc.key, requests[len(requests)-1].Header.Get("authorization"))
 		})
 	}
-	r.requests()
-	r.do(t, "GET", "/v1/models", "", "x-test: ok") // Envoy lives
-	r.requests()
 	r.attempts()
 }
 
-// ownErrors are answers that Envoy makes itself: in the dialect of the path. The provider's are left alone.
+// dial opens a connection to the main listener.
+func (r *rig) dial(t *testing.T) (net.Conn, *bufio.Reader) {
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(r.url, "http://"))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute)))
+	return conn, bufio.NewReader(conn)
+}
+
+// http10: a client of HTTP/1.0 is served, without a host too.
+func (r *rig) http10(t *testing.T) {
+	for _, host := range []string{"host: gw\r\n", ""} {
+		conn, reader := r.dial(t)
+		_, err := io.WriteString(conn, "POST /openai/v1/responses HTTP/1.0\r\n"+host+"content-length: 2\r\n\r\n{}")
+		require.NoError(t, err)
+		answer, err := io.ReadAll(reader) // to the end of the connection
+		require.NoError(t, err)
+		require.True(t, bytes.HasPrefix(answer, []byte("HTTP/1.0 200 OK\r\n")), string(answer))
+		require.True(t, bytes.HasSuffix(answer, []byte("\r\n\r\nBearer k2 /v1/responses")), string(answer))
+		require.Equal(t, strings.TrimPrefix(r.provider.URL, "http://"), r.requests()[2].Host)
+	}
+	r.attempts()
+}
+
+// ownErrors are answers that Envoy makes itself: in a shape that SDKs read. The provider's and Keyturn's are left alone.
 func (r *rig) ownErrors(t *testing.T) {
-	large := strings.Repeat("x", 1<<20+1)
 	for _, tc := range []struct {
-		name, path, body string
-		header           string
-		status           int
-		code             string
-		anthropic        string // error.type; "" = OpenAI's shape
+		name    string
+		headers []string
+		status  int
+		code    string
+		kind    string // error.type
 	}{
-		{"too large", "/v1/responses", large, "", 413, "request_too_large", ""},
-		{"too large", "/v1/messages?beta=true", large, "", 413, "request_too_large", "request_too_large"},
-		{"processor gone", "/v1/responses", "", "x-keyturn-test: die", 503, "processor_unavailable", ""},
-		{"processor gone", "/anthropic/v1/messages/count_tokens", "", "x-keyturn-test: die", 503, "processor_unavailable", "api_error"},
-		{"provider gone", "/dead/v1/responses", "", "", 503, "provider_unreachable", ""},
-		{"provider gone", "/dead/v1/messages", "", "", 503, "provider_unreachable", "api_error"},
+		{"processor gone", []string{"x-keyturn-test: die"}, 503, "processor_unavailable", "api_error"},
+		{"processor gone with the response", []string{"x-keyturn-test: die late"}, 503, "processor_unavailable", "api_error"},
+		{"another upgrade", []string{"connection: upgrade", "upgrade: other"}, 403, "bad_request", "invalid_request_error"},
+		{"too many headers", many(101), 431, "", ""}, // before a route is known
 	} {
-		t.Run(tc.name+" "+tc.path, func(t *testing.T) {
-			res, body := r.do(t, "POST", tc.path, tc.body, tc.header)
+		for _, path := range []string{"/v1/responses", "/anthropic/v1/messages?beta=true"} {
+			t.Run(tc.name+" "+path, func(t *testing.T) {
+				res, body := r.do(t, "POST", path, "{}", tc.headers...)
+				require.Equal(t, tc.status, res.StatusCode)
+				if tc.code != "" {
+					requireError(t, res, body, tc.code, tc.kind)
+				}
+			})
+		}
+	}
+	for _, tc := range []struct {
+		path, test string
+		status     int
+		details    string // that the processor saw
+		body       string
+		code       string
+	}{
+		{"/v1/responses", "503", 503, `^via_upstream 0$`, "the provider's own", ""},
+		{"/dead/v1/responses", "", 502, `^upstream_reset_before_response_started\{.*\} [1-9]`, `{"by":"keyturn"}`, "provider_unreachable"},
+	} {
+		t.Run("not its own "+tc.path, func(t *testing.T) {
+			r.attempts()
+			res, body := r.do(t, "POST", tc.path, "", "x-test: "+tc.test)
 			require.Equal(t, tc.status, res.StatusCode)
-			require.Equal(t, "application/json", res.Header.Get("content-type"))
+			require.Equal(t, tc.body, body)
 			require.Equal(t, tc.code, res.Header.Get("x-keyturn-error"))
-			var got struct {
-				Type  string
-				Error struct{ Type, Code, Message string }
-			}
-			require.NoError(t, json.Unmarshal([]byte(body), &got), body)
-			require.NotEmpty(t, got.Error.Message)
-			if tc.anthropic != "" {
-				require.Equal(t, "error", got.Type)
-				require.Equal(t, tc.anthropic, got.Error.Type)
-			} else {
-				require.Equal(t, tc.code, got.Error.Code)
-			}
+			a := r.attempts()[0]
+			require.Regexp(t, tc.details, a.details+" "+a.flags)
 		})
 	}
-	res, body := r.do(t, "POST", "/v1/responses", "", "x-test: 503")
-	require.Equal(t, 503, res.StatusCode)
-	require.Equal(t, "the provider's own", body)
-	require.Empty(t, res.Header.Get("x-keyturn-error"))
+	r.requests()
+}
+
+// many are so many headers.
+func many(n int) (headers []string) {
+	for i := range n {
+		headers = append(headers, "x-h-"+strconv.Itoa(i)+": v")
+	}
+	return headers
+}
+
+// requireError holds that an answer of Envoy's own has the shape that SDKs read.
+func requireError(t *testing.T, res *http.Response, body, code, kind string) {
+	t.Helper()
+	require.Equal(t, "application/json", res.Header.Get("content-type"))
+	require.Equal(t, code, res.Header.Get("x-keyturn-error"))
+	var got map[string]any
+	require.NoError(t, json.Unmarshal([]byte(body), &got), body)
+	e, _ := got["error"].(map[string]any)
+	require.NotEmpty(t, e["message"])
+	delete(e, "message")
+	require.Equal(t, map[string]any{"type": "error", "error": map[string]any{"type": kind, "code": code, "param": nil}}, got)
+}
+
+// connections: the hop reuses them.
+func (r *rig) connections(t *testing.T) {
+	stat := func() string { return get(t, r.proc.Admin(), "/stats?filter=cluster.keyturn-inner.upstream_cx_total") }
+	r.do(t, "POST", "/v1/responses", "{}", "x-test: ok")
+	before := stat()
+	for range 10 {
+		r.do(t, "POST", "/v1/responses", "{}", "x-test: ok")
+	}
+	require.Equal(t, before, stat())
 	r.attempts()
 	r.requests()
 }
 
-// turn sends a request of Keyturn's own to a cluster. headers are "name: value".
-func (r *rig) turn(t *testing.T, cluster, path, body string, headers ...string) (*http.Response, string) {
+func (r *rig) accessLog(t *testing.T) {
+	require.NoError(t, r.proc.Stop(bounded(t)), "Envoy keeps some lines until it ends")
+	lines := logLines(t, r.log.String())
+	first := lines["request"][0]
+	id := first["request_id"]
+	require.Regexp(t, `^[0-9a-f-]{36}$`, id)
+	for _, name := range []string{"time", "duration_ms", "request_id"} {
+		require.Contains(t, first, name)
+		delete(first, name)
+	}
+	require.Equal(t, map[string]any{
+		"log": "request", "method": "POST", "path": "/openai/v1/responses", "status": 200.0, "flags": "-", "details": "via_upstream", "attempts": 3.0,
+		"pool": "openai", "key": "…k2", "key_name": "k2", "route": "openai", "bytes_received": 2.0, "bytes_sent": 23.0,
+	}, first)
+	for i, a := range lines["attempt"][:3] {
+		n := strconv.Itoa(i)
+		require.Equal(t, id, a["request_id"], "it joins the lines")
+		status := 429.0
+		if i == 2 {
+			status = 200
+		}
+		for _, name := range []string{"time", "duration_ms", "request_id", "bytes_sent"} {
+			require.Contains(t, a, name)
+			delete(a, name)
+		}
+		require.Equal(t, map[string]any{
+			"log": "attempt", "attempt": float64(i + 1), "status": status, "flags": "-", "details": "via_upstream", "cluster": "openai",
+			"pool": "openai", "key": "…k" + n, "key_name": "k" + n, "bytes_received": 2.0,
+		}, a)
+	}
+	require.Regexp(t, `"error":"exhausted".*"log":"attempt"`, r.log.String())
+	require.Regexp(t, `"error":"exhausted".*"log":"request"`, r.log.String())
+	require.NotContains(t, r.log.String(), "q=1", "a query may hold a credential")
+	for _, of := range lines {
+		for _, line := range of {
+			require.NotContains(t, line, "client", "nobody was asked who they are")
+		}
+	}
+}
+
+// logLines are the access log's, by what they are of.
+func logLines(t *testing.T, log string) map[string][]map[string]any {
+	lines := map[string][]map[string]any{}
+	for line := range strings.Lines(log) {
+		if !strings.HasPrefix(line, "{") {
+			continue
+		}
+		var fields map[string]any
+		require.NoError(t, json.Unmarshal([]byte(line), &fields), line)
+		maps.DeleteFunc(fields, func(_ string, v any) bool { return v == nil }) // Envoy 1.37 writes null where 1.40 writes nothing
+		of, _ := fields["log"].(string)
+		lines[of] = append(lines[of], fields)
+	}
+	return lines
+}
+
+// turn sends a request of Keyturn's own for a pool. headers are "name: value".
+func (r *rig) turn(t *testing.T, pool, path, body string, headers ...string) (*http.Response, string) {
 	t.Helper()
 	socket := filepath.Join(r.folder, "loopback.sock")
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -214,7 +364,7 @@ func (r *rig) turn(t *testing.T, cluster, path, body string, headers ...string) 
 	}}}
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://provider.example"+path, strings.NewReader(body))
 	require.NoError(t, err)
-	req.Header.Set("x-keyturn-cluster", cluster)
+	req.Header.Set("x-keyturn-pool", pool)
 	req.Header.Set("x-keyturn-turn", "7")
 	for _, h := range headers {
 		name, value, _ := strings.Cut(h, ": ")
@@ -228,46 +378,55 @@ func (r *rig) turn(t *testing.T, cluster, path, body string, headers ...string) 
 	return res, string(b)
 }
 
-// loopback is a request of Keyturn's own: it names its cluster, and its attempts know the turn.
-func (r *rig) loopback(t *testing.T) {
-	res, body := r.turn(t, "claude", "/base/v1/messages", "{}")
-	require.Equal(t, "Bearer k2 /base/v1/messages", body)
-	require.Equal(t, "k2", res.Header.Get("x-keyturn-used-name"), "what attempts say to Keyturn")
-	require.NotContains(t, res.Header, "X-Keyturn-Retry")
-	attempts := r.attempts()
-	require.Len(t, attempts, 3)
-	for _, a := range attempts {
-		require.Equal(t, "7", a.turn)
-		require.Equal(t, "claude", a.cluster)
-		require.Equal(t, "buffered", a.word)
-		require.NotContains(t, a.headers, "x-keyturn-turn")
-		require.NotContains(t, a.headers, "x-keyturn-cluster")
+// TestInnerGone shows what a client reads when the inner listener cannot be reached.
+func TestInnerGone(t *testing.T) {
+	for _, attach := range []envoy.Attach{envoy.Listener, envoy.Route} {
+		t.Run(attach.String(), func(t *testing.T) {
+			r := startRig(t, func(c *envoy.Config) { c.Attach, c.Inner = attach, "unix:inner.sock" })
+			socket := filepath.Join(r.folder, "inner.sock")
+			st, err := os.Stat(socket)
+			require.NoError(t, err)
+			require.Equal(t, os.FileMode(0o600), st.Mode().Perm(), "whoever reaches it spends the pools' keys")
+			require.NoError(t, os.Remove(socket))
+			res, body := r.do(t, "POST", "/v1/responses", "{}")
+			require.Equal(t, 503, res.StatusCode)
+			requireError(t, res, body, "gateway_error", "api_error")
+		})
 	}
-	require.Equal(t, "provider.example", r.requests()[0].Host)
 }
 
-func (r *rig) accessLog(t *testing.T) {
-	require.NoError(t, r.proc.Stop(bounded(t)), "Envoy keeps some lines until it ends")
-	lines := map[string]map[string]any{}
-	for line := range strings.Lines(r.log.String()) {
-		if !strings.HasPrefix(line, "{") {
-			continue
-		}
-		var fields map[string]any
-		require.NoError(t, json.Unmarshal([]byte(line), &fields), line)
-		route, _ := fields["route"].(string)
-		if lines[route] == nil {
-			lines[route] = fields // the first of each route
-		}
+// TestStopDrainsTheFront holds that an open request may begin another attempt while Envoy drains.
+func TestStopDrainsTheFront(t *testing.T) {
+	for _, inner := range []string{"internal", "unix:inner.sock"} {
+		t.Run(inner, func(t *testing.T) {
+			r := newRig(t)
+			r.drain = time.Minute
+			r.start(t, func(c *envoy.Config) { c.Inner = inner })
+			conn, reader := r.dial(t)
+			_, err := io.WriteString(conn, "POST /v1/responses HTTP/1.1\r\nhost: gw\r\nx-test: hold\r\ncontent-length: 2\r\n\r\n{}")
+			require.NoError(t, err)
+			<-r.provider.arrived
+			stopped := make(chan error, 1)
+			go func() { stopped <- r.proc.Stop(bounded(t)) }()
+			for draining := false; !draining; { // clients are told to open another connection
+				res, _ := r.do(t, "POST", "/v1/responses", "{}", "x-test: ok")
+				draining = res.Close
+			}
+			r.provider.release <- struct{}{}
+			for range 2 { // the next attempts
+				<-r.provider.arrived
+				r.provider.release <- struct{}{}
+			}
+			stats := get(t, r.proc.Admin(), "/stats?filter=downstream_cx_drain_close")
+			res, err := http.ReadResponse(reader, nil)
+			require.NoError(t, err)
+			body, err := io.ReadAll(res.Body)
+			require.NoError(t, err)
+			require.NoError(t, res.Body.Close())
+			require.Equal(t, "Bearer k2 /v1/responses", string(body))
+			require.True(t, res.Close, "the client is told to open another connection")
+			require.Contains(t, stats, "http.inner.downstream_cx_drain_close: 0", "the inner listener's stay")
+			require.NoError(t, <-stopped)
+		})
 	}
-	first := lines["openai"]
-	maps.DeleteFunc(first, func(_ string, v any) bool { return v == nil }) // Envoy 1.37 writes null where 1.40 writes nothing
-	require.Equal(t, map[string]any{
-		"method": "POST", "path": "/v1/responses", "status": 200.0, "flags": "-", "details": "via_upstream", "attempts": 3.0,
-		"pool": "openai", "key": "k2", "cluster": "openai", "route": "openai", "bytes_received": 2.0, "bytes_sent": 23.0,
-		"time": first["time"], "duration_ms": first["duration_ms"], "request_id": first["request_id"],
-	}, first)
-	require.Equal(t, "exhausted", lines["default messages"]["error"])
-	require.Equal(t, "7", lines["loopback"]["turn"])
-	require.NotContains(t, r.log.String(), "q=1", "a query may hold a credential")
 }

@@ -1,6 +1,7 @@
 package envoy_test
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -53,7 +54,13 @@ func goldens(t *testing.T) map[string]envoy.Config {
 			c.Pools[0].BYOK = true
 			c.Clients.APIKeys = []envoy.ClientKey{{Name: "alice", Secret: "off"}}
 		}),
-		"cluster": with(func(c *envoy.Config) { c.Attach = envoy.Cluster }),
+		"route": with(func(c *envoy.Config) {
+			c.Attach = envoy.Route
+			c.Clients.APIKeys = []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}}
+			c.Pools = append(slices.Clone(c.Pools), envoy.Pool{
+				Name: "claude", Provider: "anthropic", Upstream: parse(t, "http://127.0.0.1:9301"), Keys: 2, BYOK: true,
+			})
+		}),
 		"clients": with(func(c *envoy.Config) {
 			c.Listen, c.Admin = "0.0.0.0:10000", "[::]:9901"
 			c.AccessLog = "run/access.log"
@@ -78,13 +85,8 @@ func goldens(t *testing.T) map[string]envoy.Config {
 			})
 			c.AccessLog = "off"
 		}),
-		"tools-cluster": with(func(c *envoy.Config) { // one filter for each pool
-			c.Pools = append(slices.Clone(c.Pools), envoy.Pool{
-				Name: "claude", Provider: "anthropic", Upstream: parse(t, "http://127.0.0.1:9301"), Keys: 2, BYOK: true,
-			}, envoy.Pool{
-				Name: "openai", Provider: "openai", Upstream: parse(t, "http://127.0.0.1:9302"), Keys: 2, Tools: true, ToolTime: time.Minute,
-			})
-			c.Attach, c.AccessLog = envoy.Cluster, "off"
+		"inner-socket": with(func(c *envoy.Config) { // a socket, where the bootstrap is not ours
+			c.Inner, c.AccessLog = "unix:run/inner.sock", "off"
 		}),
 		"https": with(func(c *envoy.Config) {
 			c.Processor = "keyturn.internal:9000"
@@ -120,8 +122,28 @@ func TestGolden(t *testing.T) {
 			out, err := cmd.CombinedOutput()
 			require.NoError(t, err, string(out))
 			require.NotContains(t, string(out), "eprecated")
+		})
+	}
+}
 
-			findings, err := envoy.Check(got, envoy.Want{Processor: cfg.Processor, Pools: cfg.Pools, Loopback: cfg.Loopback != ""})
+// TestSize holds that a reader gets through the whole of it.
+func TestSize(t *testing.T) {
+	for _, name := range []string{"one", "https", "inner-socket", "clients", "jwt"} { // one pool without tools
+		doc, err := os.ReadFile(filepath.Join("testdata", "render", name+".yaml"))
+		require.NoError(t, err)
+		require.LessOrEqual(t, bytes.Count(doc, []byte("\n")), 400, name)
+	}
+}
+
+// TestCheckAcceptsGoldens holds that Check finds nothing in what Render makes.
+func TestCheckAcceptsGoldens(t *testing.T) {
+	for name, cfg := range goldens(t) {
+		t.Run(name, func(t *testing.T) {
+			b, err := envoy.Render(cfg)
+			require.NoError(t, err)
+			doc, err := envoy.Marshal(b)
+			require.NoError(t, err)
+			findings, err := envoy.Check(doc, wanted(cfg))
 			require.NoError(t, err)
 			require.Empty(t, findings)
 		})
@@ -171,6 +193,8 @@ func TestRenderRefuses(t *testing.T) {
 		{"no path", func(c *envoy.Config) { c.Processor = "unix:" }, `processor: "unix:" needs a path`},
 		{"long path", func(c *envoy.Config) { c.Loopback = "unix:/" + strings.Repeat("x", 200) }, `loopback: the path of a Unix socket may have`},
 		{"abstract loopback", func(c *envoy.Config) { c.Loopback = "unix:@loopback" }, `loopback: must be the path of a file`},
+		{"inner listener over TCP", func(c *envoy.Config) { c.Inner = "127.0.0.1:1" }, `inner: must be internal or unix:path, not "127.0.0.1:1"`},
+		{"abstract inner listener", func(c *envoy.Config) { c.Inner = "unix:@inner" }, `inner: must be the path of a file`},
 		{"tools without a loopback", func(c *envoy.Config) { c.Pools[0].Tools = true }, `pools[0] "a": tools: need the loopback listener`},
 		{"tools over the network", func(c *envoy.Config) {
 			c.Pools[0].Tools, c.Loopback, c.Processor = true, "unix:loopback.sock", "keyturn.internal:9000"
@@ -180,8 +204,8 @@ func TestRenderRefuses(t *testing.T) {
 		}, `pools[0] "a": tools: time: must be from 0 to 1h0m0s`},
 		{"loopback over TCP", func(c *envoy.Config) { c.Loopback = "127.0.0.1:1" }, `loopback: must be unix:path`},
 		{"negative limit", func(c *envoy.Config) { c.MaxRequestBytes = -1 }, `max_request_bytes: must be from 1 to 134217728`},
-		{"limit beyond the window", func(c *envoy.Config) { c.MaxRequestBytes = 1 << 30 }, `max_request_bytes: must be from 1 to 134217728`},
-		{"body beyond the window", func(c *envoy.Config) { c.Pools[0].MaxBodyBytes = 1 << 30 }, `pools[0] "a": max_body: must be from 0`},
+		{"limit beyond what Keyturn can hold", func(c *envoy.Config) { c.MaxRequestBytes = 1 << 30 }, `max_request_bytes: must be from 1 to 134217728`},
+		{"body beyond what Keyturn can hold", func(c *envoy.Config) { c.Pools[0].MaxBodyBytes = 1 << 30 }, `pools[0] "a": max_body: must be from 0`},
 		{"negative idle timeout", func(c *envoy.Config) { c.IdleTimeout = -1 }, `idle_timeout: must not be negative`},
 		{"pool without a name", func(c *envoy.Config) { c.Pools[0].Name = "" }, `pools[0] "": name: it is a segment of the path`},
 		{"pool's name with a slash", func(c *envoy.Config) { c.Pools[0].Name = "a/b" }, `pools[0] "a/b": name`},
@@ -191,6 +215,7 @@ func TestRenderRefuses(t *testing.T) {
 			c.Pools = append(c.Pools, envoy.Pool{Name: "b", Clusters: []string{"a"}, Upstream: c.Pools[0].Upstream})
 		}, `pools[1] "b": clusters: "a" is pools[0]'s too`},
 		{"reserved cluster", func(c *envoy.Config) { c.Pools[0].Clusters = []string{"keyturn-processor"} }, `"keyturn-processor" is not a name that a pool's cluster can have`},
+		{"the inner listener's cluster", func(c *envoy.Config) { c.Pools[0].Clusters = []string{"keyturn-inner"} }, `"keyturn-inner" is not a name that a pool's cluster can have`},
 		{"no header", func(c *envoy.Config) { c.Pools[0].CredentialHeader = "x key" }, `credential_header: "x key" is not the name of a header`},
 		{"negative keys", func(c *envoy.Config) { c.Pools[0].Keys = -1 }, `keys: must not be negative`},
 		{"no upstream", func(c *envoy.Config) { c.Pools[0].Upstream = nil }, `upstream: an address is needed`},

@@ -1,9 +1,11 @@
 package envoy_test
 
 import (
-	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -12,21 +14,56 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestServeTools shows on a real Envoy what a configuration with tools does otherwise, in both places of the filter.
+// TestServeTools shows on a real Envoy what a configuration with tools does otherwise.
 func TestServeTools(t *testing.T) {
-	for _, attach := range []envoy.Attach{envoy.Listener, envoy.Cluster} {
-		t.Run(attach.String(), func(t *testing.T) {
+	for attach, inner := range map[envoy.Attach]string{envoy.Listener: "internal", envoy.Route: "unix:inner.sock"} {
+		t.Run(attach.String()+" "+inner, func(t *testing.T) {
 			r := startRig(t, func(c *envoy.Config) {
-				c.Attach, c.MaxRequestBytes, c.IdleTimeout = attach, 1<<20, time.Second
+				c.Attach, c.Inner, c.Loopback = attach, inner, "unix:loopback.sock"
+				c.MaxRequestBytes, c.IdleTimeout = 1<<20, time.Second
 				c.Pools[0].Tools, c.Pools[0].ToolTime = true, time.Second
 				c.Pools = append(c.Pools, envoy.Pool{Name: "dead", Upstream: parse(t, "http://127.0.0.1:1")})
 			})
+			st, err := os.Stat(filepath.Join(r.folder, "loopback.sock"))
+			require.NoError(t, err)
+			require.Equal(t, os.FileMode(0o600), st.Mode().Perm())
+			t.Run("turn", r.aTurn)
 			t.Run("headers that a turn repeats", r.repeated)
 			t.Run("headers of a turn", r.manyHeaders)
+			t.Run("long path", r.longPath)
 			t.Run("body of a turn", r.grown)
 			t.Run("patience", r.patience)
+			t.Run("slow request", r.slowRequest)
 			t.Run("own errors", r.turnErrors)
+			t.Run("access log", r.turnLog)
 		})
+	}
+}
+
+// aTurn is a request of Keyturn's own: it names its pool and its turn, and has attempts like any other.
+func (r *rig) aTurn(t *testing.T) {
+	res, body := r.turn(t, "anthropic", "/base/v1/messages", "{}", "x-keyturn-client: alice", "x-keyturn-model: m", "x-keyturn-id: mine")
+	require.Equal(t, "Bearer k2 /base/v1/messages", body)
+	require.Equal(t, "k2", res.Header.Get("x-keyturn-used-name"), "what attempts say to Keyturn")
+	require.Equal(t, "anthropic", res.Header.Get("x-keyturn-used-pool"))
+	require.NotContains(t, res.Header, "X-Keyturn-Retry")
+	attempts := r.attempts()
+	require.Len(t, attempts, 3)
+	for i, a := range attempts {
+		require.Equal(t, i+1, a.number)
+		for name, want := range map[string]string{
+			"x-keyturn-pool": "anthropic", "x-keyturn-turn": "7", "x-keyturn-client": "alice", "x-keyturn-model": "m",
+			"x-keyturn-retries": "18", "x-keyturn-id": attempts[0].headers["x-keyturn-id"], ":authority": "provider.example",
+		} {
+			require.Equal(t, want, a.headers[name], name)
+		}
+		require.NotEqual(t, "mine", a.headers["x-keyturn-id"])
+		require.NotEmpty(t, a.headers["x-keyturn-start"])
+	}
+	for _, q := range r.requests() {
+		for name := range q.Header {
+			require.NotContains(t, name, "X-Keyturn-")
+		}
 	}
 }
 
@@ -62,9 +99,24 @@ func (r *rig) manyHeaders(t *testing.T) {
 	r.requests()
 }
 
+// longPath: Envoy repeats the path in x-envoy-original-path, and the inner listener takes both.
+func (r *rig) longPath(t *testing.T) {
+	headers := []string{}
+	for i := range 80 {
+		headers = append(headers, fmt.Sprintf("x-h-%d: v", i))
+	}
+	path := "/v1/responses?q=" + strings.Repeat("x", 56<<10)
+	res, _ := r.do(t, "POST", "/openai"+path, "{}", headers...)
+	require.Equal(t, http.StatusOK, res.StatusCode)
+	requests := r.requests()
+	require.Len(t, requests, 3)
+	require.Equal(t, path, requests[2].URL.String())
+	r.attempts()
+}
+
 // grown: a turn's body may be larger than a client's, and is sent again with the next key all the same.
 func (r *rig) grown(t *testing.T) {
-	body := strings.Repeat("x", 40<<20)
+	body := strings.Repeat("x", 30<<20)
 	res, answer := r.turn(t, "openai", "/v1/responses", body)
 	require.Equal(t, http.StatusOK, res.StatusCode)
 	require.Equal(t, "Bearer k2 /v1/responses", answer)
@@ -76,40 +128,82 @@ func (r *rig) grown(t *testing.T) {
 // patience: where tools may run, nothing needs to move for longer.
 func (r *rig) patience(t *testing.T) {
 	require.Greater(t, slow, time.Second, "the listener's")
-	for path, want := range map[string]string{"/openai/v1/responses": "at last", "/v1/responses": "at last", "/anthropic/v1/responses": "provider_timeout"} {
+	for path, want := range map[string]string{"/openai/v1/responses": "at last", "/v1/responses": "at last", "/anthropic/v1/responses": ""} {
 		t.Run(path, func(t *testing.T) {
-			_, body := r.do(t, "POST", path, "{}", "x-test: slow")
-			require.Contains(t, body, want)
+			res, body := r.do(t, "POST", path, "{}", "x-test: slow")
+			if want == "" {
+				require.Equal(t, http.StatusGatewayTimeout, res.StatusCode)
+				requireError(t, res, body, "provider_timeout", "timeout_error")
+				return
+			}
+			require.Equal(t, want, body)
 		})
 	}
 	r.attempts()
 	r.requests()
 }
 
-// turnErrors: what Envoy itself answers to a turn goes on to the client, so it is in the dialect.
-func (r *rig) turnErrors(t *testing.T) {
-	for _, tc := range []struct {
-		cluster, path string
-		status        int
-		code, message string
-	}{
-		{"dead", "/v1/responses", 503, "provider_unreachable", "The provider could not be reached"},
-		{"dead", "/v1/messages", 503, "provider_unreachable", "The provider could not be reached"},
-		{"nowhere", "/v1/responses", 503, "provider_unreachable", "cluster_not_found"},
-	} {
-		t.Run(tc.cluster+tc.path, func(t *testing.T) {
-			res, body := r.turn(t, tc.cluster, tc.path, "{}")
-			require.Equal(t, tc.status, res.StatusCode)
-			require.Equal(t, tc.code, res.Header.Get("x-keyturn-error"))
-			require.Equal(t, "application/json", res.Header.Get("content-type"))
-			var got struct{ Error struct{ Message string } }
-			require.NoError(t, json.Unmarshal([]byte(body), &got), body)
-			require.Contains(t, got.Error.Message, tc.message)
-		})
-	}
-	res, body := r.turn(t, "openai", "/v1/responses", "{}", "x-test: all")
-	require.Equal(t, http.StatusTooManyRequests, res.StatusCode)
-	require.JSONEq(t, `{"by":"keyturn"}`, body, "Keyturn's own answer is not reshaped")
+// slowRequest: a body that does not go on.
+func (r *rig) slowRequest(t *testing.T) {
+	conn, reader := r.dial(t)
+	_, err := io.WriteString(conn, "POST /anthropic/v1/messages HTTP/1.1\r\nhost: gw\r\ncontent-length: 2\r\n\r\n{")
+	require.NoError(t, err)
+	res, err := http.ReadResponse(reader, nil)
+	require.NoError(t, err)
+	body, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	require.NoError(t, res.Body.Close())
+	require.Equal(t, http.StatusRequestTimeout, res.StatusCode)
+	requireError(t, res, string(body), "timeout", "timeout_error")
 	r.attempts()
 	r.requests()
+}
+
+// turnErrors: what Keyturn or Envoy itself answers to a turn goes on to the client.
+func (r *rig) turnErrors(t *testing.T) {
+	for _, tc := range []struct {
+		pool, test string
+		status     int
+		code       string
+	}{
+		{"dead", "", http.StatusBadGateway, "provider_unreachable"},
+		{"openai", "all", http.StatusTooManyRequests, "exhausted"},
+	} {
+		t.Run(tc.code, func(t *testing.T) {
+			res, body := r.turn(t, tc.pool, "/v1/responses", "{}", "x-test: "+tc.test)
+			require.Equal(t, tc.status, res.StatusCode)
+			require.Equal(t, tc.code, res.Header.Get("x-keyturn-error"))
+			require.JSONEq(t, `{"by":"keyturn"}`, body, "Keyturn's own answer is not reshaped")
+		})
+	}
+	t.Run("slow", func(t *testing.T) {
+		res, body := r.turn(t, "openai", "/v1/responses", "{}", "x-test: slow")
+		require.Equal(t, http.StatusGatewayTimeout, res.StatusCode)
+		requireError(t, res, body, "provider_timeout", "timeout_error")
+	})
+	t.Run("too many headers", func(t *testing.T) {
+		res, body := r.turn(t, "openai", "/v1/responses", "{}", many(200)...)
+		require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, res.StatusCode)
+		requireError(t, res, body, "bad_request", "invalid_request_error")
+	})
+	r.attempts()
+	r.requests()
+}
+
+func (r *rig) turnLog(t *testing.T) {
+	require.NoError(t, r.proc.Stop(bounded(t)), "Envoy keeps some lines until it ends")
+	lines := logLines(t, r.log.String())
+	turn := lines["turn"][0]
+	id := turn["request_id"]
+	for _, name := range []string{"time", "duration_ms", "request_id"} {
+		require.Contains(t, turn, name)
+		delete(turn, name)
+	}
+	require.Equal(t, map[string]any{
+		"log": "turn", "turn": "7", "method": "POST", "path": "/base/v1/messages", "status": 200.0, "flags": "-", "details": "via_upstream", "attempts": 3.0,
+		"pool": "anthropic", "key": "…k2", "key_name": "k2", "client": "alice", "bytes_received": 2.0, "bytes_sent": 27.0,
+	}, turn)
+	attempt := lines["attempt"][2]
+	require.Equal(t, id, attempt["request_id"])
+	require.Equal(t, []any{"7", "alice", "claude"}, []any{attempt["turn"], attempt["client"], attempt["cluster"]})
 }

@@ -99,8 +99,8 @@ func TestUpstreams(t *testing.T) {
 	for _, pool := range []string{"other-name", "other-address"} {
 		t.Run("refuses a trusted certificate of an"+pool, func(t *testing.T) {
 			res, body := r.do(t, "POST", "/"+pool+"/v1/responses", "{}")
-			require.Equal(t, http.StatusServiceUnavailable, res.StatusCode)
-			require.Contains(t, body, "provider_unreachable")
+			require.Equal(t, http.StatusBadGateway, res.StatusCode, body)
+			require.Equal(t, "provider_unreachable", res.Header.Get("x-keyturn-error"))
 			require.NotContains(t, get(t, r.proc.Admin(), "/stats?filter=cluster."+pool+".ssl.fail_verify_san"), ": 0")
 		})
 	}
@@ -109,9 +109,11 @@ func TestUpstreams(t *testing.T) {
 // TestAddresses serves on sockets and on IPv6, and finds the processor over TCP.
 func TestAddresses(t *testing.T) {
 	t.Run("unix", func(t *testing.T) {
-		r := startRig(t, func(c *envoy.Config) { c.Listen, c.Admin = "unix:main.sock", "unix:admin.sock" })
+		r := startRig(t, func(c *envoy.Config) {
+			c.Listen, c.Admin, c.Inner = "unix:main.sock", "unix:admin.sock", "unix:inner.sock"
+		})
 		require.Contains(t, get(t, "unix:"+filepath.Join(r.folder, "main.sock"), "/v1/models"), "Bearer k2 /v1/models")
-		for name, mode := range map[string]os.FileMode{"loopback.sock": 0o600, "admin.sock": 0o600} {
+		for name, mode := range map[string]os.FileMode{"inner.sock": 0o600, "admin.sock": 0o600} {
 			st, err := os.Stat(filepath.Join(r.folder, name))
 			require.NoError(t, err)
 			require.Equal(t, mode, st.Mode().Perm(), name)
@@ -131,14 +133,19 @@ func TestAddresses(t *testing.T) {
 		require.Equal(t, "six", body)
 	})
 	t.Run("processor by name and port", func(t *testing.T) {
-		p := &processor{}
+		p := &processor{pools: map[string]upstream{}}
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		p.serve(t, l)
 		_, port, err := net.SplitHostPort(l.Addr().String())
 		require.NoError(t, err)
 		for _, host := range []string{"localhost", "127.0.0.1"} {
-			r := startRig(t, func(c *envoy.Config) { c.Processor = host + ":" + port })
+			r := startRig(t, func(c *envoy.Config) {
+				c.Processor = host + ":" + port
+				for _, pool := range c.Pools {
+					p.pools[pool.Name] = upstream{pool.Name, pool.Upstream.Host}
+				}
+			})
 			_, body := r.do(t, "GET", "/v1/models", "")
 			require.Equal(t, "Bearer k2 /v1/models", body)
 			require.Empty(t, r.attempts())

@@ -20,7 +20,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/keyturn/keyturn/extproc"
 	"github.com/keyturn/keyturn/internal/dialect/check"
@@ -81,7 +80,7 @@ func (f turnsFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f
 
 // served is an answer as the loopback listener gives it: key k1 has served.
 func served(statusCode int, kind, body string) *http.Response {
-	h := http.Header{"Content-Type": {kind}, "X-Keyturn-Used-Name": {"openai-2"}, "X-Keyturn-Used-Hint": {"k1...ey"}, "X-Keyturn-Used-Id": {"0dceb7824476af93"}}
+	h := http.Header{"Content-Type": {kind}, "X-Keyturn-Used-Pool": {"openai"}, "X-Keyturn-Used-Name": {"openai-2"}, "X-Keyturn-Used-Key": {"k1...ey"}}
 	return &http.Response{StatusCode: statusCode, Header: h, Body: io.NopCloser(strings.NewReader(body))}
 }
 
@@ -146,23 +145,21 @@ type envoy struct {
 func (r *rig) ask(ctx context.Context, t testing.TB, streams bool) *envoy {
 	t.Helper()
 	e := &envoy{t: t, stream: open(ctx, t, r.conn)}
-	attributes, err := structpb.NewStruct(map[string]any{"xds.cluster_name": "openai"})
-	require.NoError(t, err)
 	e.send(&extprocv3.ProcessingRequest{
 		Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: &extprocv3.HttpHeaders{Headers: heads(
-			":authority", "api.openai.com", ":path", "/v1/responses", ":method", "POST", "content-type", "application/json", "authorization", "Bearer client-secret")}},
-		Attributes: map[string]*structpb.Struct{"envoy.filters.http.ext_proc": attributes},
+			":authority", "api.openai.com", ":path", "/v1/responses", ":method", "POST", "content-type", "application/json", "authorization", "Bearer client-secret",
+			"x-keyturn-pool", "openai", "x-keyturn-id", "one", "x-keyturn-client", "alice", "x-envoy-attempt-count", "1")}},
 	})
 	require.NotNil(t, e.recv().GetRequestHeaders())
 	e.send(&extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_RequestBody{RequestBody: &extprocv3.HttpBody{
 		Body: fmt.Appendf(nil, `{"model":"m","input":"a secret question","stream":%t}`, streams), EndOfStream: true,
 	}}})
 	require.Contains(t, string(e.recv().GetRequestBody().GetResponse().GetBodyMutation().GetBody()), "bmcp_demo_echo")
-	kind := "application/json"
+	head := heads(":status", "200", "content-type", "application/json", "content-length", "500")
 	if streams {
-		kind = "text/event-stream"
+		head = heads(":status", "200", "content-type", "text/event-stream")
 	}
-	e.send(&extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_ResponseHeaders{ResponseHeaders: &extprocv3.HttpHeaders{Headers: heads(":status", "200", "content-type", kind)}}})
+	e.send(&extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_ResponseHeaders{ResponseHeaders: &extprocv3.HttpHeaders{Headers: head}}})
 	require.NotNil(t, e.recv().GetModeOverride())
 	return e
 }
@@ -272,7 +269,8 @@ func TestTwoTurns(t *testing.T) {
 				}, log)
 				require.Equal(t, "api.openai.com", got.Host)
 				require.Equal(t, "/v1/responses", got.URL.RequestURI())
-				require.Equal(t, "openai", got.Header.Get("X-Keyturn-Cluster"))
+				require.Equal(t, "openai", got.Header.Get("X-Keyturn-Pool"))
+				require.Equal(t, "alice", got.Header.Get("X-Keyturn-Client"))
 				require.Equal(t, "2", got.Header.Get("X-Keyturn-Turn"))
 				require.Equal(t, "m", got.Header.Get("X-Keyturn-Model"))
 				require.Empty(t, got.Header.Get("Authorization"))
@@ -534,11 +532,10 @@ func TestWholeAnswer(t *testing.T) {
 		failed := turn().GetImmediateResponse()
 		require.Equal(t, int32(429), int32(failed.GetStatus().GetCode()))
 		require.JSONEq(t, `{"error":{"code":"rate_limit_exceeded"}}`, string(failed.GetBody()))
-		got429 := map[string]string{}
-		for _, h := range failed.GetHeaders().GetSetHeaders() {
-			got429[h.GetHeader().GetKey()] = string(h.GetHeader().GetRawValue())
-		}
-		require.Equal(t, map[string]string{"content-type": "application/json", "retry-after": "3"}, got429)
+		require.Equal(t, map[string]string{
+			"content-type": "application/json", "retry-after": "3",
+			"x-keyturn-used-pool": "openai", "x-keyturn-used-name": "openai-1", "x-keyturn-used-key": "k0...ey",
+		}, sets(failed.GetHeaders()))
 		r.quiet(t)
 	})
 }
@@ -577,5 +574,58 @@ func TestManyConversationsAtOnce(t *testing.T) {
 				}
 			})
 		}
+	})
+}
+
+// TestLaterTurnsAreBounded holds that what later turns send is bounded, and ends with an error that the client reads: Envoy would take
+// in all of it for a client that does not.
+func TestLaterTurnsAreBounded(t *testing.T) {
+	const most, over = 8 << 20, 1 << 20
+	synctest.Test(t, func(t *testing.T) {
+		var long strings.Builder
+		for n := range 300 {
+			fmt.Fprintf(&long, "event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"sequence_number\":%d,"+
+				"\"output_index\":0,\"content_index\":0,\"item_id\":\"msg_2\",\"delta\":%q}\n\n", n+3, strings.Repeat("w", 40<<10))
+		}
+		head, tail, found := strings.Cut(streamOfText("2", "done"), "event: response.output_text.delta")
+		require.True(t, found)
+		r := rig{turns: func(*http.Request) (*http.Response, error) {
+			return served(200, "text/event-stream", head+long.String()+"event: response.output_text.delta"+tail), nil
+		}}
+		r.start(t)
+		defer r.stop()
+		for range 2 { // what one has taken is given back
+			e := r.ask(t.Context(), t, true)
+			e.says(streamOfCall("1", `{"x":1}`), true)
+			out, _ := e.rest()
+			e.ends()
+			require.NoError(t, check.Responses([]byte(out)))
+			require.Contains(t, out[len(out)-1000:], `"code":"response_too_large"`)
+			require.Greater(t, len(out), most)
+			require.Less(t, len(out), most+over)
+		}
+		require.Contains(t, r.log.String(), "later turns are more than Envoy can hold")
+		require.Equal(t, int64(2), counter(t, r.reader, "turns", "response_too_large"))
+		r.quiet(t)
+	})
+	t.Run("a result of a tool", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			n := 0
+			r := rig{call: func(context.Context, string) (string, error) { return strings.Repeat("\x01", 1<<20), nil }} // each byte is six in JSON
+			r.turns = func(*http.Request) (*http.Response, error) {
+				n++
+				return served(200, "text/event-stream", streamOfCall(fmt.Sprint(n+1), `{"x":1}`)), nil
+			}
+			r.start(t)
+			defer r.stop()
+			e := r.ask(t.Context(), t, true)
+			e.says(streamOfCall("1", `{"x":1}`), true)
+			out, _ := e.rest()
+			e.ends()
+			require.True(t, strings.HasSuffix(out, "\n\n"))
+			require.Contains(t, out[len(out)-1000:], `"code":"response_too_large"`)
+			require.Less(t, len(out), most+over)
+			require.Equal(t, 1, n)
+		})
 	})
 }

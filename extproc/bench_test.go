@@ -22,7 +22,6 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/mem"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
@@ -95,7 +94,7 @@ func newBenchServer() (*extproc.Server, error) {
 		return nil, err
 	}
 	return extproc.New(extproc.Config{
-		Pools:         []extproc.Pool{{Keys: pool, Clusters: []string{"openai"}, Header: "authorization", Scheme: "Bearer"}},
+		Pools:         []extproc.Pool{{Keys: pool, Cluster: "openai", Header: "authorization", Scheme: "Bearer"}},
 		MeterProvider: sdkmetric.NewMeterProvider(sdkmetric.WithReader(exporter)),
 	})
 }
@@ -139,7 +138,8 @@ func (raw) Name() string { return "proto" }
 
 var _ encoding.CodecV2 = raw{}
 
-// wireMessages are what Envoy sends for one attempt: the request's headers with attributes and metadata, and the response's.
+// wireMessages are what Envoy sends for one attempt: the request's headers with the front's among them, and the response's with
+// attributes.
 func wireMessages(tb testing.TB) (request, response []byte) {
 	tb.Helper()
 	headers := func(pairs ...string) *corev3.HeaderMap {
@@ -149,15 +149,15 @@ func wireMessages(tb testing.TB) (request, response []byte) {
 		}
 		return m
 	}
-	attributes, err := structpb.NewStruct(map[string]any{"xds.cluster_name": "openai", "upstream.request_attempt_count": 1})
+	attributes, err := structpb.NewStruct(map[string]any{"response.code_details": "via_upstream", "response.flags": 0})
 	require.NoError(tb, err)
 	request, err = proto.Marshal(&extprocv3.ProcessingRequest{
 		Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: &extprocv3.HttpHeaders{Headers: headers(
 			":authority", "api.openai.com", ":path", "/v1/responses", ":method", "POST", ":scheme", "https",
 			"content-type", "application/json", "content-length", "1024", "x-forwarded-proto", "http",
-			"x-envoy-expected-rq-timeout-ms", "15000",
+			"x-request-id", "6e7a1f3c-0d5b-4f0e-9d4b-0f6a52f5c1aa", "x-envoy-attempt-count", "1",
+			"x-keyturn-id", "0c7b1c3e-5a58-4d5f-8a3e-0d8a5a4b8e21", "x-keyturn-start", "1793534400.000", "x-keyturn-pool", "openai", "x-keyturn-retries", "18",
 		)}},
-		Attributes:      map[string]*structpb.Struct{"envoy.filters.http.ext_proc": attributes},
 		MetadataContext: &corev3.Metadata{},
 		ProtocolConfig:  &extprocv3.ProtocolConfiguration{},
 	})
@@ -167,6 +167,7 @@ func wireMessages(tb testing.TB) (request, response []byte) {
 			":status", "200", "content-type", "text/event-stream", "x-ratelimit-remaining-requests", "100", "x-ratelimit-limit-requests", "200",
 			"set-cookie", "__cf_bm=abc",
 		)}},
+		Attributes:      map[string]*structpb.Struct{"envoy.filters.http.ext_proc": attributes},
 		MetadataContext: &corev3.Metadata{},
 	})
 	require.NoError(tb, err)
@@ -217,9 +218,9 @@ func startChild(tb testing.TB, kind string) (*child, *grpc.ClientConn) {
 	return c, conn
 }
 
-// attemptOnce is Envoy's part of one attempt of a route that promises buffered requests.
+// attemptOnce is Envoy's part of one attempt.
 func attemptOnce(ctx context.Context, conn *grpc.ClientConn, request, response []byte) error {
-	ctx, cancel := context.WithCancel(metadata.AppendToOutgoingContext(ctx, "keyturn-request", "buffered"))
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s, err := conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, "/envoy.service.ext_proc.v3.ExternalProcessor/Process")
 	if err != nil {

@@ -32,9 +32,26 @@ func (s *Server) relay(stream grpc.ServerStream, a *attempt) error {
 	}
 	a.chunk = a.chunk[:0]
 	r := s.continuation(stream.Context(), a)
-	r.Emit = func(p []byte) error { return sendChunks(stream, &a.out, p) }
+	room := s.later.begin()
+	defer room.end()
+	r.Emit = func(p []byte) error {
+		send, more := room.take(len(p))
+		if send {
+			if err := sendChunks(stream, &a.out, p); err != nil {
+				return err
+			}
+		}
+		if !more {
+			return agent.ErrNoRoom
+		}
+		return nil
+	}
 	if err := s.agent.Stream(stream.Context(), r, *a.firstTurn); err != nil {
 		return err
+	}
+	if room.full {
+		s.log.Warn("response ended with an error: its later turns are more than Envoy can hold for clients that do not read",
+			slog.String("pool", a.pool.name), slog.Int64("bytes", room.sent), slog.Int64("bytes_of_all", s.later.sent.Load()))
 	}
 	for a.response != ended { // Envoy's own end comes before ours
 		d, err := s.receive(stream, a)

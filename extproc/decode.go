@@ -43,27 +43,15 @@ func (k kind) String() string {
 // header is one HTTP header as Envoy sent it, its name in lower case. Both slices belong to the message.
 type header struct{ name, value []byte }
 
-// metadata is what the attempts before this one left in Envoy's dynamic metadata, namespace keyturn. Its slices belong to
-// the message.
-type metadata struct {
-	tried     []byte  // ids of the keys tried, joined by commas
-	turn      []byte  // set by the loopback listener alone
-	client    []byte  // the client's name, by Envoy's authentication
-	request   []byte  // Envoy's id of the request
-	rewritten []byte  // "1": the attempt that wrote this changed the request's body
-	attempt   float64 // number of the attempt that wrote this, from 1
-	started   float64 // when the first attempt began, milliseconds since 1970
-}
-
 // message is a ProcessingRequest, decoded as far as an attempt reads it. It aliases one buffer of the transport, which it
 // holds until it is decoded into again or released.
 type message struct {
-	kind     kind
-	end      bool // no body and no trailers follow
-	headers  []header
-	body     []byte
-	cluster  []byte // attribute xds.cluster_name
-	metadata metadata
+	kind    kind
+	end     bool // no body and no trailers follow
+	headers []header
+	body    []byte
+	details []byte // attribute response.code_details: who made the response, and why
+	flags   uint64 // attribute response.flags
 
 	hold mem.Buffer
 }
@@ -99,7 +87,6 @@ const (
 	fieldResponseBody     = 5
 	fieldRequestTrailers  = 6
 	fieldResponseTrailers = 7
-	fieldMetadataContext  = 8
 	fieldAttributes       = 9
 )
 
@@ -127,8 +114,6 @@ func (m *message) decode(b []byte) error {
 		switch num {
 		case fieldRequestHeaders, fieldResponseHeaders, fieldRequestBody, fieldResponseBody, fieldRequestTrailers, fieldResponseTrailers:
 			err = m.decodeKind(kindOfField[num], v.bytes)
-		case fieldMetadataContext:
-			err = m.decodeMetadata(v.bytes)
 		case fieldAttributes:
 			err = m.decodeAttributes(v.bytes)
 		}
@@ -187,21 +172,25 @@ func (m *message) decodeHeaderMap(b []byte) error {
 		var h header
 		var text []byte
 		for e := v.bytes; len(e) > 0; {
-			num, v, rest, err := nextField(e)
-			if err != nil {
-				return err
+			num, value, rest, ok := shortBytes(e)
+			if !ok {
+				n, v, r, err := nextField(e)
+				if err != nil {
+					return err
+				}
+				num, value, rest = n, v.bytes, r
+				if v.typ != protowire.BytesType {
+					num = 0
+				}
 			}
 			e = rest
-			if v.typ != protowire.BytesType {
-				continue
-			}
 			switch num {
 			case 1:
-				h.name = v.bytes
+				h.name = value
 			case 2:
-				text = v.bytes
+				text = value
 			case 3:
-				h.value = v.bytes
+				h.value = value
 			}
 		}
 		if len(h.value) == 0 {
@@ -212,53 +201,31 @@ func (m *message) decodeHeaderMap(b []byte) error {
 	return nil
 }
 
-// decodeMetadata reads config.core.v3.Metadata: filter_metadata 1, a map from namespace to Struct.
-func (m *message) decodeMetadata(b []byte) error {
-	return eachEntry(b, 1, func(key, value []byte) error {
-		if string(key) != metadataNamespace {
-			return nil
-		}
-		m.metadata = metadata{}
-		return eachEntry(value, 1, func(key, value []byte) error {
-			s, n, err := decodeValue(value)
-			if err != nil {
-				return err
-			}
-			switch string(key) {
-			case "tried":
-				m.metadata.tried = s
-			case "turn":
-				m.metadata.turn = s
-			case "client":
-				m.metadata.client = s
-			case "request_id":
-				m.metadata.request = s
-			case "rewritten":
-				m.metadata.rewritten = s
-			case "attempt":
-				m.metadata.attempt = n
-			case "started":
-				m.metadata.started = n
-			}
-			return nil
-		})
-	})
-}
-
 // decodeAttributes reads one entry of attributes, a map from the filter's name to Struct. Envoy sends one entry.
 func (m *message) decodeAttributes(entry []byte) error {
 	_, value, err := mapEntry(entry)
 	if err != nil {
 		return err
 	}
-	m.cluster = nil
+	m.details, m.flags = nil, 0
 	return eachEntry(value, 1, func(key, value []byte) error {
-		s, _, err := decodeValue(value)
-		if string(key) == "xds.cluster_name" {
-			m.cluster = s
+		text, number, err := decodeValue(value)
+		switch string(key) {
+		case "response.code_details":
+			m.details = text
+		case "response.flags":
+			m.flags = wholeNumber(number)
 		}
 		return err
 	})
+}
+
+// wholeNumber is a number of a Struct as an integer; 0 where it is none.
+func wholeNumber(n float64) uint64 {
+	if n < 0 || n >= 1<<63 || n != math.Trunc(n) {
+		return 0
+	}
+	return uint64(n)
 }
 
 // decodeValue reads google.protobuf.Value as far as it is text or a number.
@@ -332,7 +299,19 @@ type field struct {
 	number uint64
 }
 
+// shortBytes reads what most fields are: length-delimited, with one byte of tag and one of length.
+func shortBytes(b []byte) (num protowire.Number, value, rest []byte, ok bool) {
+	if len(b) < 2 || b[0]&0x87 != byte(protowire.BytesType) || b[0] < 1<<3 || b[1] >= 0x80 || len(b)-2 < int(b[1]) {
+		return 0, nil, nil, false
+	}
+	end := 2 + int(b[1])
+	return protowire.Number(b[0] >> 3), b[2:end], b[end:], true
+}
+
 func nextField(b []byte) (protowire.Number, field, []byte, error) {
+	if num, value, rest, ok := shortBytes(b); ok {
+		return num, field{typ: protowire.BytesType, bytes: value}, rest, nil
+	}
 	num, typ, n := protowire.ConsumeTag(b)
 	if n < 0 {
 		return 0, field{}, nil, errWire

@@ -3,7 +3,9 @@ package extproc
 import (
 	"math"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -68,8 +70,8 @@ type mutation struct{ wire []byte }
 
 func (m *mutation) reset() { m.wire = m.wire[:0] }
 
-// set writes a HeaderValueOption {header 1 {key 1, raw_value 3}, append_action 3}: the attempts of a request share one
-// header map, so a header is overwritten. prefix and value are joined.
+// set writes a HeaderValueOption {header 1 {key 1, raw_value 3}, append_action 3}: whatever is there is overwritten. prefix
+// and value are joined.
 func (m *mutation) set(name, prefix, value string) {
 	size := len(prefix) + len(value)
 	pair := sizeBytes(len(name)) + sizeBytes(size)
@@ -103,15 +105,15 @@ type bodyMode byte
 
 const (
 	bodyNone     bodyMode = 0
-	bodyBuffered bodyMode = 2
+	bodyBuffered bodyMode = 2 // whole; what is more than Envoy can hold hangs
+	bodyPartial  bodyMode = 3 // as much as Envoy can hold; the answer loses its content-length
 	bodyDuplex   bodyMode = 4 // FULL_DUPLEX_STREAMED
 )
 
 // modes is a mode_override. It names both body modes, since one that is unset means NONE.
 type modes struct {
-	set                 bool
-	skipResponseHeaders bool
-	request, response   bodyMode // with a response of bodyDuplex the response's trailers are sent too, as Envoy demands
+	set               bool
+	request, response bodyMode // with a response of bodyDuplex the response's trailers are sent too, as Envoy demands
 }
 
 // pass is the reply to k that changes only the headers in mut, which may be nil. Headers are the same message for all six
@@ -149,6 +151,19 @@ func (r *reply) body(k kind, mut *mutation, body []byte, md *dynamic) {
 	r.wire = appendHead(r.wire, 3, sizeBytes(len(body)))
 	r.wire = appendHead(r.wire, 1, len(body))
 	r.wire = append(r.wire, body...)
+	r.wire = md.append(r.wire)
+}
+
+// cleared is the reply to a body that was sent whole: nothing takes its place. mut must set content-length to 0.
+func (r *reply) cleared(k kind, mut *mutation, md *dynamic) {
+	const change = 4 // CommonResponse.body_mutation 3, BodyMutation.clear_body 2
+	common := sizeBytes(len(mut.wire)) + change
+	r.start(sizeBytes(sizeBytes(common)) + md.size())
+	r.wire = appendHead(r.wire, replyField(k), sizeBytes(common))
+	r.wire = appendHead(r.wire, 1, common)
+	r.wire = appendHead(r.wire, 2, len(mut.wire))
+	r.wire = append(r.wire, mut.wire...)
+	r.wire = append(r.wire, 3<<3|byte(protowire.BytesType), 2, 2<<3, 1)
 	r.wire = md.append(r.wire)
 }
 
@@ -196,12 +211,9 @@ func (r *reply) override(mode modes) {
 	if !mode.set {
 		return
 	}
-	// ProcessingMode: response_header_mode 2 (SKIP = 2), request_body_mode 3, response_body_mode 4, response_trailer_mode 6 (SEND = 1)
+	// ProcessingMode: request_body_mode 3, response_body_mode 4, response_trailer_mode 6 (SEND = 1)
 	var b [8]byte
 	p := b[:0]
-	if mode.skipResponseHeaders {
-		p = append(p, 2<<3, 2)
-	}
 	if mode.request != bodyNone {
 		p = append(p, 3<<3, byte(mode.request))
 	}
@@ -215,8 +227,7 @@ func (r *reply) override(mode modes) {
 	r.wire = append(r.wire, p...)
 }
 
-// immediate is an ImmediateResponse {status 1 {code 1}, headers 2, body 3, details 5}: the client gets it, and Envoy does not
-// retry it.
+// immediate is an ImmediateResponse {status 1 {code 1}, headers 2, body 3, details 5}: what the front gets for an answer.
 func (r *reply) immediate(status int, mut *mutation, body []byte, details string, md *dynamic) {
 	code := protowire.SizeTag(1) + protowire.SizeVarint(uint64(status))
 	size := sizeBytes(code) + sizeBytes(len(mut.wire)) + sizeBytes(len(body)) + sizeBytes(len(details))
@@ -258,7 +269,7 @@ const metadataNamespace = "keyturn"
 
 func (d *dynamic) reset() { d.wire = d.wire[:0] }
 
-// text adds a field whose value is the pieces, joined. Envoy appends to lists, so what must be replaced is text.
+// text adds a field whose value is the pieces, joined.
 func (d *dynamic) text(name string, pieces ...string) {
 	size := 0
 	for _, p := range pieces {
@@ -269,6 +280,17 @@ func (d *dynamic) text(name string, pieces ...string) {
 	for _, p := range pieces {
 		d.wire = append(d.wire, p...)
 	}
+}
+
+// bytes is text for what is not kept. What is no UTF-8 is made so: Envoy takes no message with such a string in it.
+func (d *dynamic) bytes(name string, value []byte) {
+	if !utf8.Valid(value) {
+		d.text(name, strings.ToValidUTF8(string(value), "\uFFFD"))
+		return
+	}
+	d.field(name, sizeBytes(len(value)))
+	d.wire = appendHead(d.wire, 3, len(value))
+	d.wire = append(d.wire, value...)
 }
 
 func (d *dynamic) number(name string, n float64) {

@@ -49,17 +49,17 @@ func (p phase) next(k kind, end bool) (phase, error) {
 type outcome uint8
 
 const (
-	noResponse outcome = iota // the client left, the provider was not reached or said nothing
-	succeeded                 // a status below 400
-	turned                    // a failure of the key, and Envoy was asked for the next attempt
-	exhausted                 // a failure, or a start, with no usable key left: Keyturn's own answer
-	surfaced                  // an answer of 400 and above, handed to the client as it is
-	unwatched                 // the response is not seen: an upgrade, or a streamed upload
-	foreign                   // the client's own credential, or a cluster without a pool
+	noResponse  outcome = iota // the client left, or the provider said nothing
+	succeeded                  // a status below 400
+	turned                     // a failure, and the front was asked for the next attempt
+	exhausted                  // a failure, or a start, with no usable key left: Keyturn's own answer
+	surfaced                   // an answer of 400 and above, handed to the client
+	unreachable                // Envoy's own answer in the provider's place: it was not reached, or broke off before it answered
+	foreign                    // the client's own credential
 	outcomes
 )
 
-var outcomeNames = [outcomes]string{"no_response", "ok", "turned", "exhausted", "surfaced", "unwatched", "foreign"}
+var outcomeNames = [outcomes]string{"no_response", "ok", "turned", "exhausted", "surfaced", "unreachable", "foreign"}
 
 func (o outcome) String() string { return outcomeNames[o] }
 
@@ -77,29 +77,39 @@ const (
 // exchange is one attempt: one request to a provider with one key. It takes messages and says what is due; it does no I/O and
 // has no goroutine, lock or logger. What the world should hear of it stands in its fields when it is done.
 type exchange struct {
-	pools     *poolSet
-	promised  string // value of the gRPC metadata keyturn-request: what the route promises about the request's body
-	bodyLimit int64  // bytes; larger bodies are never asked for whole
+	pools      *poolSet
+	bodyLimit  int64 // bytes; larger bodies are never asked for whole
+	retryLimit int64 // bytes; the front cannot send a larger request again
+
+	front  front // valid while the request's headers are handled
+	before trail // set before the request's headers are handled
 
 	request, response phase
 
-	pool      *bound // nil for a cluster without a pool
+	pool      *bound // nil where the front names none
 	key       *keypool.Key
 	walker    *keypool.Walker
 	dialect   dialect.Dialect
 	model     string
 	stored    bool
-	tried     string    // ids before this attempt, joined by commas
+	id        []byte    // of the request, at the front
 	attempt   int       // from 1
+	counted   bool      // it is the front that says so
+	retries   int       // most of this request; -1: not known
+	length    int64     // of the request's body, in bytes; -1: not known
 	started   time.Time // when the request's first attempt began
 	began     time.Time // when this one did
 	bodyMode  bodyMode  // what Envoy was told about the request's body
-	rewritten bool      // an attempt before this one changed the body, and so the headers that all attempts share
 	laterTurn bool      // the request is Keyturn's own, for a turn after a response's first
+	repeat    bool      // the next attempt may have this one's key once more
+	tried     []string  // ids of the keys that failed, this attempt's among them
+	own       []byte    // masked hint of the client's own credential
 	done      bool      // nothing more is wanted of this stream
 	dropped   int       // messages after the end of their direction
 	awaiting  *message  // the head of an answer whose body is to be judged
+	local     *local    // Envoy's own answer; nil: a provider's
 	shape     shape     // what of the response's body is read
+	partial   bool      // it comes with as much as Envoy can hold, and without a length: no other can take its place
 	judged    time.Time // when the response's headers were
 
 	// Of requests that the pool's tools may go into.
@@ -137,12 +147,21 @@ func kept(b []byte) []byte {
 // clear forgets the attempt, and keeps its buffers for another one.
 func (x *exchange) clear() {
 	x.out.drop()
-	*x = exchange{chunk: kept(x.chunk), mut: mutation{wire: kept(x.mut.wire)}, dyn: dynamic{wire: kept(x.dyn.wire)}}
+	*x = exchange{id: x.id[:0], chunk: kept(x.chunk), mut: mutation{wire: kept(x.mut.wire)}, dyn: dynamic{wire: kept(x.dyn.wire)}}
 }
 
 // begin makes x, which is clear, ready for an attempt.
-func (x *exchange) begin(pools *poolSet, promised string, bodyLimit int64) {
-	x.pools, x.promised, x.bodyLimit = pools, promised, bodyLimit
+func (x *exchange) begin(pools *poolSet, bodyLimit, retryLimit int64) {
+	x.pools, x.bodyLimit, x.retryLimit = pools, bodyLimit, retryLimit
+}
+
+// after is what the attempt leaves to the next one, when it has turned.
+func (x *exchange) after() trail {
+	tried := x.tried
+	if x.repeat {
+		tried = x.before.tried
+	}
+	return trail{tried: tried, attempt: x.attempt, started: x.started, repeated: x.before.repeated || x.repeat}
 }
 
 // finish gives back what the attempt still holds. It may be called more than once.
@@ -187,6 +206,7 @@ func (x *exchange) handle(m *message, now time.Time) (d due, err error) {
 	switch m.kind {
 	case requestHeaders:
 		x.requestHeaders(m, now)
+		x.front = front{} // its slices belong to m
 	case requestBody:
 		x.requestBody(m)
 	case responseHeaders:

@@ -26,17 +26,25 @@ import (
 	"github.com/keyturn/keyturn/mcp"
 )
 
-// transcript plays Envoy's part against exchanges: it carries the dynamic metadata from one attempt to the next, as Envoy does.
+// transcript plays Envoy's part against exchanges, and the server's: what an attempt leaves, the next one of the request finds.
 type transcript struct {
-	t        *testing.T
-	clock    *quartz.Mock
-	keys     *keypool.Pool
-	pools    *poolSet
-	x        *exchange
-	metadata map[string]any
-	cluster  string
-	offered  []dialect.Tool // the pool's
-	memory   *memories
+	t       *testing.T
+	clock   *quartz.Mock
+	keys    *keypool.Pool
+	pools   *poolSet
+	x       *exchange
+	trails  *trails
+	pool    string // the name of the pool
+	front   frontHeaders
+	offered []dialect.Tool // the pool's
+	memory  *memories
+}
+
+// frontHeaders is what the front says of the request that the transcript is at.
+type frontHeaders struct {
+	requests int // so far
+	attempt  int
+	start    string
 }
 
 // TestTranscripts runs testdata/exchanges: what Envoy sends, and what it is answered. -rewrite writes what is answered now.
@@ -46,6 +54,7 @@ func TestTranscripts(t *testing.T) {
 		files++
 		tr := &transcript{t: t, clock: quartz.NewMock(t)}
 		tr.clock.Set(time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC))
+		tr.trails = newTrails(tr.clock)
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			tr.t = t
 			return tr.run(d)
@@ -57,16 +66,17 @@ func TestTranscripts(t *testing.T) {
 func (tr *transcript) run(d *datadriven.TestData) string {
 	switch d.Cmd {
 	case "pool":
-		return tr.pool(d)
+		return tr.makePool(d)
 	case "request":
 		return tr.request(d)
 	case "response":
-		status := "200"
-		d.MaybeScanArgs(tr.t, "status", &status)
-		m := &extprocv3.HttpHeaders{Headers: headerMap(d.Input, ":status: "+status), EndOfStream: d.HasArg("end")}
-		return tr.send(&extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_ResponseHeaders{ResponseHeaders: m}})
-	case "response-body":
-		m := &extprocv3.HttpBody{Body: []byte(d.Input), EndOfStream: !d.HasArg("more")}
+		return tr.response(d)
+	case "response-body": // with size as many bytes
+		body, size := d.Input, 0
+		if d.MaybeScanArgs(tr.t, "size", &size); size > 0 {
+			body += strings.Repeat(" ", size-len(body))
+		}
+		m := &extprocv3.HttpBody{Body: []byte(body), EndOfStream: !d.HasArg("more")}
 		return tr.send(&extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_ResponseBody{ResponseBody: m}})
 	case "request-body":
 		m := &extprocv3.HttpBody{Body: []byte(d.Input), EndOfStream: !d.HasArg("more")}
@@ -102,7 +112,7 @@ func (tr *transcript) run(d *datadriven.TestData) string {
 		d.ScanArgs(tr.t, "client", &client)
 		d.ScanArgs(tr.t, "id", &id)
 		d.ScanArgs(tr.t, "upstream", &upstream)
-		tr.memory.pools[tr.cluster].For(client).Put("responses/response/"+id, fmt.Appendf(nil, `{"id":%q}`, upstream))
+		tr.memory.pools[tr.pool].For(client).Put("responses/response/"+id, fmt.Appendf(nil, `{"id":%q}`, upstream))
 		return ""
 	case "advance":
 		var by string
@@ -111,6 +121,9 @@ func (tr *transcript) run(d *datadriven.TestData) string {
 		require.NoError(tr.t, err)
 		tr.clock.Advance(dur).MustWait(tr.t.Context())
 		return "now " + tr.clock.Now().Format(time.TimeOnly)
+	case "forget": // what attempts have left: the next one comes to another replica
+		tr.trails = newTrails(tr.clock)
+		return ""
 	case "states":
 		return fmt.Sprint(tr.keys.PoolState())
 	}
@@ -118,8 +131,8 @@ func (tr *transcript) run(d *datadriven.TestData) string {
 	return ""
 }
 
-// pool makes the pool "openai", or of the provider named, with cluster and name equal to it.
-func (tr *transcript) pool(d *datadriven.TestData) string {
+// makePool makes the pool "openai", or of the provider named, with cluster and name equal to it.
+func (tr *transcript) makePool(d *datadriven.TestData) string {
 	provider, header, scheme := "openai", "authorization", "Bearer"
 	d.MaybeScanArgs(tr.t, "provider", &provider)
 	if provider == "anthropic" {
@@ -148,7 +161,8 @@ func (tr *transcript) pool(d *datadriven.TestData) string {
 	var err error
 	tr.keys, err = keypool.NewPool(cfg, tr.clock)
 	require.NoError(tr.t, err)
-	p := Pool{Keys: tr.keys, Provider: provider, Clusters: []string{provider}, Header: header, Scheme: scheme, BYOK: d.HasArg("byok"), KeepRateLimitHeaders: d.HasArg("keep-limits")}
+	p := Pool{Keys: tr.keys, Provider: provider, Cluster: provider, Header: header, Scheme: scheme, BYOK: d.HasArg("byok"), KeepRateLimitHeaders: d.HasArg("keep-limits")}
+	d.MaybeScanArgs(tr.t, "authority", &p.Authority)
 	if d.HasArg("byok") {
 		p.Placeholders = []string{"dummy"}
 	}
@@ -169,43 +183,82 @@ func (tr *transcript) pool(d *datadriven.TestData) string {
 	require.NoError(tr.t, err)
 	tr.pools, err = newPoolSet([]Pool{p}, m, tr.memory)
 	require.NoError(tr.t, err)
-	tr.cluster = provider
+	tr.pool = provider
 	return fmt.Sprint(tr.keys.PoolState())
 }
 
-// request begins an attempt; with "again" it is a retry, which has the metadata of the one before.
+// request begins an attempt of a new request or, with "again", the next one of the same. What the front says of it can be given as
+// arguments; "-" leaves a header out.
 func (tr *transcript) request(d *datadriven.TestData) string {
-	promised, path, method := promiseBuffered, "/v1/responses", "POST"
-	cluster := tr.cluster
-	d.MaybeScanArgs(tr.t, "promised", &promised)
+	path, method := "/v1/responses", "POST"
 	d.MaybeScanArgs(tr.t, "path", &path)
 	d.MaybeScanArgs(tr.t, "method", &method)
-	d.MaybeScanArgs(tr.t, "cluster", &cluster)
-	limit := int64(defaultMaxBody)
+	limit, retryLimit := int64(defaultMaxBody), int64(defaultMaxRetry)
 	d.MaybeScanArgs(tr.t, "limit", &limit)
-	if promised == "nothing" {
-		promised = ""
+	d.MaybeScanArgs(tr.t, "retry-limit", &retryLimit)
+	if d.HasArg("again") {
+		tr.front.attempt++
+	} else {
+		now := tr.clock.Now()
+		tr.front = frontHeaders{requests: tr.front.requests + 1, attempt: 1, start: fmt.Sprintf("%d.%03d", now.Unix(), now.UnixMilli()%1000)}
 	}
-	if !d.HasArg("again") {
-		tr.metadata = map[string]any{}
-	}
-	for _, name := range []string{"turn", "client"} { // what Envoy's listeners know
-		var v string
-		if d.MaybeScanArgs(tr.t, name, &v); v != "" {
-			tr.metadata[name] = v
+	says := []string{":path: " + path, ":method: " + method}
+	var removed []string
+	for _, h := range []struct{ name, arg, value string }{
+		{idHeader, "id", fmt.Sprintf("request-%d", tr.front.requests)},
+		{startHeader, "start", tr.front.start},
+		{poolHeader, "pool", tr.pool},
+		{retriesHeader, "retries", "17"},
+		{attemptHeader, "attempt", fmt.Sprint(tr.front.attempt)},
+		{clientHeader, "client", "-"},
+		{turnHeader, "turn", "-"},
+	} {
+		for _, arg := range d.CmdArgs {
+			if arg.Key == h.arg {
+				h.value = strings.Join(arg.Vals, ",")
+			}
+		}
+		if h.value != "-" {
+			says = append(says, h.name+": "+h.value)
+			removed = append(removed, h.name)
 		}
 	}
 	if tr.x != nil {
 		tr.x.finish()
 	}
 	tr.x = &exchange{}
-	tr.x.begin(tr.pools, promised, limit)
-	m := &extprocv3.HttpHeaders{Headers: headerMap(d.Input, ":path: "+path, ":method: "+method), EndOfStream: d.HasArg("end")}
-	return tr.send(&extprocv3.ProcessingRequest{
-		Request:         &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: m},
-		Attributes:      map[string]*structpb.Struct{"envoy.filters.http.ext_proc": object(tr.t, map[string]any{"xds.cluster_name": cluster})},
-		MetadataContext: &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{"keyturn": object(tr.t, tr.metadata)}},
-	})
+	tr.x.begin(tr.pools, limit, retryLimit)
+	m := &extprocv3.HttpHeaders{Headers: headerMap(d.Input, says...), EndOfStream: d.HasArg("end")}
+	out := tr.send(&extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: m}})
+	if strings.HasPrefix(out, "immediate ") {
+		return out
+	}
+	for _, name := range removed { // in every transcript, so no line of them says it
+		require.Contains(tr.t, out, " "+name)
+		out = strings.Replace(out, " "+name, "", 1)
+	}
+	return out
+}
+
+// response is the head of a provider's answer or, with details, of one that Envoy made itself.
+func (tr *transcript) response(d *datadriven.TestData) string {
+	status, details, flags := "200", viaUpstream, 0.0
+	d.MaybeScanArgs(tr.t, "status", &status)
+	for _, arg := range d.CmdArgs {
+		switch arg.Key {
+		case "details":
+			details = strings.Join(arg.Vals, ",")
+		case "flags":
+			_, err := fmt.Sscan(arg.Vals[0], &flags)
+			require.NoError(tr.t, err)
+		}
+	}
+	m := &extprocv3.HttpHeaders{Headers: headerMap(d.Input, ":status: "+status), EndOfStream: d.HasArg("end")}
+	r := &extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_ResponseHeaders{ResponseHeaders: m}}
+	if details != "-" {
+		r.Attributes = map[string]*structpb.Struct{"envoy.filters.http.ext_proc": object(tr.t, map[string]any{"response.code_details": details, "response.flags": flags})}
+	}
+	return tr.send(r)
 }
 
 // headerMap reads lines "name: value".
@@ -227,10 +280,14 @@ func (tr *transcript) send(r *extprocv3.ProcessingRequest) string {
 	require.NoError(tr.t, err)
 	m := &message{}
 	require.NoError(tr.t, m.unmarshal(mem.BufferSlice{mem.SliceBuffer(b)}))
-	if m.kind == requestBody && tr.x.origin != nil {
+	switch {
+	case m.kind == requestHeaders:
+		tr.trails.follow(tr.x, m)
+	case m.kind == requestBody && tr.x.origin != nil:
 		tr.x.offered = tr.offered
 	}
 	d, err := tr.x.handle(m, tr.clock.Now())
+	tr.trails.leave(tr.x)
 	if tr.x.awaiting != m {
 		for i := range b {
 			b[i] = 'X'
@@ -262,7 +319,7 @@ func (tr *transcript) send(r *extprocv3.ProcessingRequest) string {
 			fmt.Fprintf(&w, "failure %d %s\n", f.Status, f.Code)
 		}
 		o := tr.x.origin
-		fmt.Fprintf(&w, "next turn to %s %s%s\n", o.Cluster, o.Authority, o.Path)
+		fmt.Fprintf(&w, "next turn of %q to %s %s%s\n", o.Client, o.Pool, o.Authority, o.Path)
 		for _, name := range slices.Sorted(maps.Keys(o.Header)) {
 			fmt.Fprintf(&w, "with %s: %s\n", name, strings.Join(o.Header[name], ", "))
 		}
@@ -281,7 +338,28 @@ func (tr *transcript) answer() string {
 	if tr.x.done {
 		fmt.Fprintf(&w, "end: %v\n", tr.x.outcome)
 	}
+	if e := tr.trails.byID[string(tr.x.id)]; e != nil && tr.x.outcome == turned {
+		left := e.Value.(*keptTrail)
+		fmt.Fprintf(&w, "left: attempt %d, tried %v", left.attempt, tr.names(left.tried))
+		if left.repeated {
+			w.WriteString(", repeated")
+		}
+		w.WriteString("\n")
+	}
 	return w.String()
+}
+
+// names are those of the keys with these ids.
+func (tr *transcript) names(ids []string) []string {
+	names := []string{}
+	for _, id := range ids {
+		for _, k := range tr.keys.Snapshot() {
+			if k.ID == id {
+				names = append(names, k.Name)
+			}
+		}
+	}
+	return names
 }
 
 // renderChunk writes a stream's lines, without the blank ones.
@@ -315,15 +393,11 @@ func (tr *transcript) render(w *strings.Builder, resp *extprocv3.ProcessingRespo
 		fmt.Fprintf(w, "%T\n", v)
 	}
 	if mode := resp.ModeOverride; mode != nil {
-		fmt.Fprintf(w, "mode response_headers=%v request_body=%v response_body=%v\n", mode.ResponseHeaderMode, mode.RequestBodyMode, mode.ResponseBodyMode)
+		fmt.Fprintf(w, "mode request_body=%v response_body=%v\n", mode.RequestBodyMode, mode.ResponseBodyMode)
 	}
 	fields := resp.GetDynamicMetadata().GetFields()["keyturn"].GetStructValue().AsMap()
 	names := make([]string, 0, len(fields))
 	for name, value := range fields {
-		tr.metadata[name] = value // Envoy merges
-		if name == "started" {
-			value = time.UnixMilli(int64(value.(float64))).UTC().Format(time.TimeOnly)
-		}
 		names = append(names, fmt.Sprintf("%s=%v", name, value))
 	}
 	sort.Strings(names)
@@ -334,8 +408,11 @@ func (tr *transcript) render(w *strings.Builder, resp *extprocv3.ProcessingRespo
 
 // renderBody writes a body that was put in another's place.
 func renderBody(w *strings.Builder, r *extprocv3.CommonResponse) {
-	if b, ok := r.GetBodyMutation().GetMutation().(*extprocv3.BodyMutation_Body); ok {
+	switch b := r.GetBodyMutation().GetMutation().(type) {
+	case *extprocv3.BodyMutation_Body:
 		fmt.Fprintf(w, "body %s\n", b.Body)
+	case *extprocv3.BodyMutation_ClearBody:
+		w.WriteString("body cleared\n")
 	}
 }
 

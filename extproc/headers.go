@@ -18,17 +18,32 @@ var withheld = []string{"proxy-authorization", "cookie", "openai-organization", 
 // Headers of a provider's answer that tell about the account behind the pool's key.
 var accountHeaders = []string{"set-cookie", "openai-organization", "openai-project", "anthropic-organization-id"}
 
-// Keyturn's own headers.
+// Headers that Keyturn and Envoy agree on.
 const (
-	retryHeader = "x-keyturn-retry" // asks Envoy for the next attempt; retriable_headers of the route's retry policy
-	errorHeader = "x-keyturn-error" // the code of an error that Keyturn made
+	retryHeader = "x-keyturn-retry" // on a response: asks the front for the next attempt; retriable_headers of its retry policy
+	errorHeader = "x-keyturn-error" // on a response: the code of an error that Keyturn made
+
+	// On a request, set by the front; see front.
+	idHeader      = "x-keyturn-id"
+	startHeader   = "x-keyturn-start"
+	poolHeader    = "x-keyturn-pool"
+	clientHeader  = "x-keyturn-client"
+	retriesHeader = "x-keyturn-retries"
+	attemptHeader = "x-envoy-attempt-count"
+
+	clusterHeader = "x-keyturn-cluster" // on a request, set here: the cluster that the attempt goes to
+
+	// On a response: what the attempt used, for the front's log.
+	usedPoolHeader = "x-keyturn-used-pool"
+	usedKeyHeader  = "x-keyturn-used-key" // masked hint
 )
 
-// modelHeader tells the attempts of a later turn the model, so that keys which are parked for it are left out.
-var modelHeader = strings.ToLower(agent.ModelHeader)
-
-// What the answer to a later turn's request says about the key that served it. Only the loopback listener's answers have them.
-var usedName, usedID, usedHint = strings.ToLower(agent.UsedName), strings.ToLower(agent.UsedID), strings.ToLower(agent.UsedHint)
+// Headers of a later turn's request and of the answer to it, which package agent sends and reads.
+var (
+	turnHeader     = strings.ToLower(agent.TurnHeader)
+	modelHeader    = strings.ToLower(agent.ModelHeader) // so that keys which are parked for the model are left out
+	usedNameHeader = strings.ToLower(agent.UsedName)
+)
 
 func (m *message) header(name string) []byte {
 	for i := range m.headers {
@@ -42,10 +57,17 @@ func (m *message) header(name string) []byte {
 var prefixKeyturn, prefixEnvoy, prefixForwarded = []byte("x-keyturn-"), []byte("x-envoy-"), []byte("x-forwarded-")
 
 // internalHeader tells the names that belong to the proxy and go to no provider. Envoy removes headers by name only, so those
-// that are there must be named one by one.
+// that are there must be named one by one. Without x-forwarded-proto Envoy finds no route: the inner listener's route removes it.
 func internalHeader(name []byte) bool {
 	return len(name) > 8 && name[0] == 'x' && name[1] == '-' &&
-		(bytes.HasPrefix(name, prefixKeyturn) || bytes.HasPrefix(name, prefixEnvoy) || bytes.HasPrefix(name, prefixForwarded))
+		(bytes.HasPrefix(name, prefixKeyturn) || bytes.HasPrefix(name, prefixEnvoy) || bytes.HasPrefix(name, prefixForwarded)) &&
+		string(name) != "x-forwarded-proto"
+}
+
+// ownHeader tells the names in an answer that no provider may say: Keyturn's, and Envoy's, by which the proxies on the way to the
+// client would take the gateway for ill, or not send the request again. The retry is removed, or set, where it is decided.
+func ownHeader(name []byte) bool {
+	return (bytes.HasPrefix(name, prefixKeyturn) || bytes.HasPrefix(name, prefixEnvoy)) && string(name) != retryHeader
 }
 
 var prefixLimit, prefixAnthropicLimit = []byte("x-ratelimit-"), []byte("anthropic-ratelimit-")

@@ -83,13 +83,13 @@ func newMetrics(provider metric.MeterProvider, pools func() *poolSet) (*metrics,
 	}
 	var err error
 	m.tried, err = meter.Int64Histogram("key_pool_failover_attempts",
-		metric.WithDescription("Keys tried for one request."), metric.WithExplicitBucketBoundaries(1, 2, 3, 4, 5, 10, 25))
+		metric.WithDescription("Keys tried for one request, when its last attempt is over."), metric.WithExplicitBucketBoundaries(1, 2, 3, 4, 5, 10, 25))
 	fail(err)
 	m.duration, err = meter.Float64Histogram("attempt_duration", metric.WithUnit("s"),
-		metric.WithDescription("From an attempt's request headers to the verdict on its response: what the provider took to answer."),
+		metric.WithDescription("From an attempt's request headers to those of its response: what the provider took to answer. Without those that Envoy answered itself."),
 		metric.WithExplicitBucketBoundaries(.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120))
 	fail(err)
-	attempts, err := meter.Int64ObservableCounter("attempts", metric.WithDescription("Attempts by the way they ended."))
+	attempts, err := meter.Int64ObservableCounter("attempts", metric.WithDescription("Attempts by the way they ended: ok, turned (the next one follows), exhausted (no key left), surfaced (an error for the client), unreachable (the provider was not), no_response, foreign (the client's own key)."))
 	fail(err)
 	transitions, err := meter.Int64ObservableCounter("key_pool_state_transitions", metric.WithDescription("Keys that left their state, by the reason."))
 	fail(err)
@@ -97,7 +97,7 @@ func newMetrics(provider metric.MeterProvider, pools func() *poolSet) (*metrics,
 	fail(err)
 	state, err := meter.Int64ObservableGauge("key_pool_state", metric.WithDescription("Keys by state, as they are at this moment."))
 	fail(err)
-	open, err := meter.Int64ObservableGauge("streams", metric.WithDescription("ext_proc streams open now."))
+	open, err := meter.Int64ObservableGauge("streams", metric.WithDescription("ext_proc streams open now: attempts whose answer is awaited or read."))
 	fail(err)
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -159,6 +159,9 @@ func (m *metrics) forPool(name string) *poolMetrics {
 // record counts and logs what an attempt came to.
 func (s *Server) record(ctx context.Context, x *exchange) {
 	if x.pool == nil {
+		if x.outcome == surfaced {
+			s.log.LogAttrs(ctx, slog.LevelWarn, "Envoy's route names no pool of the configuration", slog.String("header", poolHeader))
+		}
 		return
 	}
 	m := x.pool.metrics
@@ -166,7 +169,7 @@ func (s *Server) record(ctx context.Context, x *exchange) {
 	if x.exhaustion != nil && x.outcome == exhausted {
 		m.exhaustions[x.exhaustion.Kind].Add(1)
 	}
-	if x.key != nil && x.status != 0 {
+	if x.key != nil && x.status != 0 && x.local == nil {
 		s.metrics.duration.Record(ctx, x.judged.Sub(x.began).Seconds(), m.record...)
 	}
 	if tried := x.triedKeys(); tried > 0 && x.outcome != turned {
@@ -199,13 +202,10 @@ func (s *Server) transition(ctx context.Context, pool *bound, key *keypool.Key, 
 
 // triedKeys is how many keys the request has used, this attempt's included. The client's own credential counts for none.
 func (x *exchange) triedKeys() int {
-	if x.key == nil && x.exhaustion == nil {
-		return 0
-	}
 	if x.key == nil {
-		return x.attempt - 1
+		return len(x.before.tried)
 	}
-	return x.attempt
+	return len(x.before.tried) + 1
 }
 
 func (x *exchange) keyAttrs() []slog.Attr {

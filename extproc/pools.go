@@ -16,15 +16,18 @@ import (
 	"github.com/keyturn/keyturn/keypool"
 )
 
-// Pool ties a pool of keys to the Envoy clusters whose requests use it.
+// Pool ties a pool of keys to the provider that takes them. A front names it by the name of its Keys.
 type Pool struct {
 	// Keys are the pool's keys and what is known of them.
 	Keys *keypool.Pool
 	// Provider is the provider's name. For "anthropic", errors on paths without a dialect have Anthropic's form, else OpenAI's;
 	// for "gemini", the query parameter key is taken out of paths.
 	Provider string
-	// Clusters are the names of Envoy's clusters, as the attribute xds.cluster_name gives them. At least one.
-	Clusters []string
+	// Cluster is the name of Envoy's cluster that attempts go to.
+	Cluster string
+	// Authority is the provider's host and, unless it is the scheme's own, port: what requests carry as :authority. Empty: the
+	// front's.
+	Authority string
 	// Header is the request header that carries the key, in lower case; Scheme stands before it, with a space, if not empty.
 	Header, Scheme string
 	// BYOK leaves a client's own credential alone, unless it is one of Placeholders.
@@ -49,6 +52,7 @@ type bound struct {
 	keys             *keypool.Pool
 	dialect          dialect.Dialect // of errors, where the path has none
 	header, prefix   string
+	destination      []byte // wire form: where attempts go
 	requestRemovals  []byte // wire form
 	responseRemovals []byte
 	byok             bool
@@ -68,33 +72,26 @@ func (b *bound) limits(maxBody int64) agent.Limits {
 
 // poolSet is all pools of one configuration. It does not change.
 type poolSet struct {
-	all       []*bound
-	byCluster map[string]*bound
+	all    []*bound
+	byName map[string]*bound
 }
 
 func newPoolSet(pools []Pool, m *metrics, memories *memories) (*poolSet, error) {
-	set := &poolSet{byCluster: map[string]*bound{}}
+	set := &poolSet{byName: map[string]*bound{}}
 	var errs []error
-	names := map[string]bool{}
 	for i, p := range pools {
 		b, err := bind(p)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("pools[%d]: %w", i, err))
 			continue
 		}
-		if names[b.name] {
+		if set.byName[b.name] != nil {
 			errs = append(errs, fmt.Errorf("pools[%d]: name %q is another pool's already", i, b.name))
 		}
-		names[b.name] = true
 		b.metrics = m.forPool(b.name)
 		b.memory = memories.forPool(b.name, b.tools)
 		set.all = append(set.all, b)
-		for _, c := range p.Clusters {
-			if other := set.byCluster[c]; other != nil {
-				errs = append(errs, fmt.Errorf("pools[%d] %q: cluster %q belongs to pool %q already", i, b.name, c, other.name))
-			}
-			set.byCluster[c] = b
-		}
+		set.byName[b.name] = b
 	}
 	return set, errors.Join(errs...)
 }
@@ -103,8 +100,10 @@ func bind(p Pool) (*bound, error) {
 	switch {
 	case p.Keys == nil:
 		return nil, errors.New("no keys")
-	case len(p.Clusters) == 0:
-		return nil, fmt.Errorf("%q: no cluster; name at least one", p.Keys.Name())
+	case p.Keys.Name() == "": // a front that names none would mean it
+		return nil, errors.New("no name")
+	case p.Cluster == "":
+		return nil, fmt.Errorf("%q: no cluster", p.Keys.Name())
 	case p.Header == "" || p.Header != strings.ToLower(p.Header):
 		return nil, fmt.Errorf("%q: credential header %q must be a header's name in lower case", p.Keys.Name(), p.Header)
 	}
@@ -135,6 +134,12 @@ func bind(p Pool) (*bound, error) {
 	// The pool's own header is overwritten.
 	b.requestRemovals = removing(slices.DeleteFunc(slices.Concat(credentials, withheld), func(name string) bool { return name == p.Header })...)
 	b.responseRemovals = removing(accountHeaders...)
+	var to mutation
+	to.set(clusterHeader, "", p.Cluster)
+	if p.Authority != "" {
+		to.set(":authority", "", p.Authority)
+	}
+	b.destination = to.wire
 	return b, nil
 }
 
@@ -176,10 +181,9 @@ func (m *memories) keep(set *poolSet) {
 }
 
 // ownCredential is the credential that a client brings for the provider and that the pool leaves alone; nil means that the
-// pool's key is to be used. After a first attempt with a pool's key it is always that: attempts share their headers, and what
-// stands there now is the key before.
+// pool's key is to be used.
 func (b *bound) ownCredential(m *message) []byte {
-	if !b.byok || len(m.metadata.tried) > 0 {
+	if !b.byok {
 		return nil
 	}
 	own := m.clientCredential()
@@ -187,18 +191,4 @@ func (b *bound) ownCredential(m *message) []byte {
 		return nil
 	}
 	return own
-}
-
-func splitIDs(ids string) []string {
-	if ids == "" {
-		return nil
-	}
-	return strings.Split(ids, ",")
-}
-
-func joinIDs(ids, id string) string {
-	if ids == "" {
-		return id
-	}
-	return ids + "," + id
 }

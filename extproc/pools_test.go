@@ -10,15 +10,25 @@ import (
 	"github.com/keyturn/keyturn/keypool"
 )
 
+// named is the configuration of a pool of keys with that name.
+func named(name string, keys ...string) keypool.Config {
+	cfg := keypool.Defaults()
+	cfg.Name = name
+	for _, k := range keys {
+		cfg.Keys = append(cfg.Keys, keypool.KeyConfig{Secret: k})
+	}
+	return cfg
+}
+
 // TestMemoryOutlivesReload holds that a pool's memory stays when the pools are replaced, and goes with the pool or with its tools.
 func TestMemoryOutlivesReload(t *testing.T) {
 	m, err := newMetrics(noop.NewMeterProvider(), func() *poolSet { return nil })
 	require.NoError(t, err)
 	all := newMemories(quartz.NewMock(t))
-	keys, err := keypool.New([]string{"k0-long-key"}, quartz.NewMock(t))
+	keys, err := keypool.NewPool(named("openai", "k0-long-key"), quartz.NewMock(t))
 	require.NoError(t, err)
 	reload := func(tools *Tools) *bound {
-		set, err := newPoolSet([]Pool{{Keys: keys, Clusters: []string{"c"}, Header: "x-api-key", Tools: tools}}, m, all)
+		set, err := newPoolSet([]Pool{{Keys: keys, Cluster: "c", Header: "x-api-key", Tools: tools}}, m, all)
 		require.NoError(t, err)
 		all.keep(set)
 		return set.all[0]
@@ -38,11 +48,12 @@ func TestMemoryOutlivesReload(t *testing.T) {
 
 // TestKeptBuffersAreBounded holds that an attempt that is kept for another one holds neither what it served nor large buffers.
 func TestKeptBuffersAreBounded(t *testing.T) {
-	x := exchange{tried: "a", model: "m", chunk: make([]byte, 10, keptBytes+1), mut: mutation{make([]byte, 10, 100)}, dyn: dynamic{make([]byte, 10, 1<<20)}}
+	x := exchange{before: trail{tried: []string{"a"}}, id: []byte("request"), front: front{id: []byte("request")}, model: "m", chunk: make([]byte, 10, keptBytes+1), mut: mutation{make([]byte, 10, 100)}, dyn: dynamic{make([]byte, 10, 1<<20)}}
 	x.out.chunk(make([]byte, 5000), false, nil)
 	x.clear()
 	require.Zero(t, cap(x.chunk)+cap(x.dyn.wire))
 	require.Equal(t, 100, cap(x.mut.wire))
-	x.mut.wire, x.chunk, x.dyn.wire = nil, nil, nil
+	require.Empty(t, x.id)
+	x.id, x.mut.wire, x.chunk, x.dyn.wire = nil, nil, nil, nil
 	require.Equal(t, exchange{}, x)
 }

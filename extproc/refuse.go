@@ -10,12 +10,9 @@ import (
 
 // refuse answers the client in the provider's place: no key is left that could be tried.
 func (x *exchange) refuse() {
-	x.done = true
 	x.outcome = exhausted
 	status, e := exhaustionError(x.exhaustion)
 	x.mut.reset()
-	x.mut.set("content-type", "", "application/json")
-	x.mut.set(errorHeader, "", x.exhaustion.Kind.String())
 	if status == 429 {
 		if wait := x.exhaustion.RetryAfter; wait > 0 {
 			x.mut.set("retry-after", "", seconds(wait.Seconds()))
@@ -24,14 +21,60 @@ func (x *exchange) refuse() {
 	} else {
 		x.mut.set("x-should-retry", "", "false") // the SDKs would try twice more
 	}
-	d := x.dialect
-	if d == dialect.None {
-		d = x.pool.dialect
-	}
-	x.dyn.reset()
-	x.dyn.text("pool", x.pool.name)
 	x.dyn.text("exhausted", x.exhaustion.Kind.String())
-	x.out.immediate(status, &x.mut, d.Body(e), "keyturn_"+x.exhaustion.Kind.String(), &x.dyn)
+	x.instead(status, x.exhaustion.Kind.String(), e)
+}
+
+// cannotRetry answers the client in the provider's place: another key would do, and the front cannot make another attempt. The
+// client's own next one has that key.
+func (x *exchange) cannotRetry() {
+	x.outcome = surfaced
+	why := "the request is larger than the " + strconv.FormatInt(x.retryLimit, 10) + " bytes that Envoy can send again (envoy.max_request_bytes)"
+	if x.length <= x.retryLimit {
+		why = "the route allows no more retries (num_retries: " + strconv.Itoa(x.retries) + ")"
+	}
+	x.mut.reset()
+	x.dyn.reset()
+	x.instead(503, "retry_impossible", dialect.Error{
+		Type: "api_error", Code: "server_error", Message: "A key failed, and " + why + ": send the request once more, it will have another key.",
+	})
+}
+
+// unknownPool answers a request that the front leads to no pool of the configuration.
+func (x *exchange) unknownPool() {
+	x.outcome = surfaced
+	x.instead(503, "pool_unknown", dialect.Error{
+		Type: "api_error", Code: "server_error",
+		Message: "Envoy's route names no pool of Keyturn's configuration in " + poolHeader + ": the operator has to mend one of the two.",
+	})
+}
+
+// noTrace refuses the method TRACE: what answers it repeats the request, the pool's key included (RFC 9110 section 9.3.8).
+func (x *exchange) noTrace() {
+	x.outcome = surfaced
+	x.mut.set("x-should-retry", "", "false")
+	x.instead(405, "method_not_allowed", dialect.Error{
+		Type: "invalid_request_error", Code: "method_not_allowed", Message: "This gateway does not pass TRACE on: the answer would repeat the pool's key.",
+	})
+}
+
+// instead is an answer of Keyturn's own. x.mut and x.dyn may hold more of it.
+func (x *exchange) instead(status int, code string, e dialect.Error) {
+	x.done = true
+	x.mut.set("content-type", "", "application/json")
+	x.mut.set(errorHeader, "", code)
+	if x.pool != nil {
+		x.tellUsed()
+	}
+	x.out.immediate(status, &x.mut, x.errors().Body(e), "keyturn_"+code, &x.dyn)
+}
+
+// errors is the dialect of the errors that the client reads.
+func (x *exchange) errors() dialect.Dialect {
+	if x.dialect == dialect.None && x.pool != nil {
+		return x.pool.dialect
+	}
+	return x.dialect
 }
 
 // exhaustionError is what a client reads when the whole pool fails it: 429 while waiting helps, 404 when it is about the model,

@@ -1,6 +1,7 @@
 package extproc
 
 import (
+	"net/http"
 	"strconv"
 	"time"
 
@@ -9,24 +10,22 @@ import (
 	"github.com/keyturn/keyturn/keypool"
 )
 
-// requestHeaders chooses the key and puts it in the client's credential's place.
+// requestHeaders chooses the key, puts it in the client's credential's place, and says where the request goes.
 func (x *exchange) requestHeaders(m *message, now time.Time) {
-	x.pool = x.pools.byCluster[string(m.cluster)]
-	mode := x.requestModes(m)
-	if x.pool == nil {
-		x.bodyMode = mode.request
-		x.outcome = foreign
-		x.out.pass(m.kind, nil, mode, nil)
+	x.read(m, now)
+	if x.pool = x.pools.byName[string(x.front.pool)]; x.pool == nil {
+		x.unknownPool()
 		return
 	}
-	x.read(m, now)
+	if string(m.header(":method")) == http.MethodTrace {
+		x.noTrace()
+		return
+	}
 	own := x.pool.ownCredential(m)
-	switch {
-	case x.wantsTools(m, mode):
+	mode := modes{}
+	if x.wantsTools(m) {
 		mode = modes{set: true, request: bodyBuffered}
 		x.remember(m, own != nil)
-	case x.rewritten && !m.end && !mode.skipResponseHeaders:
-		mode = modes{set: true, request: bodyBuffered}
 	}
 	x.bodyMode = mode.request
 	for i := range m.headers {
@@ -34,37 +33,49 @@ func (x *exchange) requestHeaders(m *message, now time.Time) {
 			x.mut.removeBytes(m.headers[i].name)
 		}
 	}
+	x.mut.wire = append(x.mut.wire, x.pool.destination...)
 	if own != nil {
 		x.passOwn(m, own, mode)
 		return
 	}
-	x.client = string(m.metadata.client)
-	x.walker = x.walk(x.tried)
+	x.client = string(x.front.client)
+	x.walker = x.walk(x.before.tried)
 	x.key, x.exhaustion = x.walker.Next()
 	if x.exhaustion != nil {
+		x.describe()
 		x.refuse()
 		return
-	}
-	if mode.skipResponseHeaders {
-		x.outcome = unwatched
 	}
 	x.setCredential(m)
 	x.describe()
 	x.out.pass(m.kind, &x.mut, mode, &x.dyn)
 }
 
-// read takes what the headers and the metadata tell of the request.
+// read takes what the headers tell of the request.
 func (x *exchange) read(m *message, now time.Time) {
 	path := string(m.header(":path"))
 	x.dialect, x.model, x.stored = dialect.Of(path), model(path), stored(path)
-	x.laterTurn, x.rewritten = len(m.metadata.turn) > 0, len(m.metadata.rewritten) > 0
+	x.laterTurn = len(x.front.turn) > 0
 	if x.laterTurn { // the first turn's attempt has read the body
 		x.model = agent.ModelOf(string(m.header(modelHeader)))
 	}
-	x.tried, x.attempt = string(m.metadata.tried), int(m.metadata.attempt)+1
+	x.id = append(x.id[:0], x.front.id...)
+	x.retries = x.front.retries
+	x.length = contentLength(m)
+	if m.end {
+		x.length = 0
+	}
 	x.began, x.started = now, now
-	if x.attempt > 1 {
-		x.started = time.UnixMilli(int64(m.metadata.started))
+	if x.attempt = x.front.attempt; x.attempt == 0 {
+		x.attempt = x.before.attempt + 1
+	} else {
+		x.counted = true
+	}
+	switch {
+	case !x.before.started.IsZero():
+		x.started = x.before.started
+	case x.front.attempt != 1: // what the attempts before left is lost, or this is the first
+		x.started = x.front.started(now)
 	}
 }
 
@@ -72,6 +83,7 @@ func (x *exchange) read(m *message, now time.Time) {
 func (x *exchange) passOwn(m *message, own []byte, mode modes) {
 	x.outcome = foreign
 	x.client = ownClient(own)
+	x.own = []byte(keypool.Mask(string(own)))
 	x.mut.remove("x-request-id")
 	for _, name := range credentials { // beside the client's own
 		if x.pool.placeholders[string(m.credential(name))] {
@@ -82,40 +94,22 @@ func (x *exchange) passOwn(m *message, own []byte, mode modes) {
 	if clean := x.continued(path); clean != path {
 		x.mut.set(":path", "", clean)
 	}
-	x.dyn.text("pool", x.pool.name)
-	x.dyn.text("kind", "byok")
-	x.dyn.text("key", keypool.Mask(string(own)))
+	x.describe()
 	x.out.pass(m.kind, &x.mut, mode, &x.dyn)
 }
 
-// requestModes is what Envoy must send, or leave out, for this request not to end it. Envoy 1.40 crashes when the provider
-// answers before it has the whole request while the response's headers are sent here; so the request is whole first, by the
-// route's buffer filter or by ext_proc, or else the response's headers stay in Envoy.
-func (x *exchange) requestModes(m *message) modes {
-	if len(m.header("upgrade")) > 0 { // a request that never ends
-		return modes{set: true, skipResponseHeaders: true}
-	}
-	if m.end || x.promised == promiseBuffered {
-		return modes{}
-	}
-	if x.promised == promiseStreamed || contentLength(m) > x.bodyLimit {
-		return modes{set: true, skipResponseHeaders: true}
-	}
-	return modes{set: true, request: bodyBuffered}
-}
-
-// contentLength is in bytes; 0 when it is unknown.
+// contentLength is in bytes; -1 when it is unknown.
 func contentLength(m *message) int64 {
-	n, err := strconv.ParseInt(string(m.header("content-length")), 10, 64)
+	n, err := strconv.ParseUint(string(m.header("content-length")), 10, 63)
 	if err != nil {
-		return 0
+		return -1
 	}
-	return n
+	return int64(n)
 }
 
 // walk begins at the pool's first key, leaving out the ids in tried.
-func (x *exchange) walk(tried string) *keypool.Walker {
-	w := x.pool.keys.Walker(splitIDs(tried)...).For(x.model)
+func (x *exchange) walk(tried []string) *keypool.Walker {
+	w := x.pool.keys.Walker(tried...).For(x.model)
 	if x.stored {
 		w = w.WithinFirstGroup()
 	}
@@ -138,17 +132,31 @@ func (x *exchange) setCredential(m *message) {
 	}
 }
 
-// describe leaves in Envoy's dynamic metadata what the next attempt and the access log need.
+// describe leaves in Envoy's dynamic metadata what the inner listener's log tells of the attempt. It is called while the
+// request's headers are handled.
 func (x *exchange) describe() {
-	if x.tried == "" {
-		x.dyn.text("tried", x.key.ID())
-	} else {
-		x.dyn.text("tried", x.tried, ",", x.key.ID())
-	}
-	x.dyn.number("attempt", float64(x.attempt))
-	x.dyn.number("started", float64(x.started.UnixMilli()))
 	x.dyn.text("pool", x.pool.name)
-	x.dyn.text("kind", "centralized")
+	x.dyn.number("attempt", float64(x.attempt))
+	for _, f := range []struct {
+		name  string
+		value []byte
+	}{{"request_id", x.front.requestID}, {"client", x.front.client}, {"turn", x.front.turn}} {
+		if len(f.value) > 0 {
+			x.dyn.bytes(f.name, f.value)
+		}
+	}
+	switch {
+	case x.key != nil:
+		x.dyn.text("kind", "centralized")
+		x.describeKey()
+	case x.own != nil:
+		x.dyn.text("kind", "byok")
+		x.dyn.bytes("key", x.own)
+	}
+}
+
+// describeKey tells which key the attempt has.
+func (x *exchange) describeKey() {
 	x.dyn.text("key", x.key.Hint())
 	x.dyn.text("key_name", x.key.Name())
 	x.dyn.text("key_id", x.key.ID())

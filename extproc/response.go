@@ -1,7 +1,7 @@
 package extproc
 
 import (
-	"bytes"
+	"slices"
 	"strconv"
 	"time"
 
@@ -13,12 +13,10 @@ import (
 func (x *exchange) responseHeaders(m *message, now time.Time) {
 	x.status, _ = strconv.Atoi(string(m.header(":status")))
 	x.judged = now
-	switch {
-	case x.pool == nil: // only what a provider forged is taken out
-		x.mut.remove(retryHeader)
-		x.finalReply(m.kind)
-		return
-	case !x.concerns():
+	if x.status >= 400 {
+		x.local = localOf(m)
+	}
+	if x.local == nil && !x.concerns() {
 		x.settle()
 		x.answers(m)
 		return
@@ -26,11 +24,19 @@ func (x *exchange) responseHeaders(m *message, now time.Time) {
 	x.awaiting = m
 	if !m.end && len(m.header("content-encoding")) == 0 && contentLength(m) <= maxErrorBody {
 		x.shape = errorBody
-		x.out.pass(m.kind, nil, modes{set: true, request: x.bodyMode, response: bodyBuffered}, nil)
+		x.out.pass(m.kind, nil, modes{set: true, request: x.bodyMode, response: x.readable(m)}, nil)
 		return
 	}
 	x.decide(nil, m.kind, now)
 	x.awaiting = nil
+}
+
+// readable is the mode in which the body of an answer is read: without a length it may be more than Envoy can hold.
+func (x *exchange) readable(m *message) bodyMode {
+	if x.partial = contentLength(m) < 0; x.partial {
+		return bodyPartial
+	}
+	return bodyBuffered
 }
 
 // concerns reports whether an answer with this status is to be judged: it may be the key's fault, or come of what Keyturn has
@@ -56,7 +62,11 @@ func (x *exchange) responseBody(m *message, now time.Time) due {
 		return nothing
 	case x.shape == errorBody && whole:
 		x.shape = unread
-		x.decide(m.body, m.kind, now)
+		body := m.body
+		if len(body) > maxErrorBody { // it may be cut
+			body = nil
+		}
+		x.decide(body, m.kind, now)
 	case x.shape == wholeBody && whole:
 		return x.whole(m)
 	default:
@@ -77,8 +87,13 @@ func (x *exchange) settle() {
 	}
 }
 
-// decide judges an answer that may be the key's fault, and asks for the next attempt, ends the request, or lets it pass.
+// decide judges an answer that may be the key's fault, or Envoy's own, and asks for the next attempt, ends the request, or lets
+// it pass.
 func (x *exchange) decide(body []byte, k kind, now time.Time) {
+	if x.local != nil {
+		x.decideLocal(k, now)
+		return
+	}
 	head := x.awaiting
 	if x.key == nil { // the client's own credential: it is asked only what Keyturn knows of the refusal
 		if !x.lost(body) {
@@ -98,19 +113,55 @@ func (x *exchange) decide(body []byte, k kind, now time.Time) {
 		}
 		return
 	}
-	_, x.exhaustion = x.walk(joinIDs(x.tried, x.key.ID())).Peek()
-	switch {
-	case x.exhaustion == nil && now.Sub(x.started) < x.pool.deadline:
-		x.outcome = turned
-		x.mut.set(retryHeader, "", "1")
-		x.mut.remove("x-envoy-ratelimited") // Envoy never retries a response that carries it
-		x.cleanResponse(head)               // Envoy may refuse: after an interim answer such as 103 it never retries
-		x.finalReply(k)
-	case x.exhaustion == nil, x.verdict.Action == keypool.NextKey, x.verdict.Scope == keypool.ScopeKeyModel:
+	blamed := x.verdict.Action != keypool.NextKey && x.verdict.Scope != keypool.ScopeKeyModel
+	switch x.exhaustion = x.others(); {
+	case x.exhaustion == nil && x.inTime(now) && x.retriable() && (blamed || x.followed()): // or the next attempt would have this key again
+		x.turn(k)
+	case !blamed:
+		x.surface(k)
+	case x.exhaustion == nil && x.inTime(now):
+		x.cannotRetry()
+	case x.exhaustion == nil:
 		x.surface(k)
 	default:
 		x.refuse()
 	}
+}
+
+// others notes this attempt's key as tried. It is nil while the pool has a usable one beside those that were.
+func (x *exchange) others() *keypool.Error {
+	x.tried = append(slices.Clip(x.before.tried), x.key.ID())
+	_, none := x.walk(x.tried).Peek()
+	return none
+}
+
+// inTime reports whether the request may still have another attempt.
+func (x *exchange) inTime(now time.Time) bool { return now.Sub(x.started) < x.pool.deadline }
+
+// retriable reports whether the front can make another attempt, as far as that is known.
+func (x *exchange) retriable() bool {
+	return (x.retries < 0 || x.attempt <= x.retries) && x.length <= x.retryLimit
+}
+
+// turn asks the front for the next attempt. Where it is sure to make one, the answer's body is left out: the front then sees the
+// end with the headers, and keeps the connection. It may refuse all the same (max_retries, or an interim answer such as 103), and the
+// answer is then the client's.
+func (x *exchange) turn(k kind) {
+	x.outcome, x.done = turned, true
+	x.mut.set(retryHeader, "", "1")
+	sure := x.counted && x.retries >= 0 && x.length >= 0
+	if x.local != nil && !sure {
+		x.replace(k)
+		return
+	}
+	x.mut.remove("x-envoy-ratelimited") // Envoy never retries a response that carries it
+	x.cleanResponse(x.awaiting)
+	if k == responseBody && sure && !x.partial {
+		x.mut.set("content-length", "", "0")
+		x.out.cleared(k, &x.mut, nil)
+		return
+	}
+	x.out.pass(k, &x.mut, modes{}, nil)
 }
 
 // surface hands the provider's bad answer to the client as it is.
@@ -126,7 +177,8 @@ func (x *exchange) handOver(head *message, k kind) {
 	x.finalReply(k)
 }
 
-// cleanResponse takes out of an answer what is Keyturn's own business, and the pool's if it was the pool's key.
+// cleanResponse takes out of an answer what is Keyturn's own business, and the pool's if it was the pool's key, and says what
+// was used.
 func (x *exchange) cleanResponse(m *message) {
 	hideLimits := false
 	if x.key != nil {
@@ -135,14 +187,22 @@ func (x *exchange) cleanResponse(m *message) {
 	}
 	for i := range m.headers {
 		name := m.headers[i].name
-		if (bytes.HasPrefix(name, prefixKeyturn) && string(name) != retryHeader) || (hideLimits && limitHeader(name)) {
+		if ownHeader(name) || (hideLimits && limitHeader(name)) {
 			x.mut.removeBytes(name)
 		}
 	}
-	if x.laterTurn && x.key != nil { // for the attempt that this turn belongs to; Envoy removes before it sets
-		x.mut.set(usedName, "", x.key.Name())
-		x.mut.set(usedID, "", x.key.ID())
-		x.mut.set(usedHint, "", x.key.Hint())
+	x.tellUsed()
+}
+
+// tellUsed says to the front what served the request. Envoy removes before it sets.
+func (x *exchange) tellUsed() {
+	x.mut.set(usedPoolHeader, "", x.pool.name)
+	switch {
+	case x.key != nil:
+		x.mut.set(usedNameHeader, "", x.key.Name())
+		x.mut.set(usedKeyHeader, "", x.key.Hint())
+	case x.own != nil:
+		x.mut.set(usedKeyHeader, "", string(x.own))
 	}
 }
 

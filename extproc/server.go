@@ -21,7 +21,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
-	grpcmetadata "google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/keyturn/keyturn/internal/agent"
@@ -30,10 +29,13 @@ import (
 
 // Config is what a Server needs. Only Pools has no default.
 type Config struct {
-	// Pools are the pools and the clusters they serve. A request to another cluster passes untouched.
+	// Pools are the pools, by their names.
 	Pools []Pool
-	// MaxBody is the largest body in bytes that is asked for whole: the route's request_body_buffer_limit. Zero means 32 MiB.
+	// MaxBody is the largest body in bytes that is asked for whole; the inner listener's request_body_buffer_limit is at least
+	// that. Zero means 32 MiB.
 	MaxBody int64
+	// MaxRetry is the largest request in bytes that the front can send again: its request_body_buffer_limit. Zero means 32 MiB.
+	MaxRetry int64
 	// Log gets one line for each change of a key's state, and at level debug one for each attempt. Nil discards them. No line
 	// holds a key, a header's value or a body.
 	Log *slog.Logger
@@ -51,27 +53,25 @@ type Config struct {
 
 // Bodies, in bytes.
 const (
-	defaultMaxBody = 32 << 20
-	maxErrorBody   = 1 << 20 // the body of an error beyond this is not read: its status alone is judged
-)
-
-// What a route can promise of its requests' bodies, in the gRPC metadata promiseKey.
-const (
-	promiseKey      = "keyturn-request"
-	promiseBuffered = "buffered" // a buffer filter has the whole body before the first attempt
-	promiseStreamed = "streamed" // the body streams, and the response's headers are not sent here
+	defaultMaxBody  = 32 << 20
+	defaultMaxRetry = 32 << 20
+	maxHeld         = 128 << 20 // the most that an inner listener holds: of what comes in chunks nobody knows the size before
+	maxErrorBody    = 1 << 20   // the body of an error beyond this is not read: its status alone is judged
 )
 
 // Server is Envoy's external processor (envoy.service.ext_proc.v3.ExternalProcessor): one stream is one attempt of a request.
 // It serves the gRPC health service too.
 type Server struct {
-	grpc    *grpc.Server
-	health  *health.Server
-	log     *slog.Logger
-	clock   quartz.Clock
-	metrics *metrics
-	maxBody int64
-	pools   atomic.Pointer[poolSet]
+	grpc     *grpc.Server
+	health   *health.Server
+	log      *slog.Logger
+	clock    quartz.Clock
+	metrics  *metrics
+	maxBody  int64
+	maxRetry int64
+	pools    atomic.Pointer[poolSet]
+	trails   *trails
+	later    later
 
 	tools    func(ctx context.Context, servers []string) []mcp.Tool // the catalogue's
 	agent    *agent.Agent                                           // nil: no pool may have tools
@@ -106,16 +106,16 @@ func New(cfg Config) (*Server, error) { return newServer(cfg, cfg.outside()) }
 
 // newServer makes a Server whose tools are out's; nil: it has none.
 func newServer(cfg Config, out *outside) (*Server, error) {
-	s := &Server{log: cfg.Log, clock: cfg.Clock, maxBody: cfg.MaxBody, health: health.NewServer()}
+	s := &Server{log: cfg.Log, clock: cfg.Clock, maxBody: cfg.MaxBody, maxRetry: cfg.MaxRetry, health: health.NewServer()}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	if s.clock == nil {
 		s.clock = quartz.NewReal()
 	}
-	if s.maxBody == 0 {
-		s.maxBody = defaultMaxBody
-	}
+	orElse(&s.maxBody, defaultMaxBody)
+	orElse(&s.maxRetry, defaultMaxRetry)
+	s.trails = newTrails(s.clock)
 	if cfg.MeterProvider == nil {
 		cfg.MeterProvider = noop.NewMeterProvider()
 	}
@@ -135,10 +135,12 @@ func newServer(cfg Config, out *outside) (*Server, error) {
 	if err := s.SetPools(cfg.Pools); err != nil {
 		return nil, err
 	}
+	// A whole body is one message. The inner listener holds as much, and what was on its way when that was full.
+	largest := int(max(s.maxBody, s.maxRetry, maxHeld)) + overshoot
 	s.grpc = grpc.NewServer(
 		grpc.ForceServerCodecV2(newCodec()),
-		grpc.MaxRecvMsgSize(int(s.maxBody)+1<<20), // a whole body is one message
-		grpc.MaxSendMsgSize(int(s.maxBody)+1<<20),
+		grpc.MaxRecvMsgSize(largest),
+		grpc.MaxSendMsgSize(largest),
 		grpc.NumStreamWorkers(streamWorkers),
 		grpc.InitialWindowSize(streamWindow),
 		grpc.InitialConnWindowSize(connectionWindow),
@@ -151,6 +153,7 @@ func newServer(cfg Config, out *outside) (*Server, error) {
 }
 
 const (
+	overshoot        = 32 << 20 // bytes that a provider's connection may bring at once: its window in HTTP/2
 	streamWorkers    = 32       // goroutines kept with their grown stacks; streams beyond them get goroutines of their own
 	streamWindow     = 1 << 20  // bytes on their way in one stream
 	connectionWindow = 16 << 20 // bytes on their way in one connection of Envoy's
@@ -229,11 +232,7 @@ func (s *Server) process(stream grpc.ServerStream) (err error) {
 	s.metrics.open.Add(1)
 	defer s.metrics.open.Add(-1)
 	a := attempts.Get().(*attempt)
-	promised := ""
-	if v := grpcmetadata.ValueFromIncomingContext(stream.Context(), promiseKey); len(v) > 0 {
-		promised = v[len(v)-1]
-	}
-	a.begin(s.pools.Load(), promised, s.maxBody)
+	a.begin(s.pools.Load(), s.maxBody, s.maxRetry)
 	defer func() {
 		if r := recover(); r != nil {
 			s.log.Error("attempt panicked; this is a bug", slog.Any("panic", r), slog.String("stack", string(debug.Stack())))
@@ -264,7 +263,10 @@ func (s *Server) receive(stream grpc.ServerStream, a *attempt) (due, error) {
 	if err := stream.RecvMsg(a.message); err != nil {
 		return nothing, err
 	}
-	if a.origin != nil && a.message.kind == requestBody {
+	switch {
+	case a.message.kind == requestHeaders:
+		s.trails.follow(&a.exchange, a.message)
+	case a.message.kind == requestBody && a.origin != nil:
 		a.offered = s.offer(stream.Context(), a.pool.tools)
 	}
 	d, err := a.handle(a.message, s.clock.Now())
@@ -275,6 +277,7 @@ func (s *Server) receive(stream grpc.ServerStream, a *attempt) (due, error) {
 	if a.awaiting == a.message {
 		a.message = messages.Get().(*message)
 	}
+	s.trails.leave(&a.exchange) // before the front can make the next attempt
 	return d, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -22,10 +23,10 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/keyturn/keyturn/extproc"
 	"github.com/keyturn/keyturn/keypool"
@@ -45,7 +46,7 @@ func newPool(t testing.TB, name string, keys ...string) *keypool.Pool {
 
 func openAI(t testing.TB) extproc.Pool {
 	t.Helper()
-	return extproc.Pool{Keys: newPool(t, "openai", "k0-long-key", "k1-long-key"), Clusters: []string{"openai"}, Header: "authorization", Scheme: "Bearer"}
+	return extproc.Pool{Keys: newPool(t, "openai", "k0-long-key", "k1-long-key"), Cluster: "openai", Authority: "api.openai.com", Header: "authorization", Scheme: "Bearer"}
 }
 
 // serve starts a server in memory and returns a connection to it. Both end with stop.
@@ -75,7 +76,7 @@ func connect(t testing.TB, s *extproc.Server) (conn *grpc.ClientConn, stop func(
 
 func open(ctx context.Context, t testing.TB, conn *grpc.ClientConn) extprocv3.ExternalProcessor_ProcessClient {
 	t.Helper()
-	stream, err := extprocv3.NewExternalProcessorClient(conn).Process(metadata.AppendToOutgoingContext(ctx, "keyturn-request", "buffered"))
+	stream, err := extprocv3.NewExternalProcessorClient(conn).Process(ctx)
 	require.NoError(t, err)
 	return stream
 }
@@ -91,6 +92,15 @@ func exchange(t testing.TB, stream extprocv3.ExternalProcessor_ProcessClient, wi
 	return resp
 }
 
+// sets are the headers that m sets.
+func sets(m *extprocv3.HeaderMutation) map[string]string {
+	all := map[string]string{}
+	for _, h := range m.GetSetHeaders() {
+		all[h.GetHeader().GetKey()] = string(h.GetHeader().GetRawValue())
+	}
+	return all
+}
+
 // TestGeneratedClient holds the server to what a client of generated code understands, and to the end of the stream once
 // nothing is left to decide.
 func TestGeneratedClient(t *testing.T) {
@@ -100,10 +110,12 @@ func TestGeneratedClient(t *testing.T) {
 		defer stop()
 		request, response := wireMessages(t)
 		stream := open(t.Context(), t, conn)
-		set := exchange(t, stream, request).GetRequestHeaders().GetResponse().GetHeaderMutation().GetSetHeaders()
-		require.Equal(t, "authorization", set[0].GetHeader().GetKey())
-		require.Equal(t, "Bearer k0-long-key", string(set[0].GetHeader().GetRawValue()))
-		require.Equal(t, corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD, set[0].GetAppendAction())
+		mutation := exchange(t, stream, request).GetRequestHeaders().GetResponse().GetHeaderMutation()
+		require.Equal(t, map[string]string{"authorization": "Bearer k0-long-key", "x-keyturn-cluster": "openai", ":authority": "api.openai.com"}, sets(mutation))
+		for _, h := range mutation.GetSetHeaders() {
+			require.Equal(t, corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD, h.GetAppendAction())
+		}
+		require.Subset(t, mutation.GetRemoveHeaders(), []string{"x-keyturn-id", "x-keyturn-start", "x-keyturn-pool", "x-keyturn-retries", "x-envoy-attempt-count", "x-request-id"})
 		exchange(t, stream, response)
 		_, err := stream.Recv()
 		require.ErrorIs(t, err, io.EOF)
@@ -196,6 +208,112 @@ func TestShutdown(t *testing.T) {
 	})
 }
 
+// attemptHeads is what the front sends on for the n-th attempt of a request.
+func attemptHeads(id string, n int) *extprocv3.ProcessingRequest {
+	return &extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: &extprocv3.HttpHeaders{Headers: heads(
+		":path", "/v1/responses", ":method", "POST", "content-length", "10", "x-keyturn-pool", "openai", "x-keyturn-id", id, "x-keyturn-retries", "17",
+		"x-envoy-attempt-count", strconv.Itoa(n),
+	)}}}
+}
+
+// answered is the head of an answer, a provider's or Envoy's own by its details.
+func answered(t testing.TB, status, details string, flags float64) *extprocv3.ProcessingRequest {
+	t.Helper()
+	attributes, err := structpb.NewStruct(map[string]any{"response.code_details": details, "response.flags": flags})
+	require.NoError(t, err)
+	return &extprocv3.ProcessingRequest{
+		Request:    &extprocv3.ProcessingRequest_ResponseHeaders{ResponseHeaders: &extprocv3.HttpHeaders{Headers: heads(":status", status), EndOfStream: true}},
+		Attributes: map[string]*structpb.Struct{"envoy.filters.http.ext_proc": attributes},
+	}
+}
+
+// TestAttempts holds that the next attempt of a request finds what the one before left, also where nobody was blamed; that others do
+// not; and what is counted of them.
+func TestAttempts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := keypool.Defaults()
+		cfg.Name = "openai"
+		cfg.Keys = []keypool.KeyConfig{{Secret: "k0-long-key"}, {Secret: "k1-long-key"}, {Secret: "k2-long-key"}}
+		cfg.Policy.Rules = []keypool.Rule{{Status: 529, Action: keypool.NextKey}}
+		keys, err := keypool.NewPool(cfg, quartz.NewReal())
+		require.NoError(t, err)
+		reader := sdkmetric.NewManualReader()
+		var log syncBuffer
+		_, conn, stop := serve(t, extproc.Config{
+			Pools:         []extproc.Pool{{Keys: keys, Cluster: "openai", Header: "authorization", Scheme: "Bearer"}},
+			MeterProvider: sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)), Log: slog.New(slog.NewTextHandler(&log, nil)),
+		})
+		defer stop()
+		attempt := func(id string, n int, answer *extprocv3.ProcessingRequest) (key string, got *extprocv3.ProcessingResponse) {
+			stream := open(t.Context(), t, conn)
+			require.NoError(t, stream.Send(attemptHeads(id, n)))
+			resp, err := stream.Recv()
+			require.NoError(t, err)
+			key = sets(resp.GetRequestHeaders().GetResponse().GetHeaderMutation())["authorization"]
+			require.NoError(t, stream.Send(answer))
+			got, err = stream.Recv()
+			require.NoError(t, err)
+			_, err = stream.Recv()
+			require.ErrorIs(t, err, io.EOF)
+			return key, got
+		}
+		retried := func(resp *extprocv3.ProcessingResponse) bool {
+			return sets(resp.GetResponseHeaders().GetResponse().GetHeaderMutation())["x-keyturn-retry"] == "1"
+		}
+		key, resp := attempt("one", 1, answered(t, "529", "via_upstream", 0))
+		require.Equal(t, "Bearer k0-long-key", key)
+		require.True(t, retried(resp))
+		key, resp = attempt("two", 1, answered(t, "200", "via_upstream", 0))
+		require.Equal(t, "Bearer k0-long-key", key)
+		require.False(t, retried(resp))
+		key, resp = attempt("one", 2, answered(t, "529", "via_upstream", 0))
+		require.Equal(t, "Bearer k1-long-key", key)
+		require.True(t, retried(resp))
+		key, resp = attempt("one", 3, answered(t, "503", "upstream_reset_before_response_started{remote_connection_failure}", 0x20))
+		require.Equal(t, "Bearer k2-long-key", key)
+		require.True(t, retried(resp))
+		key, resp = attempt("one", 4, answered(t, "503", "upstream_reset_before_response_started{remote_connection_failure}", 0x20))
+		require.Equal(t, "Bearer k2-long-key", key, "once more")
+		require.Equal(t, "keyturn_provider_unreachable", resp.GetImmediateResponse().GetDetails())
+
+		unknown := open(t.Context(), t, conn)
+		none := attemptHeads("three", 1)
+		none.GetRequestHeaders().GetHeaders().GetHeaders()[3].RawValue = []byte("no-such-pool")
+		require.NoError(t, unknown.Send(none))
+		resp, err = unknown.Recv()
+		require.NoError(t, err)
+		require.Equal(t, "keyturn_pool_unknown", resp.GetImmediateResponse().GetDetails())
+
+		synctest.Wait()
+		require.Equal(t, int64(3), counter(t, reader, "attempts", "turned"))
+		require.Equal(t, int64(1), counter(t, reader, "attempts", "unreachable"))
+		require.Equal(t, int64(1), counter(t, reader, "attempts", "ok"))
+		count, sum := histogram[int64](t, reader, "key_pool_failover_attempts")
+		require.Equal(t, [2]int64{2, 3 + 1}, [2]int64{count, sum}, "three keys for one request, one for the other")
+		count, _ = histogram[float64](t, reader, "attempt_duration")
+		require.Equal(t, int64(3), count, "those that the provider answered")
+		require.Contains(t, log.String(), "names no pool")
+		require.Equal(t, 1, strings.Count(log.String(), "level="), "no key was marked: %s", log.String())
+	})
+}
+
+// histogram reads how many values a histogram has, and their sum as a whole number.
+func histogram[N int64 | float64](t testing.TB, reader *sdkmetric.ManualReader, name string) (count, sum int64) {
+	t.Helper()
+	var all metricdata.ResourceMetrics
+	require.NoError(t, reader.Collect(context.Background(), &all))
+	for _, scope := range all.ScopeMetrics {
+		for _, m := range scope.Metrics {
+			if h, ok := m.Data.(metricdata.Histogram[N]); ok && m.Name == name {
+				require.Len(t, h.DataPoints, 1)
+				return int64(h.DataPoints[0].Count), int64(h.DataPoints[0].Sum)
+			}
+		}
+	}
+	require.FailNow(t, "no such histogram", name)
+	return 0, 0
+}
+
 // TestClientGone holds that a stream that Envoy cancels ends quietly and gives back a key on trial.
 func TestClientGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -214,7 +332,7 @@ func TestClientGone(t *testing.T) {
 // TestErrorBody holds that the head of a bad answer is still known when its body comes: in it stands how long to wait.
 func TestErrorBody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		pool := extproc.Pool{Keys: newPool(t, "openai", "k0-long-key"), Clusters: []string{"openai"}, Header: "authorization", Scheme: "Bearer"}
+		pool := extproc.Pool{Keys: newPool(t, "openai", "k0-long-key"), Cluster: "openai", Header: "authorization", Scheme: "Bearer"}
 		_, conn, stop := serve(t, extproc.Config{Pools: []extproc.Pool{pool}})
 		defer stop()
 		request, _ := wireMessages(t)
@@ -231,13 +349,30 @@ func TestErrorBody(t *testing.T) {
 		require.NoError(t, err)
 		got := exchange(t, stream, body).GetImmediateResponse()
 		require.Equal(t, int32(429), int32(got.GetStatus().GetCode()))
-		wait := ""
-		for _, h := range got.GetHeaders().GetSetHeaders() {
-			if h.GetHeader().GetKey() == "retry-after" {
-				wait = string(h.GetHeader().GetRawValue())
-			}
-		}
-		require.Equal(t, "7", wait)
+		require.Equal(t, "7", sets(got.GetHeaders())["retry-after"])
+	})
+}
+
+// TestLargeBody holds that whatever Envoy can hold is one message that Keyturn takes, however small its own limits: of an error in
+// chunks the size is not known before.
+func TestLargeBody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pool := extproc.Pool{Keys: newPool(t, "openai", "k0-long-key"), Cluster: "openai", Header: "authorization", Scheme: "Bearer"}
+		_, conn, stop := serve(t, extproc.Config{Pools: []extproc.Pool{pool}, MaxBody: 1 << 20, MaxRetry: 1 << 20})
+		defer stop()
+		request, _ := wireMessages(t)
+		stream := open(t.Context(), t, conn)
+		exchange(t, stream, request)
+		head, err := proto.Marshal(&extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_ResponseHeaders{ResponseHeaders: &extprocv3.HttpHeaders{
+			Headers: heads(":status", "429", "retry-after", "7"),
+		}}})
+		require.NoError(t, err)
+		require.NotNil(t, exchange(t, stream, head).GetModeOverride())
+		body, err := proto.Marshal(&extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_ResponseBody{ResponseBody: &extprocv3.HttpBody{
+			Body: make([]byte, 128<<20),
+		}}})
+		require.NoError(t, err)
+		require.Equal(t, int32(429), int32(exchange(t, stream, body).GetImmediateResponse().GetStatus().GetCode()))
 	})
 }
 
@@ -274,11 +409,11 @@ func TestConfigErrors(t *testing.T) {
 		pools []extproc.Pool
 		want  string
 	}{
-		{"no keys", []extproc.Pool{{Clusters: []string{"c"}, Header: "x-api-key"}}, "pools[0]: no keys"},
+		{"no keys", []extproc.Pool{{Cluster: "c", Header: "x-api-key"}}, "pools[0]: no keys"},
 		{"no cluster", []extproc.Pool{{Keys: good.Keys, Header: "x-api-key"}}, `pools[0]: "openai": no cluster`},
-		{"upper-case header", []extproc.Pool{{Keys: good.Keys, Clusters: []string{"c"}, Header: "Authorization"}}, `credential header "Authorization"`},
-		{"same name", []extproc.Pool{good, {Keys: newPool(t, "openai", "z"), Clusters: []string{"c"}, Header: "x-api-key"}}, `pools[1]: name "openai"`},
-		{"same cluster", []extproc.Pool{good, {Keys: newPool(t, "b", "z"), Clusters: []string{"openai"}, Header: "x-api-key"}}, `cluster "openai" belongs to pool "openai"`},
+		{"upper-case header", []extproc.Pool{{Keys: good.Keys, Cluster: "c", Header: "Authorization"}}, `credential header "Authorization"`},
+		{"same name", []extproc.Pool{good, {Keys: newPool(t, "openai", "z"), Cluster: "c", Header: "x-api-key"}}, `pools[1]: name "openai"`},
+		{"no name", []extproc.Pool{{Keys: newPool(t, "", "z"), Cluster: "c", Header: "x-api-key"}}, `pools[0]: no name`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, err := extproc.New(extproc.Config{Pools: tc.pools})
@@ -302,7 +437,7 @@ func TestManyStreams(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 200 {
-				stream, err := conn.NewStream(metadata.AppendToOutgoingContext(context.Background(), "keyturn-request", "buffered"),
+				stream, err := conn.NewStream(context.Background(),
 					&grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, "/envoy.service.ext_proc.v3.ExternalProcessor/Process", grpc.ForceCodecV2(raw{}))
 				n := 0
 				for _, m := range [][]byte{request, response} {

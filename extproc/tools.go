@@ -74,9 +74,9 @@ const (
 )
 
 // wantsTools reports whether the pool's tools may go into this request.
-func (x *exchange) wantsTools(m *message, mode modes) bool {
-	return x.pool.tools != nil && !x.laterTurn && x.dialect != dialect.None && !m.end && !mode.skipResponseHeaders &&
-		string(m.header(":method")) == "POST" && len(m.header("content-encoding")) == 0 && contentLength(m) <= x.bodyLimit
+func (x *exchange) wantsTools(m *message) bool {
+	return x.pool.tools != nil && !x.laterTurn && x.dialect != dialect.None && !m.end &&
+		string(m.header(":method")) == "POST" && len(m.header("content-encoding")) == 0 && x.length <= x.bodyLimit
 	// The content type does not matter: curl -d says application/x-www-form-urlencoded, and a body that is no JSON passes as it is.
 }
 
@@ -87,8 +87,11 @@ func (x *exchange) remember(m *message, own bool) {
 		path = withoutKey(path)
 	}
 	o := &agent.Origin{
-		Pool: x.pool.name, Provider: x.pool.provider, Dialect: x.dialect.String(), Cluster: string(m.cluster),
-		Path: path, Authority: string(m.header(":authority")), RequestID: requestID(m),
+		Pool: x.pool.name, Provider: x.pool.provider, Dialect: x.dialect.String(),
+		Path: path, Authority: string(m.header(":authority")), RequestID: string(x.front.requestID), Client: string(x.front.client),
+	}
+	if o.RequestID == "" { // Envoy makes none
+		o.RequestID = uuid.NewString()
 	}
 	for _, h := range m.headers {
 		switch name := string(h.name); name {
@@ -103,41 +106,25 @@ func (x *exchange) remember(m *message, own bool) {
 	x.origin = o
 }
 
-// requestID is what joins the turns of a response in logs: Envoy's id of the request, or one of our own where Envoy makes none.
-func requestID(m *message) string {
-	for _, id := range [][]byte{m.metadata.request, m.header("x-request-id")} {
-		if len(id) > 0 {
-			return string(id)
-		}
-	}
-	return uuid.NewString()
-}
-
 // requestBody puts the tools into a request. Envoy sends the body once, as it was asked to.
 func (x *exchange) requestBody(m *message) {
-	open := x.origin != nil && x.session == nil && x.response == wantHeaders
-	if !open && !x.rewritten {
+	if x.origin == nil || x.session != nil || x.response != wantHeaders {
 		x.out.pass(m.kind, nil, modes{}, nil)
 		return
 	}
-	body := m.body
-	if open {
+	if int64(len(m.body)) <= x.bodyLimit { // it came in chunks, and passes as one whose length is known
 		x.open(m.body)
-		if x.rekey(); x.done { // no key may use the model
-			return
-		}
 	}
-	if x.session != nil {
-		body = x.session.Request()
-		x.dyn.text("rewritten", "1")
-	} else if !x.rewritten {
-		x.out.pass(m.kind, &x.mut, modes{}, &x.dyn)
+	if x.rekey(); x.done { // no key may use the model
 		return
 	}
-	// Attempts share their headers: an earlier one may have had another length.
-	x.mut.set("content-length", "", strconv.Itoa(len(body)))
-	x.out.body(m.kind, &x.mut, body, &x.dyn)
-	x.rewritten = false
+	if x.session == nil {
+		x.out.pass(m.kind, &x.mut, modes{}, &x.dyn)
+	} else {
+		body := x.session.Request()
+		x.mut.set("content-length", "", strconv.Itoa(len(body)))
+		x.out.body(m.kind, &x.mut, body, &x.dyn)
+	}
 	if x.session == nil || !x.session.Reads() {
 		x.session, x.origin = nil, nil
 	}
@@ -162,7 +149,7 @@ func (x *exchange) rekey() {
 	if x.walker == nil || x.model == "" {
 		return
 	}
-	before, walker := x.key.ID(), x.walk(x.tried)
+	before, walker := x.key.ID(), x.walk(x.before.tried)
 	if next, err := walker.Peek(); err == nil && next.ID() == before {
 		return
 	}
@@ -174,7 +161,7 @@ func (x *exchange) rekey() {
 	}
 	if x.key.ID() != before {
 		x.mut.set(x.pool.header, x.pool.prefix, x.key.Secret())
-		x.describe()
+		x.describeKey()
 	}
 }
 
@@ -229,7 +216,7 @@ func (x *exchange) answers(m *message) {
 		x.shape, mode.response = streaming, bodyDuplex
 		x.mut.remove("content-length")
 	case !x.session.Streams() && bytes.Contains(kind, []byte("json")) && contentLength(m) <= x.bodyLimit:
-		x.shape, mode.response = wholeBody, bodyBuffered
+		x.shape, mode.response = wholeBody, x.readable(m)
 	default:
 		x.finalReply(m.kind)
 		return
@@ -263,8 +250,12 @@ func (x *exchange) goesOn(turn dialect.Turn) bool {
 	return false
 }
 
-// whole takes a JSON answer.
+// whole takes a JSON answer. One that turns out to be too large passes as it is, as if it had said how large it is: it may be cut.
 func (x *exchange) whole(m *message) due {
+	if int64(len(m.body)) > x.bodyLimit {
+		x.finalReply(m.kind)
+		return answer
+	}
 	if x.goesOn(x.session.Whole(m.body)) {
 		return turns
 	}
@@ -282,7 +273,9 @@ func (x *exchange) answerWhole(body []byte, same bool) {
 		x.out.pass(responseBody, nil, modes{}, &x.dyn)
 		return
 	}
-	x.mut.set("content-length", "", strconv.Itoa(len(body)))
+	if !x.partial {
+		x.mut.set("content-length", "", strconv.Itoa(len(body)))
+	}
 	x.out.body(responseBody, &x.mut, body, &x.dyn)
 }
 
@@ -294,6 +287,7 @@ func (x *exchange) answerInstead(a *agent.Answer) {
 	for name, values := range a.Header {
 		x.mut.set(strings.ToLower(name), "", values[0])
 	}
+	x.tellUsed()
 	x.describeTurns(&x.dyn)
 	x.out.immediate(a.Status, &x.mut, a.Body, "keyturn_turn_failed", &x.dyn)
 }
@@ -305,10 +299,10 @@ func (x *exchange) describeTurns(d *dynamic) {
 	if r := x.continuation; r != nil {
 		u, turns = r.Usage, r.Turns
 		d.number("tool_calls", float64(r.Calls))
-		if r.Used.Name != "" {
-			d.text("key", r.Used.Hint)
-			d.text("key_name", r.Used.Name)
-			d.text("key_id", r.Used.ID)
+		if key, known := x.pool.keys.Key(r.Used); known {
+			d.text("key", key.Hint())
+			d.text("key_name", key.Name())
+			d.text("key_id", key.ID())
 		}
 	}
 	d.number("turns", float64(turns))
@@ -346,11 +340,9 @@ func (x *exchange) lost(body []byte) bool {
 	if !ok {
 		return false
 	}
-	x.done = true
 	x.mut.reset()
-	x.mut.set("content-type", "", "application/json")
-	x.mut.set(errorHeader, "", e.Code)
+	x.dyn.reset()
 	x.mut.set("x-should-retry", "", "false")
-	x.out.immediate(x.status, &x.mut, x.dialect.Body(e), "keyturn_"+e.Code, nil)
+	x.instead(x.status, e.Code, e)
 	return true
 }

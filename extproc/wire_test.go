@@ -2,6 +2,7 @@ package extproc
 
 import (
 	"bytes"
+	"math"
 	"testing"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -31,14 +32,25 @@ func samples(t testing.TB) []*extprocv3.ProcessingRequest {
 	headers := &corev3.HeaderMap{Headers: []*corev3.HeaderValue{
 		pair(":path", "/v1/responses"), pair(":method", "POST"), pair("authorization", "Bearer client"), {Key: "old", Value: "text"}, pair("empty", ""),
 	}}
-	attributes := map[string]*structpb.Struct{"envoy.filters.http.ext_proc": object(t, map[string]any{"xds.cluster_name": "openai", "upstream.request_attempt_count": 2})}
-	md := &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{
-		"keyturn": object(t, map[string]any{"tried": "a,b", "attempt": 2, "started": 1.7e12, "turn": "3", "client": "alice", "request_id": "r1", "rewritten": "1", "other": []any{"x", true, nil}}),
-	}}
+	attributes := func(details string, flags any) map[string]*structpb.Struct {
+		return map[string]*structpb.Struct{"envoy.filters.http.ext_proc": object(t, map[string]any{
+			"response.code_details": details, "response.flags": flags, "other": []any{"x", true, nil, map[string]any{"response.flags": 1}},
+		})}
+	}
+	md := &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{"keyturn": object(t, map[string]any{"pool": "a"})}}
+	answered := func(status string) *extprocv3.ProcessingRequest_ResponseHeaders {
+		return &extprocv3.ProcessingRequest_ResponseHeaders{ResponseHeaders: &extprocv3.HttpHeaders{Headers: &corev3.HeaderMap{Headers: []*corev3.HeaderValue{pair(":status", status)}}}}
+	}
 	return []*extprocv3.ProcessingRequest{
-		{Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: &extprocv3.HttpHeaders{Headers: headers}}, Attributes: attributes, MetadataContext: md},
+		{Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: &extprocv3.HttpHeaders{Headers: headers}}, MetadataContext: md},
 		{Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: &extprocv3.HttpHeaders{Headers: headers, EndOfStream: true}}, ProtocolConfig: &extprocv3.ProtocolConfiguration{RequestBodyMode: procv3.ProcessingMode_BUFFERED}},
-		{Request: &extprocv3.ProcessingRequest_ResponseHeaders{ResponseHeaders: &extprocv3.HttpHeaders{Headers: &corev3.HeaderMap{Headers: []*corev3.HeaderValue{pair(":status", "429")}}}}, MetadataContext: md},
+		{Request: answered("429"), MetadataContext: md},
+		{Request: answered("429"), Attributes: attributes("via_upstream", 0)},
+		{Request: answered("503"), Attributes: attributes("upstream_reset_before_response_started{remote_connection_failure}", 0x20)},
+		{Request: answered("503"), Attributes: attributes("", "32")}, // of other types than Envoy's
+		{Request: answered("503"), Attributes: attributes("x", -1.5)},
+		{Request: answered("503"), Attributes: attributes("x", math.NaN())},
+		{Request: answered("503"), Attributes: attributes("x", 1e300)},
 		{Request: &extprocv3.ProcessingRequest_RequestBody{RequestBody: &extprocv3.HttpBody{Body: []byte(`{"a":1}`), EndOfStream: true}}},
 		{Request: &extprocv3.ProcessingRequest_ResponseBody{ResponseBody: &extprocv3.HttpBody{Body: []byte("error")}}},
 		{Request: &extprocv3.ProcessingRequest_RequestTrailers{RequestTrailers: &extprocv3.HttpTrailers{Trailers: headers}}},
@@ -79,15 +91,8 @@ func generated(t testing.TB, b []byte) (*message, bool) {
 		m.headers = append(m.headers, header{name: []byte(h.GetKey()), value: value})
 	}
 	for _, s := range r.GetAttributes() {
-		m.cluster = []byte(s.GetFields()["xds.cluster_name"].GetStringValue())
-	}
-	if s, ok := r.GetMetadataContext().GetFilterMetadata()["keyturn"]; ok {
-		f := s.GetFields()
-		m.metadata = metadata{
-			tried: []byte(f["tried"].GetStringValue()), turn: []byte(f["turn"].GetStringValue()),
-			client: []byte(f["client"].GetStringValue()), request: []byte(f["request_id"].GetStringValue()), rewritten: []byte(f["rewritten"].GetStringValue()),
-			attempt: f["attempt"].GetNumberValue(), started: f["started"].GetNumberValue(),
-		}
+		m.details = []byte(s.GetFields()["response.code_details"].GetStringValue())
+		m.flags = wholeNumber(s.GetFields()["response.flags"].GetNumberValue())
 	}
 	return m, len(r.GetAttributes()) < 2
 }
@@ -97,14 +102,8 @@ func requireSame(t testing.TB, want, got *message) {
 	require.Equal(t, want.kind, got.kind)
 	require.Equal(t, want.end, got.end)
 	require.Equal(t, string(want.body), string(got.body))
-	require.Equal(t, string(want.cluster), string(got.cluster))
-	require.Equal(t, string(want.metadata.tried), string(got.metadata.tried))
-	require.Equal(t, string(want.metadata.turn), string(got.metadata.turn))
-	require.Equal(t, string(want.metadata.client), string(got.metadata.client))
-	require.Equal(t, string(want.metadata.request), string(got.metadata.request))
-	require.Equal(t, string(want.metadata.rewritten), string(got.metadata.rewritten))
-	require.InDelta(t, want.metadata.attempt, got.metadata.attempt, 0)
-	require.InDelta(t, want.metadata.started, got.metadata.started, 0)
+	require.Equal(t, string(want.details), string(got.details))
+	require.Equal(t, want.flags, got.flags)
 	require.Len(t, got.headers, len(want.headers))
 	for i := range want.headers {
 		require.Equal(t, string(want.headers[i].name), string(got.headers[i].name))
@@ -159,8 +158,10 @@ func TestEncode(t *testing.T) {
 	mut.remove("cookie")
 	mut.removeBytes([]byte("x-keyturn-turn"))
 	var dyn dynamic
-	dyn.text("tried", "a", ",", "b")
+	dyn.text("key", "a", ",", "b")
 	dyn.text("long", long)
+	dyn.bytes("client", []byte("alice"))
+	dyn.bytes("request_id", []byte("\xffé\xc3"))
 	dyn.number("attempt", 2)
 	wantMutation := &extprocv3.HeaderMutation{
 		SetHeaders: []*corev3.HeaderValueOption{
@@ -169,7 +170,7 @@ func TestEncode(t *testing.T) {
 		},
 		RemoveHeaders: []string{"cookie", "x-keyturn-turn"},
 	}
-	wantMetadata := object(t, map[string]any{"keyturn": map[string]any{"tried": "a,b", "long": long, "attempt": 2.0}})
+	wantMetadata := object(t, map[string]any{"keyturn": map[string]any{"key": "a,b", "long": long, "client": "alice", "request_id": "\uFFFDé\uFFFD", "attempt": 2.0}})
 	common := &extprocv3.CommonResponse{HeaderMutation: wantMutation}
 	read := func(r *reply) *extprocv3.ProcessingResponse {
 		var got extprocv3.ProcessingResponse
@@ -190,10 +191,10 @@ func TestEncode(t *testing.T) {
 		Response:        &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{Response: common}},
 		DynamicMetadata: wantMetadata, ModeOverride: &procv3.ProcessingMode{RequestBodyMode: procv3.ProcessingMode_BUFFERED},
 	}, &r)
-	r.pass(responseHeaders, nil, modes{set: true, skipResponseHeaders: true, response: bodyBuffered}, nil)
+	r.pass(responseHeaders, nil, modes{set: true, response: bodyBuffered}, nil)
 	equal(&extprocv3.ProcessingResponse{
 		Response:     &extprocv3.ProcessingResponse_ResponseHeaders{ResponseHeaders: &extprocv3.HeadersResponse{}},
-		ModeOverride: &procv3.ProcessingMode{ResponseHeaderMode: procv3.ProcessingMode_SKIP, ResponseBodyMode: procv3.ProcessingMode_BUFFERED},
+		ModeOverride: &procv3.ProcessingMode{ResponseBodyMode: procv3.ProcessingMode_BUFFERED},
 	}, &r)
 	r.pass(responseBody, &mut, modes{}, nil)
 	equal(&extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseBody{ResponseBody: &extprocv3.BodyResponse{Response: common}}}, &r)
@@ -212,7 +213,7 @@ func TestEncode(t *testing.T) {
 	}, &r)
 }
 
-// TestEncodeBodies is TestEncode for what tools need: bodies in the place of others, pieces of streams, and more time. Sizes are
+// TestEncodeBodies is TestEncode for bodies: in the place of others, left out, pieces of streams, and more time. Sizes are
 // those at which lengths take another byte, and at which replies are built in the pool or beside it.
 func TestEncodeBodies(t *testing.T) {
 	var mut mutation
@@ -265,6 +266,18 @@ func TestEncodeBodies(t *testing.T) {
 				DynamicMetadata: metadata,
 			})
 		}
+	}
+	for _, md := range []*dynamic{nil, &dyn} {
+		r.cleared(responseBody, &mut, md)
+		want := &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseBody{ResponseBody: &extprocv3.BodyResponse{
+			Response: &extprocv3.CommonResponse{
+				HeaderMutation: headers, BodyMutation: &extprocv3.BodyMutation{Mutation: &extprocv3.BodyMutation_ClearBody{ClearBody: true}},
+			},
+		}}}
+		if md != nil {
+			want.DynamicMetadata = metadata
+		}
+		equal(want)
 	}
 	r.wait(maxWait)
 	equal(&extprocv3.ProcessingResponse{OverrideMessageTimeout: durationpb.New(maxWait)})

@@ -11,6 +11,7 @@ type Answer struct {
 	Status int                      // HTTP status
 	Header func(name string) string // value of a header, "" when absent; asked with lower-case names. nil: no headers
 	Body   []byte                   // error body; empty: none, or not read
+	Code   string                   // the error's code where it is not in the body: of an answer that a proxy made in the provider's place
 	Now    time.Time                // the present, for dates in headers
 }
 
@@ -30,6 +31,9 @@ func Classify(p Policy, a Answer) Verdict {
 		return Verdict{}
 	}
 	b := readProblem(a.Body)
+	if a.Code != "" {
+		b.code = a.Code
+	}
 	v := judge(p, a.Status, b)
 	if v.Cooldown == 0 && v.Scope != ScopeRequest && v.Action != Retire {
 		v.Cooldown = hint(a, b)

@@ -293,6 +293,42 @@ func TestRules(t *testing.T) {
 	}
 }
 
+// TestCode holds that a proxy's own answer is known by the code that it is given, to rules as to the verdict, and blames no key without one.
+func TestCode(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		rules []keypool.Rule
+		a     keypool.Answer
+		want  keypool.Verdict
+	}{
+		{"no rule", nil, keypool.Answer{Status: 503, Code: "provider_unreachable"}, keypool.Verdict{Class: keypool.Transient, Code: "provider_unreachable"}},
+		{
+			"a glob",
+			[]keypool.Rule{{Code: "provider_*", Action: keypool.NextKey}},
+			keypool.Answer{Status: 502, Code: "provider_reset"},
+			keypool.Verdict{Class: keypool.Transient, Action: keypool.NextKey, Code: "provider_reset"},
+		},
+		{
+			"another's",
+			[]keypool.Rule{{Code: "provider_reset", Action: keypool.NextKey}},
+			keypool.Answer{Status: 503, Code: "provider_unreachable"},
+			keypool.Verdict{Class: keypool.Transient, Code: "provider_unreachable"},
+		},
+		{
+			"before the body's",
+			[]keypool.Rule{{Code: "insufficient_quota", Action: keypool.CoolDown}},
+			keypool.Answer{Status: 503, Code: "provider_reset", Body: []byte(openAI("", "insufficient_quota", ""))},
+			keypool.Verdict{Class: keypool.Transient, Code: "provider_reset"},
+		},
+		{"no failure", []keypool.Rule{{Code: "*", Action: keypool.Retire}}, keypool.Answer{Status: 200, Code: "provider_reset"}, keypool.Verdict{}},
+		{"no name of a key's fault", nil, keypool.Answer{Status: 400, Code: "gateway_error"}, keypool.Verdict{Class: keypool.CallerFault, Code: "gateway_error"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			require.Equal(t, tc.want, keypool.Classify(keypool.Policy{Rules: tc.rules}, tc.a))
+		})
+	}
+}
+
 func TestConcerns(t *testing.T) {
 	surface := func(status int) keypool.Rule { return keypool.Rule{Status: status} }
 	for _, tc := range []struct {

@@ -94,12 +94,13 @@ var (
 	forbidden = scripted.Fail(scripted.Problem{Status: 403, Type: "permission_error", Message: "This key may not be used."})
 )
 
-// TestAcceptance runs the table with every client, for each dialect, streaming and not, with the filter in both of its places.
+// TestAcceptance runs the table with every client, for each dialect, streaming and not, with what Keyturn needs in the listener
+// and in the routes, and with both kinds of inner listener.
 func TestAcceptance(t *testing.T) {
-	for _, attach := range []string{"listener", "cluster"} {
+	for attach, inner := range map[string]string{"listener": "internal", "route": "unix:inner.sock"} {
 		t.Run(attach, func(t *testing.T) {
 			t.Parallel()
-			r := newAcceptanceRig(t, attach)
+			r := newAcceptanceRig(t, map[string]any{"attach": attach, "inner": inner})
 			for _, c := range clients {
 				for _, stream := range []bool{false, true} {
 					for _, tc := range acceptanceTable {
@@ -119,8 +120,8 @@ type acceptanceRig struct {
 	log []map[string]any // what must stand in the access log, a line for each request
 }
 
-func newAcceptanceRig(t *testing.T, attach string) *acceptanceRig {
-	cfg := gateway.Config{Envoy: map[string]any{"attach": attach}, Secrets: []string{clientKey, ownKey}}
+func newAcceptanceRig(t *testing.T, envoy map[string]any) *acceptanceRig {
+	cfg := gateway.Config{Envoy: envoy, Secrets: []string{clientKey, ownKey}}
 	for _, provider := range []string{"openai", "anthropic"} {
 		for keys, size := range []string{"one", "two", "three"} {
 			cfg.Pools = append(cfg.Pools, gateway.Pool{Name: provider + "-" + size, Provider: provider, Keys: poolKeys[:keys+1]})
@@ -145,7 +146,7 @@ func (r *acceptanceRig) run(t *testing.T, c client, stream bool, tc acceptance) 
 	pool := c.provider + "-" + tc.pool
 	ask := func() reply {
 		line := map[string]any{
-			"pool": pool, "key": tc.hint, "status": float64(tc.status), "attempts": float64(max(1, len(tc.hits))), "cluster": pool,
+			"pool": pool, "key": tc.hint, "status": float64(tc.status), "attempts": float64(max(1, len(tc.hits))),
 		}
 		if tc.fails.made != "" {
 			line["error"] = tc.fails.made

@@ -203,16 +203,22 @@ func TestAgenticRecords(t *testing.T) {
 	require.InDelta(t, 30, usage.Response.Usage["output_tokens"], 0)
 	require.InDelta(t, 330, usage.Response.Usage["total_tokens"], 0)
 
-	lines := gw.AccessLog(t, 2)
-	byTurn := map[bool]map[string]any{}
-	for _, l := range lines {
-		byTurn[l["turn"] == nil] = l
+	request, turn, attempts := gw.AccessLog(t, 1)[0], gw.Logged(t, "turn", 1)[0], gw.Logged(t, "attempt", 3)
+	require.Len(t, attempts, 3)
+	require.InDelta(t, 1, request["attempts"], 0)
+	require.Equal(t, "k0...ey", request["key"], "what the response's headers were sent with")
+	require.InDelta(t, 2, turn["attempts"], 0)
+	require.Equal(t, "2", turn["turn"])
+	for _, line := range append(attempts, turn) {
+		require.Equal(t, request["request_id"], line["request_id"], "the lines of one response can be joined")
 	}
-	require.Equal(t, "2", byTurn[false]["turn"])
-	require.InDelta(t, 2, byTurn[false]["attempts"], 0)
-	require.Equal(t, byTurn[true]["request_id"], byTurn[false]["request_id"], "the turns of one response can be joined")
-	for field, want := range map[string]any{"turns": 2.0, "tool_calls": 1.0, "input_tokens": 300.0, "output_tokens": 30.0, "key": "k1...ey", "key_name": "key1", "attempts": 1.0} {
-		require.Equal(t, want, byTurn[true][field], field)
+	byTurn := map[any][]map[string]any{}
+	for _, a := range attempts {
+		byTurn[a["turn"]] = append(byTurn[a["turn"]], a)
+	}
+	require.Len(t, byTurn["2"], 2)
+	for field, want := range map[string]any{"turns": 2.0, "tool_calls": 1.0, "input_tokens": 300.0, "output_tokens": 30.0, "key": "k1...ey", "key_name": "key1", "attempt": 1.0} {
+		require.Equal(t, want, byTurn[nil][0][field], field)
 	}
 	require.InDelta(t, 1, gw.Metric(t, "keyturn_tool_calls_total", `tool="echo"`, `server="demo"`, `outcome="ok"`, `provider="openai"`), 0)
 	require.InDelta(t, 1, gw.Metric(t, "keyturn_turns_total", `dialect="responses"`, `outcome="ok"`), 0)

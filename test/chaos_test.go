@@ -421,5 +421,5 @@ func (a *chaosAsk) check(codes []string) error {
 	case a.resp.Status < 500 || a.resp.Status == 500:
 		return gatewayError(a.path, a.resp, "")
 	}
-	return gatewayError(a.path, a.resp, "provider_unreachable")
+	return gatewayError(a.path, a.resp, "provider_reset")
 }

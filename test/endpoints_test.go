@@ -202,14 +202,31 @@ func upload(t *testing.T, gw *gateway.Gateway) {
 	require.Less(t, gw.Metric(t, "process_resident_memory_bytes")-before, 16e6, "keyturn never sees the file")
 }
 
-// refusedUpload: what has been streamed cannot be sent again, so the provider's answer is the client's.
+// refusedUpload: an upload fails over like any other request, unless it is larger than what Envoy can send again.
 func refusedUpload(t *testing.T, gw *gateway.Gateway) {
-	gw.Provider.Key(endpointKeys["openai"][0], scripted.RateLimited(time.Minute))
-	resp := gw.Post(t, "/v1/files", "a file")
-	require.Equal(t, http.StatusTooManyRequests, resp.Status)
-	require.Empty(t, resp.Header.Get("X-Keyturn-Error"))
-	require.Equal(t, endpointKeys["openai"][:1], gw.Provider.Keys())
-	require.Equal(t, []string{"valid", "valid"}, gw.States(t, "openai"), "nobody saw the answer")
+	keys := endpointKeys["openai"]
+	for _, length := range []int64{6, -1} {
+		gw.Reset(t)
+		gw.Provider.Key(keys[0], scripted.RateLimited(time.Minute))
+		req := gw.Request(t, http.MethodPost, "/v1/files", io.MultiReader(strings.NewReader("a file")))
+		req.ContentLength = length
+		resp := gw.Do(t, req)
+		require.Equal(t, http.StatusOK, resp.Status, resp.Body)
+		require.Equal(t, keys, gw.Provider.Keys())
+		require.Equal(t, "a file", string(gw.Provider.Requests()[1].Body))
+		require.Equal(t, []string{"temporary", "valid"}, gw.States(t, "openai"))
+	}
+	gw.Reset(t)
+	gw.Provider.Key(keys[0], scripted.Unauthorized())
+	req := gw.Request(t, http.MethodPost, "/v1/files", scripted.Content(fileBytes))
+	req.ContentLength = fileBytes
+	resp := gw.Do(t, req)
+	require.Equal(t, http.StatusServiceUnavailable, resp.Status, resp.Body)
+	require.Equal(t, "retry_impossible", resp.Header.Get("X-Keyturn-Error"))
+	require.Equal(t, keys[:1], gw.Provider.Keys())
+	require.Equal(t, []string{"permanent", "valid"}, gw.States(t, "openai"))
+	resp = gw.Post(t, "/v1/files", "a file")
+	require.Equal(t, http.StatusOK, resp.Status, "the next one has another key")
 }
 
 func download(t *testing.T, gw *gateway.Gateway) {

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -90,18 +89,44 @@ func TestRequestFaults(t *testing.T) {
 		require.Equal(t, []string{"valid"}, gw.States(t, "gone"))
 	})
 
-	t.Run("too large", func(t *testing.T) {
-		gw.Reset(t)
+	t.Run("too large to be sent again", func(t *testing.T) {
 		for _, path := range []string{"/v1/responses", "/v1/messages"} {
 			body := jsonOf(11 * megabyte)
-			for _, r := range []io.Reader{bytes.NewReader(body), io.MultiReader(bytes.NewReader(body))} { // with a length, in chunks
-				resp, err := gw.TryDo(gw.Request(t, http.MethodPost, path, r))
-				require.NoError(t, err)
-				require.Equal(t, http.StatusRequestEntityTooLarge, resp.Status)
-				requireGatewayError(t, path, resp, "request_too_large")
+			pool, first := "openai", keys[0]
+			if path == "/v1/messages" {
+				pool, first = "anthropic", "k2-long-key"
+			}
+			for _, whole := range []bool{true, false} { // with a length, in chunks
+				ask := func() gateway.Response {
+					var r io.Reader = bytes.NewReader(body)
+					if !whole {
+						r = io.MultiReader(r)
+					}
+					return gw.Do(t, gw.Request(t, http.MethodPost, path, r))
+				}
+				gw.Reset(t)
+				require.Equal(t, http.StatusOK, ask().Status, "it passes")
+				require.EqualValues(t, len(body), gw.Provider.Requests()[0].BodySize)
+
+				gw.Provider.Reset()
+				gw.Provider.Key(first, scripted.RateLimited(time.Minute))
+				resp := ask()
+				require.Equal(t, []string{first}, gw.Provider.Keys(), "once")
+				require.Equal(t, "temporary", gw.States(t, pool)[0])
+				switch {
+				case pool == "anthropic": // it has one key
+					require.Equal(t, http.StatusTooManyRequests, resp.Status)
+				case whole:
+					require.Equal(t, http.StatusServiceUnavailable, resp.Status)
+					requireGatewayError(t, path, resp, "retry_impossible")
+				default: // Envoy refuses what Keyturn asks for: the answer is the provider's
+					require.Equal(t, http.StatusTooManyRequests, resp.Status)
+					require.Empty(t, resp.Header.Values("X-Keyturn-Retry"))
+					requireGatewayError(t, path, resp, "")
+				}
+				gw.Provider.Key(first, well)
 			}
 		}
-		require.Zero(t, gw.Provider.Count())
 	})
 
 	t.Run("slow", func(t *testing.T) {
@@ -127,41 +152,45 @@ func TestRequestFaults(t *testing.T) {
 			require.Equal(t, http.StatusRequestTimeout, resp.Status)
 			requireGatewayError(t, path, resp, "timeout")
 		}
-		require.Zero(t, gw.Provider.Count())
+		require.NoError(t, gw.Provider.WaitIdle(t.Context()))
+		for _, q := range gw.Provider.Requests() {
+			require.False(t, q.Whole)
+		}
+		require.Equal(t, []string{"valid", "valid"}, gw.States(t, "openai"))
 	})
 	require.True(t, gw.EnvoyAlive())
 }
 
-// TestAnswersBeforeTheRequestHasEnded is the fault that crashes an Envoy which was not told to take in requests first. On a
-// normal route the request is whole before the provider sees it; an upload streams, and no attempt looks at its answer.
+// TestAnswersBeforeTheRequestHasEnded: Envoy sends again what has come of a request, and goes on with the rest. A provider that
+// answers and hangs up while it is written to may lose its answer to its own reset: that is no key's fault, and the pool's policy
+// goes on to the next key.
 func TestAnswersBeforeTheRequestHasEnded(t *testing.T) {
 	keys := []string{"k0-long-key", "k1-long-key"}
 	limited, well := scripted.RateLimited(time.Minute), scripted.OK(allIsWell)
 	early := []struct {
 		name   string
 		answer scripted.Answer
-		status int
 	}{
-		{"429", limited, 429},
-		{"429 in chunks", limited.Chunked(), 429},
-		{"empty 429", scripted.EmptyStatus(429), 429},
-		{"200", well, 200},
-		{"200 in chunks", well.Chunked(), 200},
-		{"429 of 2 MB", scripted.BigError(429, 2*megabyte), 429},
+		{"429", limited},
+		{"429 in chunks", limited.Chunked()},
+		{"empty 429", scripted.EmptyStatus(429)},
+		{"200", well},
+		{"200 in chunks", well.Chunked()},
+		{"429 of 2 MB", scripted.BigError(429, 2*megabyte)},
 	}
 	for _, tc := range []struct {
 		name, path string
-		edit       func([]byte) []byte
-		failover   bool
+		tools      bool
 	}{
-		{"normal route", "/v1/responses", nil, true},
-		// The filter and its word are gone, as from a configuration by hand: Keyturn itself has Envoy take in the request.
-		{"route without the buffer", "/v1/responses", withoutBuffer, true},
-		{"upload", "/v1/files", nil, false},
+		{"dialect", "/v1/responses", false},
+		{"dialect with tools", "/v1/responses", true}, // Keyturn reads the request first
+		{"upload", "/v1/files", false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			gw := gateway.Start(t, gateway.Config{Pools: []gateway.Pool{{Keys: keys}}, Edit: tc.edit})
+			gw := gateway.Start(t, gateway.Config{Tools: tc.tools, Pools: []gateway.Pool{{Keys: keys, Groups: []string{"org", "org"}, Settings: map[string]any{
+				"policy": map[string]any{"rules": []map[string]any{{"code": "provider_reset", "action": "next_key"}}},
+			}}}})
 			gw.Provider.Key(keys[1], well)
 			for _, a := range early {
 				for _, size := range []int{100 << 10, 3 * megabyte} {
@@ -175,25 +204,17 @@ func TestAnswersBeforeTheRequestHasEnded(t *testing.T) {
 						}
 						resp, err := gw.TryDo(req)
 						require.True(t, gw.EnvoyAlive())
-						if !tc.failover {
-							require.Equal(t, []string{"valid", "valid"}, gw.States(t, "openai")) // nobody looked
-							// The provider closes the connection while it is written to; what Envoy sees first is chance.
-							if err == nil {
-								require.Contains(t, []int{a.status, 502, 503}, resp.Status)
-							}
-							return
-						}
 						require.NoError(t, err)
 						require.Equal(t, http.StatusOK, resp.Status, resp.Body)
-						require.Contains(t, resp.Body, allIsWell)
-						if a.status == 429 {
-							require.Equal(t, keys, gw.Provider.Keys())
-							require.Equal(t, []string{"temporary", "valid"}, gw.States(t, "openai"))
+						if tc.path != "/v1/files" {
+							require.Contains(t, resp.Body, allIsWell)
 						}
+						require.NotContains(t, gw.States(t, "openai"), "permanent")
+						require.Equal(t, "valid", gw.States(t, "openai")[1])
 					})
 				}
 			}
-			t.Run("many at once", func(t *testing.T) { manyEarly(t, gw, tc.path, early[0].answer, early[3].answer) })
+			t.Run("many at once", func(t *testing.T) { manyEarly(t, gw, tc.path, limited, well) })
 		})
 	}
 }
@@ -226,46 +247,40 @@ func manyEarly(t *testing.T, gw *gateway.Gateway, path string, answers ...script
 	require.Equal(t, http.StatusOK, gw.Post(t, "/v1/responses", `{"model":"m"}`).Status)
 }
 
-var bufferOfRoute = regexp.MustCompile(`buffer: \{max_request_bytes: \d+\}`)
-
-// withoutBuffer disables the buffer filter on every route, and takes back the routes' promise to Keyturn.
-func withoutBuffer(b []byte) []byte {
-	return bytes.ReplaceAll(bufferOfRoute.ReplaceAll(b, []byte("disabled: true")), []byte("value: buffered"), []byte("value: nothing"))
-}
-
-// TestRefusedUpgrade: an upgrade that the provider refuses never ends its request, which crashes an Envoy whose filter looks
-// at the answer.
+// TestRefusedUpgrade: the answer to an upgrade is seen like any other, and one that is the key's fault turns it before the 101.
 func TestRefusedUpgrade(t *testing.T) {
 	keys := []string{"k0-long-key", "k1-long-key"}
 	gw := gateway.Start(t, gateway.Config{Pools: []gateway.Pool{{Keys: keys}}, Envoy: map[string]any{"idle_timeout": "1s"}})
+	const path = "/v1/responses"
 	for _, tc := range []struct {
 		name   string
-		path   string
 		answer scripted.Answer
 		status int
 		code   string
 		keys   int
+		states []string
 	}{
-		{"accepted", "/v1/responses", scripted.OK(""), http.StatusSwitchingProtocols, "", 1},
-		{"401", "/v1/responses", scripted.Unauthorized(), 401, "", 1},
-		{"429", "/v1/realtime?model=m", scripted.RateLimited(time.Minute), 429, "", 1},
-		{"429 in chunks", "/v1/responses", scripted.RateLimited(time.Minute).Chunked(), 429, "", 1},
-		{"empty 429", "/v1/responses", scripted.EmptyStatus(429), 429, "", 1},
-		{"429 of 5 MB", "/v1/responses", scripted.BigError(429, 5<<20), 429, "", 1},
-		{"reset", "/v1/responses", scripted.ResetNow(), 503, "provider_unreachable", 1},
-		{"garbage", "/v1/responses", scripted.Garbage(), 502, "provider_unreachable", 1},
-		{"hung", "/v1/responses", scripted.Hang(), 408, "timeout", 1},
-		{"no socket there", "/v1/models", scripted.OK(""), 403, "refused", 0},
+		{"accepted", scripted.OK(""), 101, "", 1, []string{"valid", "valid"}},
+		{"401", scripted.Unauthorized(), 101, "", 2, []string{"permanent", "valid"}},
+		{"429", scripted.RateLimited(time.Minute), 101, "", 2, []string{"temporary", "valid"}},
+		{"429 in chunks", scripted.RateLimited(time.Minute).Chunked(), 101, "", 2, []string{"temporary", "valid"}},
+		{"empty 429", scripted.EmptyStatus(429), 101, "", 2, []string{"temporary", "valid"}},
+		{"429 of 5 MB", scripted.BigError(429, 5<<20), 101, "", 2, []string{"temporary", "valid"}},
+		{"404", scripted.Status(404, `{}`), 404, "", 1, []string{"valid", "valid"}},
+		{"500", scripted.ServerError(500), 500, "", 1, []string{"valid", "valid"}},
+		{"reset", scripted.ResetNow(), 503, "provider_reset", 1, []string{"valid", "valid"}},
+		{"garbage", scripted.Garbage(), 502, "provider_reset", 1, []string{"valid", "valid"}},
+		{"hung", scripted.Hang(), 408, "timeout", 1, []string{"valid", "valid"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			gw.Reset(t)
-			gw.Provider.Key(keys[0], tc.answer)
-			resp, conn := upgrade(t, gw, tc.path)
+			gw.Provider.Key(keys[0], tc.answer).Key(keys[1], scripted.OK(""))
+			resp, conn := upgrade(t, gw, path)
 			require.True(t, gw.EnvoyAlive())
 			require.Equal(t, tc.status, resp.Status, resp.Body)
-			requireGatewayError(t, tc.path, resp, tc.code)
+			requireGatewayError(t, path, resp, tc.code)
 			require.Equal(t, keys[:tc.keys], gw.Provider.Keys())
-			require.Equal(t, []string{"valid", "valid"}, gw.States(t, "openai"))
+			require.Equal(t, tc.states, gw.States(t, "openai"))
 			if resp.Status == http.StatusSwitchingProtocols { // one frame, masked by zeroes, comes back
 				_, err := conn.Write([]byte{0x81, 0x82, 0, 0, 0, 0, 'h', 'i'})
 				require.NoError(t, err)
@@ -277,6 +292,16 @@ func TestRefusedUpgrade(t *testing.T) {
 			require.NoError(t, conn.Close())
 		})
 	}
+	t.Run("no key left", func(t *testing.T) {
+		gw.Reset(t)
+		for _, key := range keys {
+			gw.Provider.Key(key, scripted.RateLimited(time.Minute))
+		}
+		resp, conn := upgrade(t, gw, path)
+		require.Equal(t, http.StatusTooManyRequests, resp.Status)
+		requireGatewayError(t, path, resp, "rate_limited")
+		require.NoError(t, conn.Close())
+	})
 	require.True(t, gw.EnvoyAlive())
 }
 

@@ -32,12 +32,12 @@ type ending struct {
 
 // Endings that several faults have.
 var (
-	served      = ending{status: http.StatusOK, keys: 1}
-	turned      = ending{status: http.StatusOK, keys: 2, first: "temporary"}
-	cut         = ending{status: http.StatusOK, keys: 1, cut: true}
-	unreachable = ending{status: http.StatusServiceUnavailable, code: "provider_unreachable", keys: 1}
-	broken      = ending{status: http.StatusBadGateway, code: "provider_unreachable", keys: 1}
-	timedOut    = ending{status: http.StatusGatewayTimeout, code: "provider_timeout", keys: 1}
+	served   = ending{status: http.StatusOK, keys: 1}
+	turned   = ending{status: http.StatusOK, keys: 2, first: "temporary"}
+	cut      = ending{status: http.StatusOK, keys: 1, cut: true}
+	reset    = ending{status: http.StatusServiceUnavailable, code: "provider_reset", keys: 1}
+	broken   = ending{status: http.StatusBadGateway, code: "provider_reset", keys: 1}
+	timedOut = ending{status: http.StatusGatewayTimeout, code: "provider_timeout", keys: 1}
 )
 
 func surfaced(status int) ending { return ending{status: status, keys: 1} }
@@ -55,8 +55,8 @@ func faults(t *testing.T) []fault {
 	limited := scripted.RateLimited(time.Minute)
 	const hold = 50 * time.Millisecond // what was sent before the fault arrives first
 	return []fault{
-		{"reset before the headers", scripted.ResetNow(), unreachable},
-		{"closed before the headers", scripted.CloseNow(), unreachable},
+		{"reset before the headers", scripted.ResetNow(), reset},
+		{"closed before the headers", scripted.CloseNow(), reset},
 		{"hung before the headers", scripted.Hang(), timedOut},
 		{"garbage", scripted.Garbage(), broken},
 		{"reset after the headers", scripted.ResetAfterHeaders(ok).Hold(hold), cut},
@@ -81,7 +81,6 @@ func faults(t *testing.T) []fault {
 		{"empty 401", scripted.EmptyStatus(401), ending{status: http.StatusOK, keys: 2, first: "permanent"}},
 		{"429 of 5 MB", scripted.BigError(429, 5<<20), turned},
 		{"429 of 5 MB in chunks", scripted.BigError(429, 5<<20).Chunked(), turned},
-		{"429 larger than Envoy may hold", scripted.BigError(429, 40<<20).Chunked(), ending{status: 500, code: "response_too_large", keys: 1}},
 		{"429 with 100 headers", scripted.ManyHeaders(429, 100), turned},
 		{"429 with more headers than Envoy takes", scripted.ManyHeaders(429, 300), broken},
 		{"200 with a header of 50 KB", ok.Header("X-Filler", strings.Repeat("x", 50<<10)), served},
@@ -92,8 +91,7 @@ func faults(t *testing.T) []fault {
 
 		{"early hints", ok.EarlyHints103(), served},
 		{"100 that nobody asked for", ok.Continue100(), served},
-		// Envoy never retries after an interim answer. The next request has the next key.
-		{"early hints before a 429", limited.HeaderExtra().EarlyHints103(), ending{status: 429, keys: 1, first: "temporary"}},
+		{"early hints before a 429", limited.HeaderExtra().EarlyHints103(), turned},
 
 		{"answer before the request was read", scripted.RefuseRead(ok), served},
 		{"429 before the request was read", scripted.RefuseRead(limited), turned},
@@ -163,6 +161,24 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// TestErrorLargerThanEnvoyMayHold: of an error of no known length as much is read as Envoy may hold, and its status is judged.
+func TestErrorLargerThanEnvoyMayHold(t *testing.T) {
+	t.Parallel()
+	keys := []string{"k0-long-key", "k1-long-key"}
+	gw := gateway.Start(t, gateway.Config{Pools: []gateway.Pool{{Keys: keys}}})
+	large := scripted.BigError(429, 40<<20).Chunked()
+	gw.Provider.Key(keys[0], large).Key(keys[1], scripted.OK(allIsWell))
+	resp := gw.Post(t, "/v1/responses", `{"model":"m"}`)
+	require.Equal(t, http.StatusOK, resp.Status, resp.Header)
+	require.Equal(t, keys, gw.Provider.Keys())
+	require.Equal(t, []string{"temporary", "valid"}, gw.States(t, "openai"))
+
+	gw.Provider.Key(keys[1], large)
+	resp = gw.Post(t, "/v1/responses", `{"model":"m"}`)
+	require.Equal(t, http.StatusTooManyRequests, resp.Status)
+	requireGatewayError(t, "/v1/responses", resp, "rate_limited")
+}
+
 // observed is what came of one variant's request.
 type observed struct {
 	gateway.Response
@@ -230,7 +246,7 @@ func gatewayError(path string, resp gateway.Response, code string) error {
 		return fmt.Errorf("content-type is %q", resp.Header.Get("Content-Type"))
 	case body.Error.Type == "" || body.Error.Message == "":
 		return errors.New("an error needs a type and a message")
-	case (body.Type == "error") != anthropic:
+	case anthropic && body.Type != "error":
 		return fmt.Errorf("type is %q on %s", body.Type, path)
 	}
 	return nil

@@ -53,7 +53,7 @@ func newGateway(cfg *config.Config, log *slog.Logger) (*gateway, error) {
 		return nil, err
 	}
 	g.server, err = extproc.New(extproc.Config{
-		Pools: bound, MaxBody: maxBody(cfg), Log: log, MeterProvider: t.MeterProvider(), TracerProvider: t.TracerProvider(),
+		Pools: bound, MaxBody: maxBody(cfg), MaxRetry: cfg.Envoy.MaxRequestBytes, Log: log, MeterProvider: t.MeterProvider(), TracerProvider: t.TracerProvider(),
 		Catalogue: g.catalogue, Loopback: cfg.Envoy.Loopback,
 	})
 	if err != nil {
@@ -111,7 +111,7 @@ func (g *gateway) build(cfg *config.Config) ([]*keypool.Pool, []extproc.Pool, er
 		}
 		pools = append(pools, pool)
 		bound = append(bound, extproc.Pool{
-			Keys: pool, Provider: p.Provider, Clusters: p.Clusters, Header: p.Credential.Header, Scheme: p.Credential.Scheme,
+			Keys: pool, Provider: p.Provider, Cluster: p.Clusters[0], Authority: p.Upstream.Host, Header: p.Credential.Header, Scheme: p.Credential.Scheme,
 			BYOK: p.BYOK.Allow, Placeholders: slices.Concat(p.BYOK.Placeholders, clientKeys), Deadline: p.Deadline, KeepRateLimitHeaders: p.KeepRateLimitHeaders,
 			Tools: poolTools(p.Tools),
 		})

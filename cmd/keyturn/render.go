@@ -13,12 +13,12 @@ import (
 func envoyConfig(cfg *config.Config) envoy.Config {
 	e := cfg.Envoy
 	out := envoy.Config{
-		Listen: e.Listen, Admin: e.Admin, Loopback: e.Loopback, Processor: cfg.Listen,
+		Listen: e.Listen, Admin: e.Admin, Inner: e.Inner, Loopback: e.Loopback, Processor: cfg.Listen,
 		Clients:         envoy.Clients{Open: e.Clients.Open},
 		MaxRequestBytes: e.MaxRequestBytes, IdleTimeout: e.IdleTimeout, AccessLog: e.AccessLog,
 	}
-	if e.Attach == envoy.Cluster.String() {
-		out.Attach = envoy.Cluster
+	if e.Attach == envoy.Route.String() {
+		out.Attach = envoy.Route
 	}
 	for _, k := range e.Clients.APIKeys {
 		out.Clients.APIKeys = append(out.Clients.APIKeys, envoy.ClientKey{Name: k.Name, Secret: k.Secret})

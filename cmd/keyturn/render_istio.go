@@ -19,8 +19,8 @@ func newRenderIstio() *cobra.Command {
 		Short: "Print the resources that attach Keyturn to an Istio mesh",
 		Long: "Prints ServiceEntry, DestinationRule, VirtualService or HTTPRoute, and one EnvoyFilter with every setting that Keyturn needs,\n" +
 			"for an egress gateway, for the sidecars of pods, or for a gateway of the Gateway API.\n" +
-			"listen and envoy.loopback must be in a volume that the proxy and Keyturn share, and each pool's clusters must have the name\n" +
-			"that Istio gives to its provider's cluster, such as outbound|80||api.openai.com; what is missing is said.",
+			"listen and envoy.loopback must be in a volume that the proxy and Keyturn share, and each pool's clusters must begin with the\n" +
+			"name that Istio gives to its provider's cluster, such as outbound|80||api.openai.com; what is missing is said.",
 		Args: usageArgs(cobra.NoArgs),
 		Example: `  keyturn render istio --form gateway --namespace llm --selector istio=llm-egress | kubectl apply -f -
   keyturn render istio --form sidecar --namespace agents --selector app=agent
@@ -65,7 +65,7 @@ type sockets struct{ folder, mode string }
 
 func socketFlags(cmd *cobra.Command) *sockets {
 	s := &sockets{}
-	cmd.Flags().StringVar(&s.folder, "sockets", "", "the `folder` of the sockets, instead of those of listen and envoy.loopback")
+	cmd.Flags().StringVar(&s.folder, "sockets", "", "the `folder` of the sockets, instead of those of listen, envoy.inner and envoy.loopback")
 	cmd.Flags().StringVar(&s.mode, "socket-mode", "0660", "of the loopback socket: 0660 for a proxy and a Keyturn that share a group, 0600 for the same user")
 	return s
 }
@@ -73,7 +73,9 @@ func socketFlags(cmd *cobra.Command) *sockets {
 // move puts the sockets of a configuration into the folder that was asked for.
 func (s *sockets) move(e envoy.Config) envoy.Config {
 	if s.folder != "" {
-		e.Processor, e.Loopback = inFolder(s.folder, e.Processor), inFolder(s.folder, e.Loopback)
+		for _, address := range []*string{&e.Processor, &e.Inner, &e.Loopback} {
+			*address = inFolder(s.folder, *address)
+		}
 	}
 	return e
 }

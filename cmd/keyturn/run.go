@@ -116,7 +116,7 @@ const envoyStartTimeout = time.Minute
 
 // makeSocketFolders makes the folders in which Envoy and Keyturn put their sockets.
 func makeSocketFolders(cfg *config.Config) error {
-	for _, address := range []string{cfg.Listen, cfg.Envoy.Loopback, cfg.Envoy.Listen} {
+	for _, address := range []string{cfg.Listen, cfg.Envoy.Inner, cfg.Envoy.Loopback, cfg.Envoy.Listen} {
 		if path, ok := socketPath(address); ok {
 			if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 				return err

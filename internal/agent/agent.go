@@ -83,7 +83,8 @@ type Response struct {
 	Limits  Limits
 	// Began is when the client's request came.
 	Began time.Time
-	// Emit hands bytes to a client that streams. It keeps nothing of p. Its error ends the loop.
+	// Emit hands bytes to a client that streams. It keeps nothing of p. Its error ends the loop; ErrNoRoom with an error that is
+	// emitted too, for the client to read.
 	Emit func(p []byte) error
 	// Judge is told of a turn that failed within a 200 before it showed anything, with the name of its key ("" for the first
 	// turn). It marks the key, and returns whether the turn is to be run again.
@@ -93,27 +94,24 @@ type Response struct {
 	Turns int // turns that were begun
 	Calls int // calls that were run or refused
 	Usage dialect.Usage
-	Used  Used // the key of the last turn after the first
+	Used  string // name of the key of the last turn after the first
 
 	again int
 }
 
 // Origin is the client's request as its first attempt saw it, after the route's rewrites: what the requests of later turns repeat.
 type Origin struct {
-	Pool      string // for metrics
+	Pool      string
 	Provider  string // the pool's provider, for spans and metrics
 	Dialect   string
-	Cluster   string // Envoy's cluster
 	Path      string
 	Authority string
+	Client    string // its name, where Envoy knows it
 	RequestID string // the same in all turns, so that their logs can be joined: Envoy's, where it makes one
 	Header    http.Header
 
 	trace propagation.MapCarrier
 }
-
-// Used is a key that served a turn.
-type Used struct{ Name, ID, Hint string }
 
 // Answer is what a client that does not stream gets in place of Session.Body: a later turn failed.
 type Answer struct {
@@ -132,8 +130,11 @@ func (r *Response) note(t dialect.Turn) {
 	r.Usage.Reasoning += t.Usage.Reasoning
 }
 
-// retry says whether a turn that failed is run again.
+// retry says whether a turn that failed is run again. A later turn's key is known by what the answer says that it used: where that
+// is missing, nobody is to blame.
 func (r *Response) retry(f *dialect.Failure) bool {
-	r.again++
-	return r.again <= maxAgain && r.Judge(r.Used.Name, f)
+	if r.again++; r.again > maxAgain || r.Turns > 1 && r.Used == "" {
+		return false
+	}
+	return r.Judge(r.Used, f)
 }

@@ -131,7 +131,8 @@ type answer struct {
 	status int
 	kind   string
 	body   string
-	hangs  bool // after the body, until the request is given up
+	pieces []string // in place of body: each is read alone
+	hangs  bool     // after the body, until the request is given up
 	err    error
 	header map[string]string
 }
@@ -160,11 +161,26 @@ func (p *provider) RoundTrip(r *http.Request) (*http.Response, error) {
 	for k, v := range a.header {
 		resp.Header.Set(k, v)
 	}
+	if len(a.pieces) > 0 {
+		resp.Body = &inPieces{rest: a.pieces}
+	}
 	if a.hangs {
 		resp.Body = &hanging{Reader: strings.NewReader(a.body), ctx: r.Context()}
 	}
 	return resp, nil
 }
+
+type inPieces struct{ rest []string }
+
+func (p *inPieces) Read(b []byte) (int, error) {
+	if len(p.rest) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b, p.rest[0])
+	p.rest = p.rest[1:]
+	return n, nil
+}
+func (*inPieces) Close() error { return nil }
 
 type hanging struct {
 	io.Reader
@@ -198,7 +214,7 @@ func newRig(t *testing.T, answers ...answer) *rig {
 		return &mcp.Result{Content: []mcp.Content{{Text: tool + string(args)}}}, nil
 	}
 	r.response = &agent.Response{
-		Session: &session{}, Origin: agent.Origin{Pool: "p", Cluster: "c", Path: "/v1/x?y=1", Authority: "api.example.com"},
+		Session: &session{}, Origin: agent.Origin{Pool: "p", Client: "alice", Path: "/v1/x?y=1", Authority: "api.example.com"},
 		Limits: agent.Limits{Turns: 10, Calls: 50, Time: 10 * time.Minute, ResultBytes: 1 << 20, MaxBody: 1 << 20}, Began: r.clock.Now(),
 		Emit: func(p []byte) error {
 			r.mu.Lock()
@@ -322,7 +338,8 @@ func TestTurns(t *testing.T) {
 			require.Equal(t, tc.calls, r.response.Calls)
 			if len(r.heads) > 0 {
 				require.Equal(t, "2", r.heads[0].Get("X-Keyturn-Turn"))
-				require.Equal(t, "c", r.heads[0].Get("X-Keyturn-Cluster"))
+				require.Equal(t, "p", r.heads[0].Get("X-Keyturn-Pool"))
+				require.Equal(t, "alice", r.heads[0].Get("X-Keyturn-Client"))
 				require.Equal(t, "api.example.com/v1/x?y=1", r.paths[0])
 			}
 		})
@@ -397,10 +414,16 @@ func TestFailuresWithinA200(t *testing.T) {
 		require.Equal(t, "relayed\n", r.run(t, "fail content_policy"))
 	})
 	t.Run("for ever", func(t *testing.T) {
-		r := newRig(t, answer{body: "fail rate_limit_exceeded\n"})
+		r := newRig(t, answer{body: "fail rate_limit_exceeded\n", header: map[string]string{"X-Keyturn-Used-Name": "k1"}})
 		r.again = true
 		require.Equal(t, "relayed\n", r.run(t, "fail rate_limit_exceeded"))
 		require.Len(t, r.got, 16)
+	})
+	t.Run("nobody knows whose", func(t *testing.T) { // a listener on the way has removed what the answer used
+		r := newRig(t, answer{body: "fail rate_limit_exceeded\n"})
+		r.again = true
+		require.Equal(t, "relayed\n", r.run(t, "fail rate_limit_exceeded"))
+		require.Equal(t, []string{":rate_limit_exceeded"}, r.judged, "only the first turn's key")
 	})
 }
 
@@ -578,7 +601,7 @@ func TestWhole(t *testing.T) {
 		require.Equal(t, 429, got.Status)
 		require.Equal(t, `{"error":{}}`, string(got.Body))
 		require.Equal(t, http.Header{"Content-Type": {json}, "Retry-After": {"3"}, "X-Keyturn-Error": {"rate_limited"}}, got.Header)
-		require.Equal(t, "k1", r.response.Used.Name)
+		require.Equal(t, "k1", r.response.Used)
 	})
 	t.Run("unreachable", func(t *testing.T) {
 		got := run(t, newRig(t, answer{err: errors.New("x")}), "call a {}")

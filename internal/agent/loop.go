@@ -28,6 +28,15 @@ func (a *Agent) Stream(ctx context.Context, r *Response, turn dialect.Turn) erro
 	defer l.idle.Stop()
 	ctx, done := a.watch.response(ctx, r)
 	defer done()
+	err := l.turns(ctx, turn)
+	if errors.Is(err, ErrNoRoom) {
+		return l.emit(l.Session.Fail(l.out[:0], noRoom))
+	}
+	return err
+}
+
+// turns runs the turns of a response that streams.
+func (l *loop) turns(ctx context.Context, turn dialect.Turn) error {
 	for {
 		l.note(turn)
 		switch {
@@ -184,7 +193,7 @@ func (l *loop) over() (dialect.Turn, error) {
 
 // head looks at the head of a turn's answer; an answer that is no stream is a problem.
 func (l *loop) head(p piece) *dialect.Error {
-	l.Used = usedOf(p.response.Header)
+	l.Used = p.response.Header.Get(UsedName)
 	if streams(p.response) {
 		return nil
 	}

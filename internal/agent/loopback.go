@@ -16,12 +16,11 @@ import (
 
 // Headers of requests to the loopback listener, and of the answers to them. Keyturn removes them from what goes on to providers.
 const (
-	clusterHeader = "X-Keyturn-Cluster" // the cluster that the request goes to
-	turnHeader    = "X-Keyturn-Turn"    // the number of the turn: the attempt only turns keys
-	ModelHeader   = "X-Keyturn-Model"   // the model, escaped: the attempt does not read the body
-	UsedName      = "X-Keyturn-Used-Name"
-	UsedID        = "X-Keyturn-Used-Id"
-	UsedHint      = "X-Keyturn-Used-Hint"
+	poolHeader   = "X-Keyturn-Pool"   // whose keys the request gets
+	clientHeader = "X-Keyturn-Client" // the client whose response it belongs to, for logs
+	TurnHeader   = "X-Keyturn-Turn"   // the number of the turn: the attempt only turns keys
+	ModelHeader  = "X-Keyturn-Model"  // the model, escaped: the attempt does not read the body
+	UsedName     = "X-Keyturn-Used-Name"
 )
 
 // NewTransport sends requests to the loopback listener at address, "unix:PATH" or "host:port", whatever host they name. It sets
@@ -95,8 +94,11 @@ func (l *loop) request() *http.Request {
 	if req.Header.Get("User-Agent") == "" {
 		req.Header["User-Agent"] = nil // not Go's
 	}
-	req.Header.Set(clusterHeader, o.Cluster)
-	req.Header.Set(turnHeader, strconv.Itoa(l.Turns+1))
+	req.Header.Set(poolHeader, o.Pool)
+	req.Header.Set(TurnHeader, strconv.Itoa(l.Turns+1))
+	if o.Client != "" {
+		req.Header.Set(clientHeader, o.Client)
+	}
 	if model := url.PathEscape(l.Session.Model()); model != "" && len(model) <= maxModel {
 		req.Header.Set(ModelHeader, model)
 	}
@@ -122,8 +124,4 @@ func ModelOf(header string) string {
 func (a *Agent) send(ctx context.Context, req *http.Request) (*http.Response, error) {
 	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(req.Header))
 	return a.loopback.RoundTrip(req.WithContext(ctx))
-}
-
-func usedOf(h http.Header) Used {
-	return Used{Name: h.Get(UsedName), ID: h.Get(UsedID), Hint: h.Get(UsedHint)}
 }

@@ -9,6 +9,10 @@ import (
 	"github.com/keyturn/keyturn/internal/dialect"
 )
 
+// ErrNoRoom is what Response.Emit returns when no more may be sent after what it was handed. The response then ends with an error,
+// which has room.
+var ErrNoRoom = errors.New("no room for more of the response")
+
 // Errors of a later turn that no provider made, as the client reads them.
 var (
 	tooLarge = dialect.Error{
@@ -16,6 +20,7 @@ var (
 		Message: "the conversation with the results of the tools outgrew the largest request that this gateway sends; ask for less at a time",
 	}
 	brokeOff       = dialect.Error{Type: "api_error", Code: "server_error", Message: "the provider's answer broke off; try again"}
+	noRoom         = dialect.Error{Type: "api_error", Code: "response_too_large", Message: "the later turns of this response are more than this gateway sends on in one response; ask for less at a time"}
 	answerTooLarge = dialect.Error{Type: "api_error", Code: "server_error", Message: "the provider's answer is larger than this gateway reads"}
 )
 

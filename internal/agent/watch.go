@@ -139,6 +139,8 @@ func (w *watch) turn(ctx context.Context, r *Response) (context.Context, func(di
 	return ctx, func(t dialect.Turn, problem *dialect.Error, err error) {
 		outcome := "ok"
 		switch {
+		case errors.Is(err, ErrNoRoom):
+			outcome = noRoom.Code
 		case err != nil:
 			outcome = "canceled"
 		case problem != nil:
@@ -166,8 +168,8 @@ func (w *watch) turn(ctx context.Context, r *Response) (context.Context, func(di
 		if t.Reason != "" {
 			span.SetAttributes(attribute.StringSlice("gen_ai.response.finish_reasons", []string{t.Reason}))
 		}
-		if r.Used.Name != "" {
-			span.SetAttributes(attribute.String("keyturn.key.name", r.Used.Name))
+		if r.Used != "" {
+			span.SetAttributes(attribute.String("keyturn.key.name", r.Used))
 		}
 		span.End()
 		w.turnTime.Record(ctx, w.clock.Since(began).Seconds(), metric.WithAttributes(attrs...))

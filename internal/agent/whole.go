@@ -84,7 +84,7 @@ func (l *loop) whole(ctx context.Context) (turn dialect.Turn, answer *Answer, er
 		return turn, l.own(http.StatusBadGateway, l.agent.unreachable(ctx, err)), nil
 	}
 	defer resp.Body.Close()
-	l.Used = usedOf(resp.Header)
+	l.Used = resp.Header.Get(UsedName)
 	body, err := io.ReadAll(io.LimitReader(resp.Body, l.Limits.MaxBody+1))
 	switch {
 	case ctx.Err() != nil:

@@ -88,6 +88,38 @@ func (a address) check(s string) wrong {
 	return ""
 }
 
+// inner is what Envoy.Inner may be when it is no socket.
+const inner = "internal"
+
+// innerAddress is "internal" or "unix:PATH".
+func innerAddress() scalar[string] {
+	const want = "internal or unix:PATH"
+	s := text(want, want, func(s string) wrong {
+		if s == inner {
+			return ""
+		}
+		if !strings.HasPrefix(s, socket) {
+			return wrong("found " + shown(s) + "; write " + want + ": whoever reaches this listener spends the pools' keys")
+		}
+		return address{sockets: true}.check(s)
+	})
+	s.schema = map[string]any{"type": "string", "pattern": "^(internal|unix:.+)$"}
+	return s
+}
+
+// attach is what envoy.attach may be. Its second word was cluster before the filter left the upstream chain.
+func attach() scalar[string] {
+	s := choice("listener", "route")
+	of := s.parse
+	s.parse = func(v string) (string, wrong) {
+		if v == "cluster" {
+			return "", "found cluster: a filter in a provider's cluster lets clients crash Envoy, and is gone; write listener, or route for routes that stand among others (CHANGELOG.md tells how to move)"
+		}
+		return of(v)
+	}
+	return s
+}
+
 // local says whether only this machine can reach an address that check accepted.
 func local(s string) bool {
 	if strings.HasPrefix(s, socket) {

@@ -56,7 +56,7 @@ type Pool struct {
 	Provider string
 	// Upstream is the provider's base URL: http or https, a host, perhaps a path without trailing slash.
 	Upstream *url.URL
-	// Clusters are the Envoy clusters that use this pool; at least one.
+	// Clusters are Envoy's clusters of the provider; at least one. Attempts go to the first.
 	Clusters []string
 	// Credential is the header that carries a key.
 	Credential Credential
@@ -152,9 +152,11 @@ type Envoy struct {
 	Admin string
 	// Loopback is the socket ("unix:PATH") by which Keyturn sends requests of its own through Envoy.
 	Loopback string
-	// Attach is "listener" (one filter for every cluster behind it) or "cluster" (one for each provider).
+	// Inner is the listener that every attempt goes through: "internal", or the socket ("unix:PATH").
+	Inner string
+	// Attach is "listener" (what Keyturn needs stands in the clients' listener) or "route" (in each route).
 	Attach string
-	// MaxRequestBytes is the largest request body that is accepted. Never zero.
+	// MaxRequestBytes is the largest request body that can be sent again with the next key. Never zero.
 	MaxRequestBytes int64
 	// Concurrency is Envoy's number of worker threads. Zero: one for each core.
 	Concurrency int

@@ -16,6 +16,7 @@ var defaults = Config{
 		Listen:          "127.0.0.1:10000",
 		Admin:           "127.0.0.1:9901",
 		Loopback:        "unix:run/loopback.sock",
+		Inner:           "internal",
 		Attach:          "listener",
 		MaxRequestBytes: 32 * mebibyte,
 		IdleTimeout:     5 * time.Minute,

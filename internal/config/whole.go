@@ -26,7 +26,7 @@ func (r *reader) wholeFile(_ string, c *Config) {
 	for _, at := range []struct {
 		path string
 		s    *string
-	}{{"listen", &c.Listen}, {"admin.listen", &c.Admin.Listen}, {"envoy.listen", &c.Envoy.Listen}, {"envoy.admin", &c.Envoy.Admin}, {"envoy.loopback", &c.Envoy.Loopback}} {
+	}{{"listen", &c.Listen}, {"admin.listen", &c.Admin.Listen}, {"envoy.listen", &c.Envoy.Listen}, {"envoy.admin", &c.Envoy.Admin}, {"envoy.inner", &c.Envoy.Inner}, {"envoy.loopback", &c.Envoy.Loopback}} {
 		r.socketAt(at.path, at.s, r.given("envoy") || !strings.HasPrefix(at.path, "envoy."))
 		if strings.HasSuffix(*at.s, ":0") { // the system chooses a free port
 			continue
@@ -94,6 +94,9 @@ func (r *reader) wholePool(path string, p *Pool) {
 	}
 	if !r.given(within(path, "clusters")) && p.Name != "" {
 		p.Clusters = []string{p.Name}
+	}
+	if len(p.Clusters) > 1 {
+		r.warn(within(path, "clusters"), "attempts go to the first, %s; for several servers give that cluster several endpoints, or remove the others", shown(p.Clusters[0]))
 	}
 	p.Credential.Header = strings.ToLower(p.Credential.Header)
 

@@ -104,14 +104,17 @@ func (p *pod) rewrite(top *yaml.Node, port int) {
 			}
 		}
 	}
-	// The rest of envoy is for Envoy and for the commands that render it. Keyturn must know the keys of its clients: they are none of
-	// the provider's.
+	// The rest of envoy is for Envoy and for the commands that render it. Keyturn must know the keys of its clients, which are none of
+	// the provider's, and what can be sent again.
 	envoy := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
 	if keys := field(field(field(top, "envoy"), "clients"), "api_keys_file"); keys != nil {
 		p.file(keys)
 		clients := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
 		set(clients, "api_keys_file", keys)
 		set(envoy, "clients", clients)
+	}
+	if limit := field(field(top, "envoy"), "max_request_bytes"); limit != nil {
+		set(envoy, "max_request_bytes", limit)
 	}
 	set(envoy, "loopback", scalar("unix:"+path.Join(socketFolder, "loopback.sock")))
 	set(top, "envoy", envoy)

@@ -35,8 +35,8 @@ func TestPodConfig(t *testing.T) {
 		},
 		{"comments are nobody's business", "# sk-1\npools: [] # sk-2\n# sk-3\n", "pools: []\n" + rest, []reference{token}},
 		{
-			"of envoy, the clients' keys", "envoy: {clients: {api_keys_file: c.keys}, listen: 0.0.0.0:1, loopback: unix:x, access_log: \"off\"}\n",
-			"envoy:\n  clients:\n    api_keys_file: /run/secrets/keyturn/c.keys\n  loopback: unix:/run/keyturn/loopback.sock\n" + strings.Split(rest, "envoy:")[0],
+			"of envoy, what Keyturn reads", "envoy: {clients: {api_keys_file: c.keys}, listen: 0.0.0.0:1, inner: unix:i, loopback: unix:x, max_request_bytes: 8MiB, access_log: \"off\"}\n",
+			"envoy:\n  clients:\n    api_keys_file: /run/secrets/keyturn/c.keys\n  max_request_bytes: 8MiB\n  loopback: unix:/run/keyturn/loopback.sock\n" + strings.Split(rest, "envoy:")[0],
 			[]reference{token, {name: "c.keys", file: "c.keys"}},
 		},
 	} {

@@ -176,9 +176,16 @@ func (gw *Gateway) noSecret(t testing.TB, where, text string) {
 	}
 }
 
-// AccessLog waits until Envoy has logged n requests and returns them, the values by field. Envoy writes a line when a request
-// has ended and the file a little later.
+// AccessLog waits until Envoy has logged n requests of clients and returns them, the values by field. Envoy writes a line when a
+// request has ended and the file a little later.
 func (gw *Gateway) AccessLog(t testing.TB, n int) []map[string]any {
+	t.Helper()
+	return gw.Logged(t, "request", n)
+}
+
+// Logged is AccessLog for the lines of one kind: "request", "turn" of Keyturn's own requests, "attempt" of what the inner listener
+// got.
+func (gw *Gateway) Logged(t testing.TB, kind string, n int) []map[string]any {
 	t.Helper()
 	var lines []map[string]any
 	gw.Eventually(t, "the access log", func() bool {
@@ -190,7 +197,9 @@ func (gw *Gateway) AccessLog(t testing.TB, n int) []map[string]any {
 			}
 			var fields map[string]any
 			require.NoError(t, json.Unmarshal([]byte(line), &fields), line)
-			lines = append(lines, fields)
+			if fields["log"] == kind {
+				lines = append(lines, fields)
+			}
 		}
 		return len(lines) >= n
 	})

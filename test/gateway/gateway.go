@@ -12,6 +12,7 @@ package gateway
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,6 +43,8 @@ type Config struct {
 	Pools []Pool
 	// Envoy is merged into the section envoy of keyturn.yaml, Top into the file.
 	Envoy, Top map[string]any
+	// Binary is the Envoy to run. The zero value is the one of all tests.
+	Binary envoy.Binary
 	// Provider configures the scripted provider.
 	Provider scripted.Config
 	// Tools starts an MCP server, which keyturn.yaml calls demo, and gives its tools to every pool without tools of its own.
@@ -52,6 +55,8 @@ type Config struct {
 	Secrets []string
 	// Edit changes Envoy's rendered configuration before Envoy starts.
 	Edit func([]byte) []byte
+	// Drain is how long Envoy lets open requests end when it is stopped. Zero: they are cut.
+	Drain time.Duration
 	// EnvoyMayDie leaves out the check that Envoy lives at the end.
 	EnvoyMayDie bool
 }
@@ -141,8 +146,9 @@ func Start(t testing.TB, cfg Config) *Gateway {
 	if cfg.Edit != nil {
 		rendered = cfg.Edit(rendered)
 	}
+	made.envoy = cmp.Or(cfg.Binary, made.envoy)
 	gw.envoy, err = made.envoy.Start(context.Background(), envoy.RunConfig{
-		Bootstrap: rendered, Folder: dir, Dir: dir, Concurrency: 2, Log: gw.envoyLog, Drain: -1,
+		Bootstrap: rendered, Folder: dir, Dir: dir, Concurrency: 2, Log: gw.envoyLog, Drain: cmp.Or(cfg.Drain, -1),
 	})
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
@@ -219,9 +225,13 @@ func (gw *Gateway) WriteKey(t testing.TB, pool string, i int, key string) string
 	return path
 }
 
-// mergeInto lays over onto base; a map meets a map, anything else is replaced.
+// mergeInto lays over onto base; a map meets a map, nil takes out, anything else is replaced.
 func mergeInto(base, over map[string]any) {
 	for k, v := range over {
+		if v == nil {
+			delete(base, k)
+			continue
+		}
 		below, ok := base[k].(map[string]any)
 		above, isMap := v.(map[string]any)
 		if ok && isMap {
@@ -332,6 +342,14 @@ func (gw *Gateway) end(t testing.TB) {
 	}
 }
 
+// StopEnvoy asks Envoy to end, and returns at once. What comes from the channel says how it ended.
+func (gw *Gateway) StopEnvoy(t testing.TB) <-chan error {
+	t.Helper()
+	stopped := make(chan error, 1)
+	go func() { stopped <- gw.envoy.Stop(context.WithoutCancel(t.Context())) }()
+	return stopped
+}
+
 // EnvoyAlive says whether Envoy runs.
 func (gw *Gateway) EnvoyAlive() bool {
 	select {
@@ -339,6 +357,18 @@ func (gw *Gateway) EnvoyAlive() bool {
 		return false
 	default:
 		return true
+	}
+}
+
+// EnvoyDies reports whether Envoy ends by itself within d: one that crashes cuts its connections before it is gone.
+func (gw *Gateway) EnvoyDies(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-gw.envoy.Done():
+		return true
+	case <-timer.C:
+		return false
 	}
 }
 

@@ -147,7 +147,7 @@ func (m *mesh) keyCase(t *testing.T, s speech, stream bool, tc keyCase) {
 		}
 	}
 	m.wants = append(m.wants, map[string]any{
-		"status": float64(tc.status), "attempts": float64(len(tc.hits)), "cluster": m.form.cluster(p.host()), "host": p.host(),
+		"status": float64(tc.status), "attempts": float64(len(tc.hits)), "cluster": innerCluster, "host": p.host(),
 		"pool": p.name, "key": tc.hint, "error": orNull(tc.made),
 	})
 	require.Empty(t, got.header.Values("X-Keyturn-Retry"))

@@ -6,15 +6,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"istio.io/istio/pilot/pkg/config/kube/crd"
 
 	"github.com/keyturn/keyturn/envoy"
-	"github.com/keyturn/keyturn/internal/scripted"
 )
 
 // check has `keyturn check --istio` look at the proxy: all is well.
@@ -42,7 +41,7 @@ var few = []pool{
 }
 
 // dumpsEnv has TestCheck write what the tests of package envoy read to this folder:
-// KEYTURN_TEST_WRITE_DUMPS=$PWD/envoy/testdata/istio make test-istio
+// KEYTURN_TEST_WRITE_DUMPS=$PWD/envoy/testdata/dumps make test-istio
 const dumpsEnv = "KEYTURN_TEST_WRITE_DUMPS"
 
 // TestCheck breaks a mesh that runs, and has `keyturn check --istio` find it.
@@ -54,8 +53,19 @@ func TestCheck(t *testing.T) {
 			require.Empty(t, m.findings(t))
 			m.keepDump(t, "")
 
-			t.Run("a second EnvoyFilter", func(t *testing.T) {
+			t.Run("another EnvoyFilter", func(t *testing.T) {
 				m.create(t, strings.ReplaceAll(otherFilter, "@CONTEXT@", map[string]string{"router": "GATEWAY", "sidecar": "SIDECAR_OUTBOUND"}[f.kind]))
+				m.eventually(t, "the proxy has it", func() bool { return strings.Contains(m.proxyAdmin(t, "/config_dump"), `"x-other"`) })
+				require.Empty(t, m.findings(t), "it has its own upstream filters")
+				m.failsOver(t)
+				m.noneRejected(t)
+			})
+			t.Run("a second EnvoyFilter of Keyturn's", func(t *testing.T) {
+				args := slices.Concat(f.args, []string{"--name", "again"})
+				if f.name == gatewayAPI.name {
+					args = append(args, "--gateway", "keyturn")
+				}
+				m.create(t, render(t, m.config, args...))
 				m.eventually(t, "the proxy refuses an update", func() bool { return m.stat(t, `listener_manager\.lds\.update_rejected`) > 0 })
 				found := m.findings(t)
 				require.NotEmpty(t, found)
@@ -65,9 +75,7 @@ func TestCheck(t *testing.T) {
 				for _, f := range found {
 					require.True(t, strings.HasPrefix(f, "update @ listener "), f)
 				}
-				m.provider.Key(poolKeys[0], scripted.RateLimited(time.Minute)).Key(poolKeys[1], good)
-				got := m.post(t, few[0].host(), "/v1/responses", `{"model":"m","input":"hi"}`)
-				require.Equal(t, http.StatusOK, got.status, "what the proxy had before goes on")
+				m.failsOver(t) // what the proxy had before goes on
 			})
 			t.Run("no Keyturn", func(t *testing.T) {
 				m.stopKeyturn(t)
@@ -95,7 +103,7 @@ func field(t *testing.T, body string, path ...string) json.RawMessage {
 	return at
 }
 
-// otherFilter adds upstream filters to the same listeners as Keyturn's, as any other extension would.
+// otherFilter adds upstream filters to the mesh's listeners, as any other extension would.
 const otherFilter = `
 apiVersion: networking.istio.io/v1alpha3
 kind: EnvoyFilter
@@ -146,10 +154,11 @@ func (m *mesh) keepDump(t *testing.T, suffix string) {
 			switch name {
 			case "@type", "static_clusters", "dynamic_active_clusters", "dynamic_listeners", "dynamic_route_configs":
 			case "bootstrap":
-				node := part[name].(map[string]any)["node"].(map[string]any)
-				part[name] = map[string]any{"node": map[string]any{"id": node["id"], "user_agent_build_version": map[string]any{
-					"version": node["user_agent_build_version"].(map[string]any)["version"],
-				}}}
+				bootstrap := part[name].(map[string]any)
+				node := bootstrap["node"].(map[string]any)
+				part[name] = map[string]any{"bootstrap_extensions": bootstrap["bootstrap_extensions"], "node": map[string]any{
+					"id": node["id"], "user_agent_build_version": map[string]any{"version": node["user_agent_build_version"].(map[string]any)["version"]},
+				}}
 			default:
 				delete(part, name)
 			}

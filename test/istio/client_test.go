@@ -104,8 +104,11 @@ func (m *mesh) streams(t *testing.T) int {
 	return m.stat(t, `cluster\.`+processorCluster+`\.upstream_rq_total`)
 }
 
-// processorCluster is the proxy's name for Keyturn.
-const processorCluster = "keyturn-processor"
+// The proxy's names for Keyturn, and for the listener that every attempt goes through.
+const (
+	processorCluster = "keyturn-processor"
+	innerCluster     = "keyturn-inner"
+)
 
 // stat is the sum of the proxy's counters and gauges whose names are an expression; 0 when there are none.
 func (m *mesh) stat(t *testing.T, expression string) (sum int) {

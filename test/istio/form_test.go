@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // form is a way to attach Keyturn to a mesh.
@@ -20,7 +21,10 @@ type form struct {
 	labels                       map[string]string
 	namespace                    string // "" = namespace
 
+	drain time.Duration // how long a listener that was replaced goes on; 0 = a second
+
 	pools     []pool // nil: all
+	inner     string // the socket of the inner listener; "" = internal
 	clientKey string // that the gateway knows its only client by; "" = it asks nobody
 
 	around     string // resources of Istio's that are not Keyturn's
@@ -117,6 +121,12 @@ dynamic_resources:
     grpc_services: [{envoy_grpc: {cluster_name: xds-grpc}}]
   cds_config: {ads: {}, initial_fetch_timeout: 0s, resource_api_version: V3}
   lds_config: {ads: {}, initial_fetch_timeout: 0s, resource_api_version: V3}
+bootstrap_extensions: # as in tools/packaging/common/envoy_bootstrap.json of Istio
+- name: envoy.bootstrap.internal_listener
+  typed_config:
+    "@type": type.googleapis.com/udpa.type.v1.TypedStruct
+    type_url: type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener
+    value: {buffer_size_kb: 64}
 static_resources:
   clusters:
   - name: xds-grpc

@@ -2,6 +2,7 @@ package istio
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,6 +54,7 @@ type mesh struct {
 	form     form
 	dir      string
 	config   string // keyturn.yaml
+	rendered string // what keyturn printed for it
 	provider *scripted.Provider
 	tools    *toolserver.Server
 	plain    *recorder
@@ -107,6 +109,7 @@ func startMesh(t *testing.T, f form, edits ...func(t *testing.T, m *mesh, render
 	for _, edit := range edits {
 		rendered = edit(t, m, rendered)
 	}
+	m.rendered = rendered
 	m.startKeyturn(t)
 	m.startControlPlane(t, rendered)
 	m.startEnvoy(t, f)
@@ -186,7 +189,7 @@ func (m *mesh) startEnvoy(t *testing.T, f form) {
 func (m *mesh) runEnvoy(t *testing.T, f form, dir string) *envoy.Process {
 	t.Helper()
 	p, err := made.envoy.Start(context.Background(), envoy.RunConfig{
-		Bootstrap: []byte(f.bootstrap(m.dir)), Folder: dir, Dir: dir, Concurrency: 2, Log: m.envoyLog, Drain: -1,
+		Bootstrap: []byte(f.bootstrap(m.dir)), Folder: dir, Dir: dir, Concurrency: 2, Log: m.envoyLog, Drain: cmp.Or(f.drain, -1),
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { m.stopEnvoy(t, p) })

@@ -68,10 +68,14 @@ func writeConfig(t *testing.T, dir string, f form, tools *toolserver.Server) str
 		clients = map[string]any{"api_keys_file": "clients.keys"}
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "clients.keys"), []byte("team:"+f.clientKey+"\n"), 0o600))
 	}
+	settings := map[string]any{"loopback": "unix:" + filepath.Join(dir, "loopback.sock"), "clients": clients}
+	if f.inner != "" {
+		settings["inner"] = "unix:" + filepath.Join(dir, f.inner)
+	}
 	top := map[string]any{
 		"listen": "unix:" + filepath.Join(dir, "extproc.sock"), "admin": map[string]any{"listen": keyturnAdmin}, "log": map[string]any{"level": "debug", "format": "json"},
 		"pools": all, "tools": map[string]any{"servers": []map[string]any{{"name": "demo", "url": tools.URL}}},
-		"envoy": map[string]any{"loopback": "unix:" + filepath.Join(dir, "loopback.sock"), "clients": clients},
+		"envoy": settings,
 	}
 	b, err := json.MarshalIndent(top, "", "  ")
 	require.NoError(t, err)

@@ -53,7 +53,7 @@ func TestTwoRendersForOneProxy(t *testing.T) {
 	m.create(t, render(t, m.config, slices.Concat(f.args, []string{"--name", "again"})...))
 	m.eventually(t, "the proxy refuses an update", func() bool { return m.stat(t, `listener_manager\.lds\.update_rejected`) > 0 })
 	m.failsOver(t)
-	require.Contains(t, m.findings(t), "update @ listener 0.0.0.0_8080")
+	require.Equal(t, []string{"update @ listener keyturn-inner", "update @ listener keyturn-loopback"}, m.findings(t))
 }
 
 func (m *mesh) failsOver(t *testing.T) {

@@ -34,6 +34,22 @@ spec:
   listeners: [{name: http, port: 8080, protocol: HTTP}]
 `
 
+// TestInnerSocket has every attempt go through a Unix socket.
+func TestInnerSocket(t *testing.T) {
+	for _, f := range []form{egressGateway, capturingSidecar} {
+		t.Run(f.name, func(t *testing.T) {
+			f.pools, f.inner = few, "inner.sock"
+			m := startMesh(t, f)
+			m.failsOver(t)
+			t.Run("upgrade", m.upgrade)
+			t.Run("crowd", m.crowd)
+			m.unrelatedHost(t)
+			m.check(t)
+			m.noneRejected(t)
+		})
+	}
+}
+
 // TestExistingGateways has gateways take Keyturn that were there before it.
 func TestExistingGateways(t *testing.T) {
 	own, api := egressGateway, gatewayAPI

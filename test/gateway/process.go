@@ -17,6 +17,9 @@ const clockTick = 10 * time.Millisecond
 // EnvoyCPU is the CPU time that Envoy has used.
 func (gw *Gateway) EnvoyCPU(t testing.TB) time.Duration { t.Helper(); return CPU(t, gw.envoy.PID()) }
 
+// EnvoyPID is the process id of Envoy.
+func (gw *Gateway) EnvoyPID() int { return gw.envoy.PID() }
+
 // ProcessorPID is the process id of the running keyturn.
 func (gw *Gateway) ProcessorPID() int {
 	gw.mu.Lock()
@@ -37,4 +40,16 @@ func CPU(t testing.TB, pid int) time.Duration {
 	system, err := strconv.ParseInt(fields[12], 10, 64)
 	require.NoError(t, err)
 	return time.Duration(user+system) * clockTick
+}
+
+// PeakMemory is the largest number of bytes that a process has had in memory so far: VmHWM in /proc/PID/status, proc(5).
+func PeakMemory(t testing.TB, pid int) int {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	require.NoError(t, err)
+	_, rest, ok := strings.Cut(string(b), "\nVmHWM:")
+	require.True(t, ok)
+	kib, err := strconv.Atoi(strings.Fields(rest)[0])
+	require.NoError(t, err)
+	return kib << 10
 }
