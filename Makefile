@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run build image test test-cuts test-kubernetes test-istio check fmt lint bench fuzz
+.PHONY: help run build image test test-cuts test-slow test-kubernetes test-istio check fmt lint bench fuzz
 include tools.mk
 
 FUZZTIME ?= 30s
@@ -30,12 +30,16 @@ image: ## build the container image IMAGE (keyturn:dev); PUSH=1: for amd64 and a
 test: ## run every test, those through a real Envoy too
 	@$(if $(RACE),,echo 'no C compiler: testing without the race detector')
 	go vet ./...
-	go test $(RACE) -shuffle=on -timeout=10m ./...
+	go test $(RACE) -shuffle=on -timeout=20m ./...
 	@# Pure packages run a tenth of their cuts under the race detector; here they run them all.
 	$(if $(RACE),go test -shuffle=on ./internal/dialect/...)
 
 test-cuts: ## cut every stream of the dialects' scenarios at every byte; takes minutes
 	go test -shuffle=on -timeout=30m ./internal/dialect -every
+
+test-slow: ## hold that no client that reads slowly, or never, harms Envoy, three versions of it; Linux, takes minutes
+	go vet -tags slow ./test/slowclients
+	go test -tags slow -count=1 -timeout=20m ./test/slowclients
 
 test-kubernetes: ## hold render kubernetes, the chart and the image against Kubernetes' and Helm's own packages; Linux, as root
 	go -C test/kubernetes vet .
