@@ -22,9 +22,10 @@ const (
 	neverRead    = 100
 	envoyLimit   = 700 << 20
 	keyturnLimit = 300 << 20 // GOMEMLIMIT; what is not Go's own comes on top
-	heldFor      = 15 * time.Second
+	heldFor      = 10 * time.Second
 	honest       = 20
-	patience     = 10 * time.Second // of an honest client, on a busy machine
+	between      = 100 * time.Millisecond // an honest client's requests
+	patience     = 10 * time.Second       // of an honest client, on a busy machine
 )
 
 // TestMemory holds that clients that never read their large answers cost a bounded amount of memory, in Envoy and in Keyturn, and
@@ -80,8 +81,13 @@ func serve(t *testing.T, address string) (served int64, slowest time.Duration) {
 	work, ctx := errgroup.WithContext(t.Context())
 	for i := range honest {
 		work.Go(func() error {
-			for time.Now().Before(end) {
-				began := time.Now()
+			pace := time.NewTicker(between)
+			defer pace.Stop()
+			for began := range pace.C {
+				if began.After(end) {
+					break
+				}
+				began = time.Now()
 				ctx, cancel := context.WithTimeout(ctx, patience)
 				err := slowclients.Client{HTTP2: i%2 == 0}.Run(ctx, address, slowclients.Ask{Stream: i%3 == 0, Bytes: []int{small, 100 << 10, 1 << 20}[i%3]})
 				cancel()
