@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 )
 
@@ -160,7 +161,7 @@ func (m *metrics) forPool(name string) *poolMetrics {
 func (s *Server) record(ctx context.Context, x *exchange) {
 	if x.pool == nil {
 		if x.outcome == surfaced {
-			s.log.LogAttrs(ctx, slog.LevelWarn, "Envoy's route names no pool of the configuration", slog.String("header", poolHeader))
+			s.log.LogAttrs(ctx, slog.LevelWarn, "Envoy's route names no pool of the configuration", slog.String("header", wire.PoolHeader))
 		}
 		return
 	}

@@ -3,6 +3,8 @@ package dialect
 import (
 	"slices"
 	"strconv"
+
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // responses is a Session for OpenAI Responses. Turns go on without the provider's state, whatever the client's mode: the input of
@@ -148,7 +150,7 @@ func (s *responses) Reads() bool     { return s.reads }
 func (s *responses) Body() []byte    { return s.body }
 
 // ownPrefix begins the names of all of Keyturn's tools: a model that calls one which is not offered means one of them.
-const ownPrefix = "bmcp_"
+const ownPrefix = wire.ToolPrefix
 
 // takes reports whether a call is Keyturn's to run.
 func (s *responses) takes(name, namespace string) (Tool, bool) {
