@@ -47,7 +47,7 @@ type Config struct {
 // Pool is the Envoy side of one pool of keys: a provider, reached through one cluster.
 type Pool struct {
 	Name             string   // also the first segment of the pool's path on the listener
-	Provider         string   // "anthropic" decides the default route of /v1/messages
+	Messages         bool     // /v1/messages without a pool's name goes to the first pool that has this, all else to the first that has not
 	Upstream         *url.URL // the provider: http or https, host, optional port, optional base path
 	Clusters         []string // Envoy's clusters of the provider: attempts go to the first; empty = Name
 	Keys             int      // how many keys the pool has: bounds the retries

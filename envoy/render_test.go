@@ -35,7 +35,7 @@ func goldens(t *testing.T) map[string]envoy.Config {
 	base := envoy.Config{
 		Listen: "127.0.0.1:10000", Admin: "127.0.0.1:9901", Loopback: "unix:run/loopback.sock", Processor: "unix:run/extproc.sock",
 		CAFile: "testdata/ca.pem",
-		Pools:  []envoy.Pool{{Name: "local", Provider: "compatible", Upstream: parse(t, "http://127.0.0.1:9300"), Keys: 3}},
+		Pools:  []envoy.Pool{{Name: "local", Upstream: parse(t, "http://127.0.0.1:9300"), Keys: 3}},
 	}
 	with := func(change func(*envoy.Config)) envoy.Config {
 		c := base
@@ -47,7 +47,7 @@ func goldens(t *testing.T) map[string]envoy.Config {
 		"two": with(func(c *envoy.Config) {
 			c.MaxRequestBytes = 1 << 20
 			c.Pools = append(c.Pools, envoy.Pool{
-				Name: "claude", Provider: "anthropic", Upstream: parse(t, "http://[::1]:9301/api/"), Clusters: []string{"anthropic"}, Keys: 40,
+				Name: "claude", Messages: true, Upstream: parse(t, "http://[::1]:9301/api/"), Clusters: []string{"anthropic"}, Keys: 40,
 				CredentialHeader: "X-Custom-Key", MaxBodyBytes: 64 << 20,
 			})
 		}),
@@ -60,7 +60,7 @@ func goldens(t *testing.T) map[string]envoy.Config {
 			c.Attach = envoy.Route
 			c.Clients.APIKeys = []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}}
 			c.Pools = append(slices.Clone(c.Pools), envoy.Pool{
-				Name: "claude", Provider: "anthropic", Upstream: parse(t, "http://127.0.0.1:9301"), Keys: 2, BYOK: true,
+				Name: "claude", Messages: true, Upstream: parse(t, "http://127.0.0.1:9301"), Keys: 2, BYOK: true,
 			})
 		}),
 		"clients": with(func(c *envoy.Config) {
@@ -83,7 +83,7 @@ func goldens(t *testing.T) map[string]envoy.Config {
 		}),
 		"tools-byok": with(func(c *envoy.Config) { // one filter for all pools
 			c.Pools = append(slices.Clone(c.Pools), envoy.Pool{
-				Name: "claude", Provider: "anthropic", Upstream: parse(t, "http://127.0.0.1:9301"), Keys: 2, BYOK: true, Tools: true, ToolTime: 30 * time.Minute,
+				Name: "claude", Messages: true, Upstream: parse(t, "http://127.0.0.1:9301"), Keys: 2, BYOK: true, Tools: true, ToolTime: 30 * time.Minute,
 			})
 			c.AccessLog = "off"
 		}),
@@ -92,7 +92,7 @@ func goldens(t *testing.T) map[string]envoy.Config {
 		}),
 		"https": with(func(c *envoy.Config) {
 			c.Processor = "keyturn.internal:9000"
-			c.Pools = []envoy.Pool{{Name: "openai", Provider: "openai", Upstream: parse(t, "https://api.openai.com"), Keys: 2}}
+			c.Pools = []envoy.Pool{{Name: "openai", Upstream: parse(t, "https://api.openai.com"), Keys: 2}}
 		}),
 	}
 }

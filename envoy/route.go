@@ -28,9 +28,8 @@ func (r *renderer) mainRoutes() []*routev3.Route {
 	for i := range r.Pools {
 		routes = append(routes, r.poolRoute(&r.Pools[i], r.Pools[i].Name, "/"+r.Pools[i].Name+"/", "/"))
 	}
-	isAnthropic := func(p Pool) bool { return p.Provider == "anthropic" }
-	messages := slices.IndexFunc(r.Pools, isAnthropic)
-	others := max(0, slices.IndexFunc(r.Pools, func(p Pool) bool { return !isAnthropic(p) }))
+	messages := slices.IndexFunc(r.Pools, func(p Pool) bool { return p.Messages })
+	others := max(0, slices.IndexFunc(r.Pools, func(p Pool) bool { return !p.Messages }))
 	if messages >= 0 && messages != others {
 		routes = append(routes, r.poolRoute(&r.Pools[messages], "default messages", "/v1/messages", "/v1/messages"))
 	}

@@ -162,7 +162,7 @@ func (tr *transcript) makePool(d *datadriven.TestData) string {
 	var err error
 	tr.keys, err = keypool.NewPool(cfg, tr.clock)
 	require.NoError(tr.t, err)
-	p := Pool{Keys: tr.keys, Provider: provider, Cluster: provider, Header: header, Scheme: scheme, BYOK: d.HasArg("byok"), KeepRateLimitHeaders: d.HasArg("keep-limits")}
+	p := Pool{Keys: tr.keys, Provider: provider, AnthropicErrors: provider == "anthropic", Cluster: provider, Header: header, Scheme: scheme, BYOK: d.HasArg("byok"), KeepRateLimitHeaders: d.HasArg("keep-limits")}
 	d.MaybeScanArgs(tr.t, "authority", &p.Authority)
 	if d.HasArg("byok") {
 		p.Placeholders = []string{"dummy"}

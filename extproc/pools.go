@@ -21,9 +21,12 @@ import (
 type Pool struct {
 	// Keys are the pool's keys and what is known of them.
 	Keys *keypool.Pool
-	// Provider is the provider's name. For "anthropic", errors on paths without a dialect have Anthropic's form, else OpenAI's;
-	// for "gemini", the query parameter key is taken out of paths.
+	// Provider is what spans and metrics say as gen_ai.provider.name.
 	Provider string
+	// AnthropicErrors gives errors on paths without a dialect Anthropic's form. Else they have OpenAI's.
+	AnthropicErrors bool
+	// QueryKey takes the parameter key out of paths, in which clients of some providers send theirs.
+	QueryKey bool
 	// Cluster is the name of Envoy's cluster that attempts go to.
 	Cluster string
 	// Authority is the provider's host and, unless it is the scheme's own, port: what requests carry as :authority. Empty: the
@@ -111,7 +114,7 @@ func bind(p Pool) (*bound, error) {
 	b := &bound{
 		name: p.Keys.Name(), provider: p.Provider, keys: p.Keys, header: p.Header,
 		byok: p.BYOK, placeholders: map[string]bool{},
-		deadline: p.Deadline, keepLimits: p.KeepRateLimitHeaders, queryKey: p.Provider == "gemini",
+		deadline: p.Deadline, keepLimits: p.KeepRateLimitHeaders, queryKey: p.QueryKey,
 	}
 	for _, v := range p.Placeholders {
 		b.placeholders[v] = true
@@ -119,7 +122,7 @@ func bind(p Pool) (*bound, error) {
 	if p.Scheme != "" {
 		b.prefix = p.Scheme + " "
 	}
-	if p.Provider == "anthropic" {
+	if p.AnthropicErrors {
 		b.dialect = dialect.Messages
 	}
 	if b.deadline == 0 {

@@ -18,6 +18,7 @@ import (
 	"github.com/keyturn/keyturn/extproc"
 	"github.com/keyturn/keyturn/internal/admin"
 	"github.com/keyturn/keyturn/internal/config"
+	"github.com/keyturn/keyturn/internal/provider"
 	"github.com/keyturn/keyturn/internal/telemetry"
 	"github.com/keyturn/keyturn/keypool"
 	"github.com/keyturn/keyturn/mcp"
@@ -110,8 +111,9 @@ func (g *gateway) build(cfg *config.Config) ([]*keypool.Pool, []extproc.Pool, er
 			return nil, nil, fmt.Errorf("pool %q: %w", p.Name, err)
 		}
 		pools = append(pools, pool)
+		row, _ := provider.Named(p.Provider)
 		bound = append(bound, extproc.Pool{
-			Keys: pool, Provider: p.Provider, Cluster: p.Clusters[0], Authority: p.Upstream.Host, Header: p.Credential.Header, Scheme: p.Credential.Scheme,
+			Keys: pool, Provider: row.Telemetry, AnthropicErrors: row.Native(provider.Messages), QueryKey: row.QueryKey, Cluster: p.Clusters[0], Authority: p.Upstream.Host, Header: p.Credential.Header, Scheme: p.Credential.Scheme,
 			BYOK: p.BYOK.Allow, Placeholders: slices.Concat(p.BYOK.Placeholders, clientKeys), Deadline: p.Deadline, KeepRateLimitHeaders: p.KeepRateLimitHeaders,
 			Tools: poolTools(p.Tools),
 		})

@@ -7,6 +7,7 @@ import (
 
 	"github.com/keyturn/keyturn/envoy"
 	"github.com/keyturn/keyturn/internal/config"
+	"github.com/keyturn/keyturn/internal/provider"
 )
 
 // envoyConfig is what the configuration says about Envoy, in the words of package envoy.
@@ -27,8 +28,9 @@ func envoyConfig(cfg *config.Config) envoy.Config {
 		out.Clients.JWT = (*envoy.JWT)(j)
 	}
 	for _, p := range cfg.Pools {
+		row, _ := provider.Named(p.Provider)
 		pool := envoy.Pool{
-			Name: p.Name, Provider: p.Provider, Upstream: p.Upstream, Clusters: p.Clusters, Keys: len(p.Keys),
+			Name: p.Name, Messages: row.Native(provider.Messages), Upstream: p.Upstream, Clusters: p.Clusters, Keys: len(p.Keys),
 			BYOK: p.BYOK.Allow, CredentialHeader: p.Credential.Header, MaxBodyBytes: p.MaxBody,
 		}
 		if p.Tools != nil {

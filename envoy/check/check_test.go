@@ -150,7 +150,7 @@ func checkedConfig(t *testing.T) envoy.Config {
 	return envoy.Config{
 		Listen: "0.0.0.0:0", Admin: "127.0.0.1:0", Loopback: "unix:loopback.sock", Processor: "unix:extproc.sock", CAFile: envoytest.CAFile(t),
 		Clients: envoy.Clients{APIKeys: []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}}},
-		Pools:   []envoy.Pool{{Name: "openai", Provider: "openai", Upstream: envoytest.URL(t, "https://localhost:1"), Keys: 3}},
+		Pools:   []envoy.Pool{{Name: "openai", Upstream: envoytest.URL(t, "https://localhost:1"), Keys: 3}},
 	}
 }
 

@@ -29,13 +29,13 @@ func egGoldens(t *testing.T) map[string]egGolden {
 	base := envoy.Config{
 		Processor: "unix:/run/keyturn/extproc.sock", Loopback: "unix:/run/keyturn/loopback.sock", Clients: envoy.Clients{Open: true},
 		Pools: []envoy.Pool{
-			{Name: "openai", Provider: "openai", Upstream: envoytest.URL(t, "https://api.openai.com"), Keys: 2, Clusters: []string{egCluster("keyturn-openai")}},
+			{Name: "openai", Upstream: envoytest.URL(t, "https://api.openai.com"), Keys: 2, Clusters: []string{egCluster("keyturn-openai")}},
 		},
 	}
 	two := base
 	two.Clients = envoy.Clients{APIKeys: []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}}}
 	two.Pools = append(two.Pools, envoy.Pool{
-		Name: "claude", Provider: "anthropic", Upstream: envoytest.URL(t, "http://claude.models.svc.cluster.local:8080/base"), Keys: 40,
+		Name: "claude", Messages: true, Upstream: envoytest.URL(t, "http://claude.models.svc.cluster.local:8080/base"), Keys: 40,
 		Clusters: []string{egCluster("two-claude"), "claude"}, BYOK: true, Tools: true, ToolTime: 30 * time.Minute,
 	})
 	two.Pools[0].Clusters = []string{egCluster("two-openai")}
@@ -113,7 +113,7 @@ func startGateway(t *testing.T, change func([]byte) []byte) *envoytest.Rig {
 	r.Processor.Pools["openai"] = envoytest.Upstream{Cluster: egCluster("keyturn-openai"), Authority: "openai.example:8080"}
 	cfg := envoy.Config{
 		Processor: "unix:" + r.Folder + "/extproc.sock", Loopback: "unix:" + r.Folder + "/loopback.sock", Clients: envoy.Clients{Open: true}, MaxRequestBytes: 1 << 20,
-		Pools: []envoy.Pool{{Name: "openai", Provider: "openai", Upstream: envoytest.URL(t, "http://openai.example:8080"), Keys: 3, Tools: true, Clusters: []string{egCluster("keyturn-openai")}}},
+		Pools: []envoy.Pool{{Name: "openai", Upstream: envoytest.URL(t, "http://openai.example:8080"), Keys: 3, Tools: true, Clusters: []string{egCluster("keyturn-openai")}}},
 	}
 	out, err := mesh.RenderEnvoyGateway(cfg, mesh.EnvoyGateway{Namespace: "llm", Domain: "llm.example", SocketMode: 0o600})
 	require.NoError(t, err)

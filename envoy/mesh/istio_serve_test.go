@@ -51,9 +51,9 @@ func startMesh(t *testing.T, form mesh.Form, alter func(*envoy.Config), change f
 		cfg.Inner = "unix:" + r.Folder + "/inner.sock"
 	}
 	for _, p := range []envoy.Pool{
-		{Name: "openai", Provider: "openai", Upstream: &url.URL{Host: openAIHost}},
-		{Name: "claude", Provider: "anthropic", Upstream: &url.URL{Host: claudeHost, Path: "/base"}, Tools: true},
-		{Name: "gone", Provider: "openai", Upstream: &url.URL{Host: goneHost}},
+		{Name: "openai", Upstream: &url.URL{Host: openAIHost}},
+		{Name: "claude", Messages: true, Upstream: &url.URL{Host: claudeHost, Path: "/base"}, Tools: true},
+		{Name: "gone", Upstream: &url.URL{Host: goneHost}},
 	} {
 		p.Clusters = []string{r.cluster(p.Upstream.Host)}
 		p.Upstream.Scheme, p.Keys = "http", 3

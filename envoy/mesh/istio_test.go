@@ -29,10 +29,10 @@ type meshGolden struct {
 // meshGoldens are the smallest that each show one thing.
 func meshGoldens(t *testing.T) map[string]meshGolden {
 	openAI := envoy.Pool{
-		Name: "openai", Provider: "openai", Upstream: envoytest.URL(t, "https://api.openai.com"), Keys: 2, Clusters: []string{"outbound|80||api.openai.com", "openai"},
+		Name: "openai", Upstream: envoytest.URL(t, "https://api.openai.com"), Keys: 2, Clusters: []string{"outbound|80||api.openai.com", "openai"},
 	}
 	claude := envoy.Pool{
-		Name: "Claude_1", Provider: "anthropic", Upstream: envoytest.URL(t, "https://api.anthropic.com:8443/base"), Keys: 40,
+		Name: "Claude_1", Messages: true, Upstream: envoytest.URL(t, "https://api.anthropic.com:8443/base"), Keys: 40,
 		Clusters: []string{"outbound|80||api.anthropic.com"}, BYOK: true, Tools: true, ToolTime: 30 * time.Minute, CredentialHeader: "x-custom-key", MaxBodyBytes: 64 << 20,
 	}
 	base := envoy.Config{
@@ -66,7 +66,7 @@ func meshGoldens(t *testing.T) map[string]meshGolden {
 		"sidecar-service": {with(func(c *envoy.Config) { // two ports, and a host that the cluster has itself
 			c.Loopback, c.AccessLog = "", "off"
 			c.Pools = append(c.Pools, envoy.Pool{
-				Name: "own", Provider: "compatible", Upstream: envoytest.URL(t, "http://vllm.models.svc.cluster.local:8000/v1"), Keys: 1,
+				Name: "own", Upstream: envoytest.URL(t, "http://vllm.models.svc.cluster.local:8000/v1"), Keys: 1,
 				Clusters: []string{"outbound|8000||vllm.models.svc.cluster.local"},
 			})
 		}), mesh.Istio{Form: mesh.Sidecar, Selector: app}},

@@ -102,7 +102,7 @@ type Response struct {
 // Origin is the client's request as its first attempt saw it, after the route's rewrites: what the requests of later turns repeat.
 type Origin struct {
 	Pool      string
-	Provider  string // the pool's provider, for spans and metrics
+	Provider  string // gen_ai.provider.name of spans and metrics
 	Dialect   string
 	Path      string
 	Authority string

@@ -73,16 +73,9 @@ func newWatch(tp trace.TracerProvider, mp metric.MeterProvider, clock quartz.Clo
 // provider is the label that all of Keyturn's metrics have: the pool.
 func (o *Origin) provider() attribute.KeyValue { return attribute.String("provider", o.Pool) }
 
-// providerNames are the conventions' well-known values of gen_ai.provider.name.
-var providerNames = map[string]string{"azure": "azure.ai.openai", "gemini": "gcp.gemini"}
-
 func (o *Origin) genAI(operation string) []attribute.KeyValue {
-	name := o.Provider
-	if known := providerNames[name]; known != "" {
-		name = known
-	}
 	return []attribute.KeyValue{
-		attribute.String("gen_ai.operation.name", operation), attribute.String("gen_ai.provider.name", name), o.provider(),
+		attribute.String("gen_ai.operation.name", operation), attribute.String("gen_ai.provider.name", o.Provider), o.provider(),
 	}
 }
 

@@ -56,6 +56,7 @@ var table = map[string]rule{
 	"internal/admin":           {is: "shows and does not decide", may: []string{"keypool", "mcp", "internal/telemetry"}, not: envoys},
 	"internal/kube":            {is: "is pure", may: []string{"charts"}, not: impure},
 	"charts":                   {is: "is data", not: impure},
+	"internal/provider":        {is: "is data", not: impure, all: true},
 	"internal/wire":            {is: "is data", not: impure, all: true},
 	"internal/archtest":        {test: true},
 	"envoy/internal/envoytest": {test: true},

@@ -52,7 +52,7 @@ type Log struct {
 type Pool struct {
 	// Name is the pool's name in paths, logs and metrics.
 	Name string
-	// Provider is the preset that the pool began with: openai, anthropic, azure, gemini, openrouter or compatible.
+	// Provider is the preset that the pool began with, a name in package provider.
 	Provider string
 	// Upstream is the provider's base URL: http or https, a host, perhaps a path without trailing slash.
 	Upstream *url.URL
@@ -60,7 +60,7 @@ type Pool struct {
 	Clusters []string
 	// Credential is the header that carries a key.
 	Credential Credential
-	// Keys are the keys in order of priority; at least one, no two alike.
+	// Keys are the keys in order of priority; no two alike. At least one, but for a provider that needs none.
 	Keys []Key
 	// KeysFile is the file whose keys were appended to Keys, joined to the folder of the configuration. Empty: none.
 	KeysFile string

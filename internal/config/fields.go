@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"net/url"
 	"time"
+
+	"github.com/keyturn/keyturn/internal/provider"
 )
 
 // root describes the whole file.
@@ -57,15 +59,15 @@ func poolFields() object[Pool] {
 	return object[Pool]{
 		fields: []field[Pool]{
 			is("name", func(p *Pool) *string { return &p.Name }, identifier(false), "Name of the pool in paths, logs and metrics.").otherwise("the provider"),
-			is("provider", func(p *Pool) *string { return &p.Provider }, choice(providers...),
+			is("provider", func(p *Pool) *string { return &p.Provider }, choice(provider.Names(nil)...),
 				"What the presets for the upstream and the credential come from.").otherwise("the name, when that is a provider"),
 			is("upstream", func(p *Pool) **url.URL { return &p.Upstream }, baseURL{},
-				"Base URL of the provider. Required for azure and compatible.").otherwise("by provider"),
+				"Base URL of the provider. Required for "+listed(provider.Names(needsUpstream))+".").otherwise("by provider"),
 			is("clusters", func(p *Pool) *[]string { return &p.Clusters }, list[string]{cluster(), "[openai]", 1},
 				"Envoy's cluster of the provider, which attempts go to; with Istio for example `outbound|80||api.openai.com`. Of several the first.").otherwise("[NAME]"),
 			is("credential", func(p *Pool) *Credential { return &p.Credential }, credentialFields(), "The header that carries a key.").otherwise("by provider"),
 			is("keys", func(p *Pool) *[]Key { return &p.Keys }, list[Key]{item: aKey(), example: "- {env: OPENAI_KEY}"},
-				"The keys, by reference only; the order is the priority. Required unless keys_file is given.").otherwise("none"),
+				"The keys, by reference only; the order is the priority. Required unless keys_file is given, or the provider needs none: "+listed(provider.Names(keyless))+".").otherwise("none"),
 			is("keys_file", func(p *Pool) *string { return &p.KeysFile }, secretFile(),
 				"File of further keys, one a line, appended to keys; `#` begins a comment line. Read again when it changes.").otherwise("none"),
 			is("byok", func(p *Pool) *BYOK { return &p.BYOK }, byokShape{}, "Whether clients may bring their own keys: `deny` replaces what they send."),
@@ -88,8 +90,14 @@ func poolFields() object[Pool] {
 		start:   func(text func(string) string) Pool { return startPool(text("name"), text("provider")) },
 		after:   (*reader).wholePool,
 		example: "{provider: openai, keys: [{env: OPENAI_KEY}]}",
-		extra:   map[string]any{"anyOf": []any{map[string]any{"required": []string{"keys"}}, map[string]any{"required": []string{"keys_file"}}}},
+		extra:   map[string]any{"anyOf": []any{map[string]any{"required": []string{"keys"}}, map[string]any{"required": []string{"keys_file"}}, without("provider"), without("name")}},
 	}
+}
+
+// without is the schema of a pool that a field makes one of a provider that needs no key.
+func without(field string) map[string]any {
+	names := map[string]any{field: map[string]any{"enum": provider.Names(keyless)}}
+	return map[string]any{"required": []string{field}, "properties": names}
 }
 
 const day = 24 * time.Hour

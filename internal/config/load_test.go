@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/keyturn/keyturn/internal/provider"
 	"github.com/stretchr/testify/require"
 )
 
@@ -193,17 +194,16 @@ func TestExample(t *testing.T) {
 	require.Equal(t, short, c)
 }
 
-func TestPresetsAreComplete(t *testing.T) {
-	require.Len(t, presets, len(providers))
-	for _, name := range providers {
-		of, ok := presets[name]
-		require.True(t, ok, name)
-		require.NotEmpty(t, of.header)
-		if of.upstream != "" {
-			u, err := url.Parse(of.upstream)
-			require.NoError(t, err)
-			require.True(t, hasHost(u))
+// TestUpstreamsOfProviders holds that every provider's base URL is one that a file could name.
+func TestUpstreamsOfProviders(t *testing.T) {
+	for _, p := range provider.All {
+		if p.Upstream == "" {
+			continue
 		}
+		u, err := url.Parse(p.Upstream)
+		require.NoError(t, err)
+		require.True(t, hasHost(u), p.Name)
+		require.False(t, plaintext(u), p.Name)
 	}
 }
 

@@ -140,11 +140,14 @@ func distance(a, b string) int {
 	return d[len(a)][len(b)]
 }
 
-// either lists alternatives as in "a, b or c".
-func either(names []string) string {
+// either lists alternatives as in "a, b or c", and listed all as in "a, b and c".
+func either(names []string) string { return joined(names, " or ") }
+func listed(names []string) string { return joined(names, " and ") }
+
+func joined(names []string, word string) string {
 	if len(names) < 2 {
 		return strings.Join(names, "")
 	}
 	last := len(names) - 1
-	return strings.Join(names[:last], ", ") + " or " + names[last]
+	return strings.Join(names[:last], ", ") + word + names[last]
 }

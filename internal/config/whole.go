@@ -11,6 +11,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/keyturn/keyturn/internal/provider"
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
@@ -81,17 +82,18 @@ func (r *reader) apart(pools []Pool) {
 var versionPath = regexp.MustCompile(`^v[0-9]`)
 
 func (r *reader) wholePool(path string, p *Pool) {
+	row, known := provider.Named(p.Provider)
 	switch {
 	case p.Provider == "" && !r.strays[path] && !r.failed(within(path, "provider")) && !r.failed(within(path, "name")):
-		r.refuse(path, "has no provider; write provider: %s", either(providers))
+		r.refuse(path, "has no provider; write provider: %s", either(provider.Names(nil)))
 	case versionPath.MatchString(p.Name):
 		r.refuse(within(path, "name"), "%s would take the place of the providers' own paths, such as /v1/messages; begin it otherwise", p.Name)
 	}
 	switch at := within(path, "upstream"); {
 	case r.failed(at), r.strays[path]:
-	case p.Upstream == nil && presets[p.Provider].header != "":
-		r.refuse(path, "a pool of provider %s has no upstream; write upstream: https://HOST", p.Provider)
-	case p.Upstream != nil && plaintext(p.Upstream):
+	case p.Upstream == nil && known:
+		r.refuse(path, "a pool of provider %s has no upstream; write upstream: %s", p.Provider, row.Example)
+	case p.Upstream != nil && plaintext(p.Upstream) && (len(p.Keys) > 0 || p.KeysFile != "" || p.BYOK.Allow):
 		r.warn(at, "keys are sent to %s without encryption; write https, unless something on the way encrypts", p.Upstream.Host)
 	}
 	if !r.given(within(path, "clusters")) && p.Name != "" {
@@ -109,7 +111,7 @@ func (r *reader) wholePool(path string, p *Pool) {
 	if at := within(path, "keys_file"); p.KeysFile != "" && !r.failed(at) {
 		origins = r.keysFile(at, p, origins)
 	}
-	if len(p.Keys) == 0 && !r.strays[path] && !r.failed(within(path, "keys")) && !r.failed(within(path, "keys_file")) {
+	if len(p.Keys) == 0 && !row.Keyless && !r.strays[path] && !r.failed(within(path, "keys")) && !r.failed(within(path, "keys_file")) {
 		r.refuse(path, "has no key; write keys: [{env: NAME}], or keys_file: PATH")
 	}
 	r.eachItsOwn(p, origins)

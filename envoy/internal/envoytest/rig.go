@@ -51,8 +51,8 @@ func (r *Rig) Start(t *testing.T, change func(*envoy.Config)) {
 	cfg := envoy.Config{
 		Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Processor: "unix:extproc.sock",
 		Pools: []envoy.Pool{
-			{Name: "openai", Provider: "openai", Upstream: plain, Keys: 3},
-			{Name: "anthropic", Provider: "anthropic", Upstream: &base, Clusters: []string{"claude"}, Keys: 3},
+			{Name: "openai", Upstream: plain, Keys: 3},
+			{Name: "anthropic", Messages: true, Upstream: &base, Clusters: []string{"claude"}, Keys: 3},
 		},
 	}
 	if change != nil {

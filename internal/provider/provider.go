@@ -1,0 +1,66 @@
+// Package provider is what Keyturn knows of providers: one row for each. It is data, so everybody may import it.
+package provider
+
+import "slices"
+
+// Dialect is an API that a provider speaks, by the name that package dialect has for it.
+type Dialect string
+
+// The dialects.
+const (
+	Responses Dialect = "responses" // OpenAI's Responses
+	Chat      Dialect = "chat"      // OpenAI's Chat Completions
+	Messages  Dialect = "messages"  // Anthropic's Messages
+)
+
+// Provider is what is known of one.
+type Provider struct {
+	Name     string // in keyturn.yaml
+	Upstream string // base URL: what clients are given without the dialect's own path, which begins with /v1; "": the pool names it
+	Example  string // of an upstream, where the pool names it
+	Header   string // the request header that carries a key, in lower case
+	Scheme   string // the word before the key, "" for the key alone
+	QueryKey bool   // clients may send a key as the parameter key of the path, which no provider may see
+	Keyless  bool   // it serves requests without a key too
+
+	// Dialects are those that it speaks, its own first: in that one's form are errors on paths of no dialect. None: requests pass unread.
+	Dialects []Dialect
+	// Telemetry is the value of gen_ai.provider.name: OpenTelemetry's, where it has one.
+	// https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/
+	Telemetry string
+
+	WrongKey  Failure // what a key gets that it does not know
+	Forbidden Failure // what a key gets that may not do what is asked for
+	Limited   Failure // what a key gets that has asked for too much, too fast
+}
+
+// Failure is an answer as the provider documents it, or as somebody has seen it. Zero: not known.
+type Failure struct {
+	Status int
+	Header map[string]string // beside content-type: application/json; names in lower case
+	Body   string
+	Source string // URL
+}
+
+// Native reports whether a dialect is the provider's own.
+func (p Provider) Native(d Dialect) bool { return len(p.Dialects) > 0 && p.Dialects[0] == d }
+
+// Named is the provider of that name.
+func Named(name string) (Provider, bool) {
+	i := slices.IndexFunc(All, func(p Provider) bool { return p.Name == name })
+	if i < 0 {
+		return Provider{}, false
+	}
+	return All[i], true
+}
+
+// Names are those of the providers for which something is so; nil: of all.
+func Names(so func(Provider) bool) []string {
+	var names []string
+	for _, p := range All {
+		if so == nil || so(p) {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}

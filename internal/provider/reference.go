@@ -1,0 +1,33 @@
+package provider
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+)
+
+// Reference returns a markdown table of the providers.
+func Reference() []byte {
+	var b bytes.Buffer
+	b.WriteString("| provider | upstream | a key | dialects |\n|---|---|---|---|\n")
+	for _, p := range All {
+		upstream := "`" + p.Upstream + "`"
+		if p.Upstream == "" {
+			upstream = "required, such as `" + p.Example + "`"
+		}
+		key := "`" + strings.TrimSpace(p.Header+": "+p.Scheme) + " KEY`"
+		if p.Keyless {
+			key += ", or none"
+		}
+		dialects := "none: requests pass unread"
+		if len(p.Dialects) > 0 {
+			names := make([]string, 0, len(p.Dialects))
+			for _, d := range p.Dialects {
+				names = append(names, string(d))
+			}
+			dialects = strings.Join(names, ", ")
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", p.Name, upstream, key, dialects)
+	}
+	return b.Bytes()
+}
