@@ -86,8 +86,8 @@ type exchange struct {
 
 	request, response phase
 
-	pool      *bound // nil where the front names none
-	key       *keypool.Key
+	pool      *bound       // nil where the front names none
+	key       *keypool.Key // nil: the client has its own, or none is needed
 	walker    *keypool.Walker
 	dialect   dialect.Dialect
 	model     string

@@ -160,9 +160,11 @@ func (tr *transcript) makePool(d *datadriven.TestData) string {
 		cfg.Keys = append(cfg.Keys, keypool.KeyConfig{Secret: secret, Group: group})
 	}
 	var err error
-	tr.keys, err = keypool.NewPool(cfg, tr.clock)
-	require.NoError(tr.t, err)
-	p := Pool{Keys: tr.keys, Provider: provider, AnthropicErrors: provider == "anthropic", Cluster: provider, Header: header, Scheme: scheme, BYOK: d.HasArg("byok"), KeepRateLimitHeaders: d.HasArg("keep-limits")}
+	if tr.keys = nil; !d.HasArg("keyless") {
+		tr.keys, err = keypool.NewPool(cfg, tr.clock)
+		require.NoError(tr.t, err)
+	}
+	p := Pool{Name: provider, Keys: tr.keys, Provider: provider, AnthropicErrors: provider == "anthropic", Cluster: provider, Header: header, Scheme: scheme, BYOK: d.HasArg("byok"), KeepRateLimitHeaders: d.HasArg("keep-limits")}
 	d.MaybeScanArgs(tr.t, "authority", &p.Authority)
 	if d.HasArg("byok") {
 		p.Placeholders = []string{"dummy"}
@@ -185,6 +187,9 @@ func (tr *transcript) makePool(d *datadriven.TestData) string {
 	tr.pools, err = newPoolSet([]Pool{p}, m, tr.memory)
 	require.NoError(tr.t, err)
 	tr.pool = provider
+	if tr.keys == nil {
+		return "no keys"
+	}
 	return fmt.Sprint(tr.keys.PoolState())
 }
 

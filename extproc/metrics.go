@@ -111,8 +111,10 @@ func newMetrics(provider metric.MeterProvider, pools func() *poolSet) (*metrics,
 		}
 		for _, b := range set.all {
 			pm := b.metrics
-			for i, n := range b.keys.Counts() {
-				o.ObserveInt64(state, int64(n), pm.byState[i])
+			if b.keys != nil {
+				for i, n := range b.keys.Counts() {
+					o.ObserveInt64(state, int64(n), pm.byState[i])
+				}
 			}
 			for i := range pm.attempts {
 				o.ObserveInt64(attempts, pm.attempts[i].Load(), pm.byOutcome[i])
@@ -170,7 +172,7 @@ func (s *Server) record(ctx context.Context, x *exchange) {
 	if x.exhaustion != nil && x.outcome == exhausted {
 		m.exhaustions[x.exhaustion.Kind].Add(1)
 	}
-	if x.key != nil && x.status != 0 && x.local == nil {
+	if x.own == nil && x.status != 0 && x.local == nil {
 		s.metrics.duration.Record(ctx, x.judged.Sub(x.began).Seconds(), m.record...)
 	}
 	if tried := x.triedKeys(); tried > 0 && x.outcome != turned {
@@ -201,7 +203,7 @@ func (s *Server) transition(ctx context.Context, pool *bound, key *keypool.Key, 
 	}
 }
 
-// triedKeys is how many keys the request has used, this attempt's included. The client's own credential counts for none.
+// triedKeys is how many keys the request has used, this attempt's included. The client's own credential counts for none, and neither does none.
 func (x *exchange) triedKeys() int {
 	if x.key == nil {
 		return len(x.before.tried)

@@ -17,10 +17,12 @@ import (
 	"github.com/keyturn/keyturn/keypool"
 )
 
-// Pool ties a pool of keys to the provider that takes them. A front names it by the name of its Keys.
+// Pool ties a pool of keys to the provider that takes them. A front names it by its name.
 type Pool struct {
-	// Keys are the pool's keys and what is known of them.
+	// Keys are the pool's keys and what is known of them. Nil: the provider needs none, so nothing is set, and nothing fails over.
 	Keys *keypool.Pool
+	// Name is the pool's, where there are no Keys.
+	Name string
 	// Provider is what spans and metrics say as gen_ai.provider.name.
 	Provider string
 	// AnthropicErrors gives errors on paths without a dialect Anthropic's form. Else they have OpenAI's.
@@ -53,7 +55,7 @@ const defaultDeadline = 30 * time.Second
 type bound struct {
 	name             string
 	provider         string
-	keys             *keypool.Pool
+	keys             *keypool.Pool   // nil: none are needed
 	dialect          dialect.Dialect // of errors, where the path has none
 	header, prefix   string
 	destination      []byte // wire form: where attempts go
@@ -101,18 +103,22 @@ func newPoolSet(pools []Pool, m *metrics, memories *memories) (*poolSet, error) 
 }
 
 func bind(p Pool) (*bound, error) {
+	name := p.Name
+	if p.Keys != nil {
+		name = p.Keys.Name()
+	}
 	switch {
-	case p.Keys == nil:
-		return nil, errors.New("no keys")
-	case p.Keys.Name() == "": // a front that names none would mean it
+	case p.Keys == nil && name == "":
+		return nil, errors.New("no keys, and no name for a pool without")
+	case name == "": // a front that names none would mean it
 		return nil, errors.New("no name")
 	case p.Cluster == "":
-		return nil, fmt.Errorf("%q: no cluster", p.Keys.Name())
+		return nil, fmt.Errorf("%q: no cluster", name)
 	case p.Header == "" || p.Header != strings.ToLower(p.Header):
-		return nil, fmt.Errorf("%q: credential header %q must be a header's name in lower case", p.Keys.Name(), p.Header)
+		return nil, fmt.Errorf("%q: credential header %q must be a header's name in lower case", name, p.Header)
 	}
 	b := &bound{
-		name: p.Keys.Name(), provider: p.Provider, keys: p.Keys, header: p.Header,
+		name: name, provider: p.Provider, keys: p.Keys, header: p.Header,
 		byok: p.BYOK, placeholders: map[string]bool{},
 		deadline: p.Deadline, keepLimits: p.KeepRateLimitHeaders, queryKey: p.QueryKey,
 	}
@@ -135,8 +141,12 @@ func bind(p Pool) (*bound, error) {
 		}
 		b.tools = &t
 	}
-	// The pool's own header is overwritten.
-	b.requestRemovals = removing(slices.DeleteFunc(slices.Concat(wire.Credentials, wire.Withheld), func(name string) bool { return name == p.Header })...)
+	// The pool's own header is overwritten, where there is a key.
+	removals := slices.DeleteFunc(slices.Concat(wire.Credentials, wire.Withheld), func(name string) bool { return name == p.Header })
+	if p.Keys == nil {
+		removals = append(removals, p.Header)
+	}
+	b.requestRemovals = removing(removals...)
 	b.responseRemovals = removing(wire.Account...)
 	var to mutation
 	to.set(wire.ClusterHeader, "", p.Cluster)

@@ -40,6 +40,12 @@ func (x *exchange) requestHeaders(m *message, now time.Time) {
 		return
 	}
 	x.client = string(x.front.client)
+	if x.pool.keys == nil {
+		x.replaceCredential(m)
+		x.describe()
+		x.out.pass(m.kind, &x.mut, mode, &x.dyn)
+		return
+	}
 	x.walker = x.walk(x.before.tried)
 	x.key, x.exhaustion = x.walker.Next()
 	if x.exhaustion != nil {
@@ -47,7 +53,7 @@ func (x *exchange) requestHeaders(m *message, now time.Time) {
 		x.refuse()
 		return
 	}
-	x.setCredential(m)
+	x.replaceCredential(m)
 	x.describe()
 	x.out.pass(m.kind, &x.mut, mode, &x.dyn)
 }
@@ -117,12 +123,15 @@ func (x *exchange) walk(tried []string) *keypool.Walker {
 	return w
 }
 
-func (x *exchange) setCredential(m *message) {
+// replaceCredential puts the key, if there is one, in the place of what the client sent.
+func (x *exchange) replaceCredential(m *message) {
 	x.mut.wire = append(x.mut.wire, x.pool.requestRemovals...)
 	if x.dialect != dialect.None {
 		x.mut.remove("accept-encoding") // error bodies are read, and streams will be
 	}
-	x.mut.set(x.pool.header, x.pool.prefix, x.key.Secret())
+	if x.key != nil {
+		x.mut.set(x.pool.header, x.pool.prefix, x.key.Secret())
+	}
 	path := string(m.header(":path"))
 	clean := path
 	if x.pool.queryKey {

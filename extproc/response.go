@@ -78,13 +78,15 @@ func (x *exchange) responseBody(m *message, now time.Time) due {
 
 // settle records an answer that says nothing against the key.
 func (x *exchange) settle() {
-	if x.key == nil { // the client's own credential
+	if x.own != nil {
 		return
 	}
 	x.outcome = surfaced
 	if x.status < 400 {
 		x.outcome = succeeded
-		x.key.MarkSuccess()
+		if x.key != nil {
+			x.key.MarkSuccess()
+		}
 	}
 }
 
@@ -96,7 +98,10 @@ func (x *exchange) decide(body []byte, k kind, now time.Time) {
 		return
 	}
 	head := x.awaiting
-	if x.key == nil { // the client's own credential: it is asked only what Keyturn knows of the refusal
+	if x.key == nil { // it is asked only what Keyturn knows of the refusal
+		if x.own == nil {
+			x.outcome = surfaced
+		}
 		if !x.lost(body) {
 			x.handOver(head, k)
 		}
@@ -178,11 +183,11 @@ func (x *exchange) handOver(head *message, k kind) {
 	x.finalReply(k)
 }
 
-// cleanResponse takes out of an answer what is Keyturn's own business, and the pool's if it was the pool's key, and says what
+// cleanResponse takes out of an answer what is Keyturn's own business, and the pool's unless the credential was the client's own, and says what
 // was used.
 func (x *exchange) cleanResponse(m *message) {
 	hideLimits := false
-	if x.key != nil {
+	if x.own == nil {
 		x.mut.wire = append(x.mut.wire, x.pool.responseRemovals...)
 		hideLimits = !x.pool.keepLimits
 	}

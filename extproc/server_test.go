@@ -409,7 +409,7 @@ func TestConfigErrors(t *testing.T) {
 		pools []extproc.Pool
 		want  string
 	}{
-		{"no keys", []extproc.Pool{{Cluster: "c", Header: "x-api-key"}}, "pools[0]: no keys"},
+		{"no keys", []extproc.Pool{{Cluster: "c", Header: "x-api-key"}}, "pools[0]: no keys, and no name"},
 		{"no cluster", []extproc.Pool{{Keys: good.Keys, Header: "x-api-key"}}, `pools[0]: "openai": no cluster`},
 		{"upper-case header", []extproc.Pool{{Keys: good.Keys, Cluster: "c", Header: "Authorization"}}, `credential header "Authorization"`},
 		{"same name", []extproc.Pool{good, {Keys: newPool(t, "openai", "z"), Cluster: "c", Header: "x-api-key"}}, `pools[1]: name "openai"`},

@@ -299,11 +299,7 @@ func (x *exchange) describeTurns(d *dynamic) {
 	if r := x.continuation; r != nil {
 		u, turns = r.Usage, r.Turns
 		d.number(wire.ToolCallsField, float64(r.Calls))
-		if key, known := x.pool.keys.Key(r.Used); known {
-			d.text(wire.KeyField, key.Hint())
-			d.text(wire.KeyNameField, key.Name())
-			d.text(wire.KeyIDField, key.ID())
-		}
+		x.describeLast(d, r.Used)
 	}
 	d.number(wire.TurnsField, float64(turns))
 	if total := u.Input + u.Output; total > 0 {
@@ -313,10 +309,22 @@ func (x *exchange) describeTurns(d *dynamic) {
 	}
 }
 
+// describeLast tells which key the last turn had, where the pool has keys.
+func (x *exchange) describeLast(d *dynamic, used string) {
+	if x.pool.keys == nil {
+		return
+	}
+	if key, known := x.pool.keys.Key(used); known {
+		d.text(wire.KeyField, key.Hint())
+		d.text(wire.KeyNameField, key.Name())
+		d.text(wire.KeyIDField, key.ID())
+	}
+}
+
 // judge blames a key for a failure that came within a 200: the one called name, or this attempt's for "". It returns whether the
 // turn may be run again: the failure is a key's, and another may do better. The key is nil where there is none to blame.
 func (x *exchange) judge(name string, f *dialect.Failure, now time.Time) (again bool, key *keypool.Key, v keypool.Verdict, t keypool.Transition) {
-	if x.key == nil { // the client's own credential
+	if x.key == nil { // the client's own credential, or none
 		return false, nil, v, t
 	}
 	key = x.key

@@ -97,23 +97,25 @@ func (g *gateway) build(cfg *config.Config) ([]*keypool.Pool, []extproc.Pool, er
 		clientKeys = append(clientKeys, k.Secret)
 	}
 	for _, p := range cfg.Pools {
-		kc, err := keypoolConfig(cfg, p)
-		if err != nil {
-			return nil, nil, err
+		var pool *keypool.Pool
+		if len(p.Keys) > 0 { // else the provider needs none
+			kc, err := keypoolConfig(cfg, p)
+			if err != nil {
+				return nil, nil, err
+			}
+			if pool = had[p.Name]; pool == nil {
+				pool, err = keypool.NewPool(kc, quartz.NewReal())
+			} else {
+				err = pool.Reload(kc)
+			}
+			if err != nil {
+				return nil, nil, fmt.Errorf("pool %q: %w", p.Name, err)
+			}
+			pools = append(pools, pool)
 		}
-		pool := had[p.Name]
-		if pool == nil {
-			pool, err = keypool.NewPool(kc, quartz.NewReal())
-		} else {
-			err = pool.Reload(kc)
-		}
-		if err != nil {
-			return nil, nil, fmt.Errorf("pool %q: %w", p.Name, err)
-		}
-		pools = append(pools, pool)
 		row, _ := provider.Named(p.Provider)
 		bound = append(bound, extproc.Pool{
-			Keys: pool, Provider: row.Telemetry, AnthropicErrors: row.Native(provider.Messages), QueryKey: row.QueryKey, Cluster: p.Clusters[0], Authority: p.Upstream.Host, Header: p.Credential.Header, Scheme: p.Credential.Scheme,
+			Keys: pool, Name: p.Name, Provider: row.Telemetry, AnthropicErrors: row.Native(provider.Messages), QueryKey: row.QueryKey, Cluster: p.Clusters[0], Authority: p.Upstream.Host, Header: p.Credential.Header, Scheme: p.Credential.Scheme,
 			BYOK: p.BYOK.Allow, Placeholders: slices.Concat(p.BYOK.Placeholders, clientKeys), Deadline: p.Deadline, KeepRateLimitHeaders: p.KeepRateLimitHeaders,
 			Tools: poolTools(p.Tools),
 		})
