@@ -42,7 +42,7 @@ type Pool struct {
 	// Deadline ends failing over: once it has passed since the first attempt began, a failure is handed to the client.
 	// Zero means 30 s.
 	Deadline time.Duration
-	// KeepRateLimitHeaders lets x-ratelimit-* and anthropic-ratelimit-* of the pool's keys pass to the client.
+	// KeepRateLimitHeaders lets the headers of the limits of the pool's keys (x-ratelimit-* and the like) pass to the client.
 	KeepRateLimitHeaders bool
 	// Tools are the tools that the pool's models may call. Nil: none.
 	Tools *Tools

@@ -14,13 +14,14 @@ type Limit struct {
 
 // LimitPrefixes begin the headers in which providers say how much of a key's allowance is left. Envoy sends these to Keyturn, and Keyturn
 // takes them out of what clients get.
-var LimitPrefixes = []string{"x-ratelimit-", "anthropic-ratelimit-"}
+var LimitPrefixes = []string{"x-ratelimit-", "anthropic-ratelimit-", "x-tokenlimit-"}
 
 // Limits are the allowances that decide how long a key rests. A header that has none of LimitPrefixes is treated like one that has.
 var Limits = []Limit{
 	{Remaining: "x-ratelimit-remaining", Reset: "x-ratelimit-reset"},
 	common("requests"), common("tokens"), common("project-tokens"), common("requests-day"), common("tokens-minute"),
 	anthropic("requests"), anthropic("tokens"), anthropic("input-tokens"), anthropic("output-tokens"),
+	{Remaining: "x-tokenlimit-remaining", Reset: "x-tokenlimit-reset"}, // Together's
 	unified(""), unified("-5h"), unified("-7d"), // of Anthropic's subscriptions
 }
 

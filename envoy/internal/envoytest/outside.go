@@ -52,6 +52,7 @@ func (p *Processor) Serve(t *testing.T, socket net.Listener) {
 	t.Cleanup(func() { server.Stop(); require.NoError(t, <-served) })
 }
 
+// Process serves one attempt.
 func (p *Processor) Process(stream extprocv3.ExternalProcessor_ProcessServer) error {
 	var a *Attempt
 	for {
