@@ -72,4 +72,19 @@ func TestKeyless(t *testing.T) {
 		require.Equal(t, "local", line["pool"])
 		require.NotContains(t, line, "key_name")
 	}
+
+	// Keys may come, and go again, while it runs.
+	served := func() string {
+		gw.Provider.Reset()
+		gw.Provider.Default(scripted.OK("hello"))
+		require.Equal(t, http.StatusOK, gw.Post(t, "/local/v1/chat/completions", chatBody(false)).Status)
+		return gw.Provider.Requests()[0].Header.Get("Authorization")
+	}
+	gw.WriteKey(t, "local", 0, poolKeys[1])
+	changeConfig(t, gw, func(pool map[string]any) { pool["keys"] = []any{map[string]any{"name": "mine", "file": "local-0.key"}} })
+	gw.Eventually(t, "the key is used", func() bool { return served() == "Bearer "+poolKeys[1] })
+	require.Equal(t, []string{"valid"}, gw.States(t, "local"))
+	changeConfig(t, gw, func(pool map[string]any) { delete(pool, "keys") })
+	gw.Eventually(t, "it is used no more", func() bool { return served() == "" })
+	require.Equal(t, http.StatusNotFound, gw.Admin(t, http.MethodGet, "/api/v1/pools/local").Status, "there is no key to see")
 }
