@@ -224,13 +224,23 @@ func (x *exchange) answers(m *message) {
 	x.out.pass(m.kind, &x.mut, mode, nil)
 }
 
-// streamed takes the next piece of a stream. What goes to the client is in x.chunk.
+// streamed takes what has come of a stream, a piece at a time: what goes to the client next is in x.chunk, and while x.rest is not
+// empty x.streamedOn is to be called once that is sent. So a client that does not read holds one piece, not all that has come.
 func (x *exchange) streamed(body []byte, end bool) due {
+	x.rest, x.last = body, end
+	return x.streamedOn()
+}
+
+// streamedOn takes the next piece of x.rest.
+func (x *exchange) streamedOn() due {
+	p := x.rest[:min(len(x.rest), maxChunk)]
+	x.rest = x.rest[len(p):]
 	var state dialect.State
-	x.chunk, state = x.session.Write(x.chunk[:0], body)
-	if state != dialect.Failing && !end {
+	x.chunk, state = x.session.Write(x.chunk[:0], p)
+	if state != dialect.Failing && (len(x.rest) > 0 || !x.last) {
 		return piece
 	}
+	x.rest = nil // of a stream that fails nothing more is wanted
 	var turn dialect.Turn
 	x.chunk, turn = x.session.End(x.chunk)
 	x.shape = drained
