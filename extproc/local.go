@@ -122,7 +122,7 @@ func (x *exchange) replace(k kind) {
 		return
 	}
 	x.done = true
-	body := x.errors().Body(e)
+	body := dialect.ErrorBody(x.errors(), e)
 	x.tellUsed()
 	x.mut.set(errorHeader, "", x.local.code)
 	if x.local.status != 0 {

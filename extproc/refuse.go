@@ -66,12 +66,12 @@ func (x *exchange) instead(status int, code string, e dialect.Error) {
 	if x.pool != nil {
 		x.tellUsed()
 	}
-	x.out.immediate(status, &x.mut, x.errors().Body(e), "keyturn_"+code, &x.dyn)
+	x.out.immediate(status, &x.mut, dialect.ErrorBody(x.errors(), e), "keyturn_"+code, &x.dyn)
 }
 
-// errors is the dialect of the errors that the client reads.
+// errors is the dialect of the errors that the client reads; nil if neither the path nor the pool has one.
 func (x *exchange) errors() dialect.Dialect {
-	if x.dialect == dialect.None && x.pool != nil {
+	if x.dialect == nil && x.pool != nil {
 		return x.pool.dialect
 	}
 	return x.dialect

@@ -118,7 +118,7 @@ func (x *exchange) walk(tried []string) *keypool.Walker {
 
 func (x *exchange) setCredential(m *message) {
 	x.mut.wire = append(x.mut.wire, x.pool.requestRemovals...)
-	if x.dialect != dialect.None {
+	if x.dialect != nil {
 		x.mut.remove("accept-encoding") // error bodies are read, and streams will be
 	}
 	x.mut.set(x.pool.header, x.pool.prefix, x.key.Secret())

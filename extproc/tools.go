@@ -75,7 +75,7 @@ const (
 
 // wantsTools reports whether the pool's tools may go into this request.
 func (x *exchange) wantsTools(m *message) bool {
-	return x.pool.tools != nil && !x.laterTurn && x.dialect != dialect.None && !m.end &&
+	return x.pool.tools != nil && !x.laterTurn && x.dialect != nil && !m.end &&
 		string(m.header(":method")) == "POST" && len(m.header("content-encoding")) == 0 && x.length <= x.bodyLimit
 	// The content type does not matter: curl -d says application/x-www-form-urlencoded, and a body that is no JSON passes as it is.
 }
@@ -87,7 +87,7 @@ func (x *exchange) remember(m *message, own bool) {
 		path = withoutKey(path)
 	}
 	o := &agent.Origin{
-		Pool: x.pool.name, Provider: x.pool.provider, Dialect: x.dialect.String(),
+		Pool: x.pool.name, Provider: x.pool.provider, Dialect: x.dialect,
 		Path: path, Authority: string(m.header(":authority")), RequestID: string(x.front.requestID), Client: string(x.front.client),
 	}
 	if o.RequestID == "" { // Envoy makes none
@@ -132,7 +132,7 @@ func (x *exchange) requestBody(m *message) {
 
 // open makes the session of a request, unless the request is to pass as it is.
 func (x *exchange) open(body []byte) {
-	x.session = dialect.Open(x.dialect, body, dialect.Options{
+	x.session = x.dialect.Open(dialect.Request{Path: x.origin.Path, Body: body}, dialect.Options{
 		Tools: x.offered, Hidden: x.pool.tools.Hidden, ModelName: mcp.ModelName, Memory: x.memory(),
 	})
 	x.offered = nil
@@ -185,20 +185,7 @@ func (x *exchange) continued(path string) string {
 	if !x.stored || x.pool.tools == nil {
 		return path
 	}
-	before, rest, ok := strings.Cut(path, "/responses/")
-	m := x.memory()
-	if !ok || m == nil {
-		return path
-	}
-	end := strings.IndexAny(rest, "/?")
-	if end < 0 {
-		end = len(rest)
-	}
-	id, known := dialect.UpstreamResponseID(m, rest[:end])
-	if !known {
-		return path
-	}
-	return before + "/responses/" + id + rest[end:]
+	return dialect.UpstreamPath(path, x.memory())
 }
 
 // answers asks for what must be read of an answer that is not the key's fault, or lets it pass.
@@ -212,7 +199,7 @@ func (x *exchange) answers(m *message) {
 	mode := modes{set: true, request: x.bodyMode}
 	kind := bytes.ToLower(m.header("content-type"))
 	switch {
-	case x.session.Streams() && bytes.HasPrefix(kind, []byte("text/event-stream")):
+	case x.session.Streams() && x.dialect.IsStream(string(kind)):
 		x.shape, mode.response = streaming, bodyDuplex
 		x.mut.remove("content-length")
 	case !x.session.Streams() && bytes.Contains(kind, []byte("json")) && contentLength(m) <= x.bodyLimit:

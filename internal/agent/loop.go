@@ -194,7 +194,7 @@ func (l *loop) over() (dialect.Turn, error) {
 // head looks at the head of a turn's answer; an answer that is no stream is a problem.
 func (l *loop) head(p piece) *dialect.Error {
 	l.Used = p.response.Header.Get(UsedName)
-	if streams(p.response) {
+	if l.streams(p.response) {
 		return nil
 	}
 	e := dialect.ReadError(p.response.StatusCode, p.bytes)

@@ -104,13 +104,9 @@ const errorHeader = "X-Keyturn-Error"
 
 // own is an answer of Keyturn's own.
 func (l *loop) own(status int, e dialect.Error) *Answer {
-	d := dialect.Responses
-	if l.Origin.Dialect == dialect.Messages.String() {
-		d = dialect.Messages
-	}
 	h := http.Header{"Content-Type": {"application/json"}}
 	h.Set(errorHeader, e.Code)
-	return &Answer{Status: status, Header: h, Body: d.Body(e)}
+	return &Answer{Status: status, Header: h, Body: l.Origin.Dialect.ErrorBody(e)}
 }
 
 // handed keeps of a failed turn's headers what tells the client what to do.
