@@ -9,6 +9,8 @@ import (
 
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // reply is a ProcessingResponse that is already encoded. The transport holds on to what it is handed after SendMsg has
@@ -263,10 +265,8 @@ func replyField(k kind) protowire.Number {
 	return 6
 }
 
-// dynamic collects the fields of the Struct that becomes dynamic metadata under metadataNamespace. A nil one is none.
+// dynamic collects the fields of the Struct that becomes dynamic metadata under wire.Namespace. A nil one is none.
 type dynamic struct{ wire []byte }
-
-const metadataNamespace = "keyturn"
 
 func (d *dynamic) reset() { d.wire = d.wire[:0] }
 
@@ -312,7 +312,7 @@ func (d *dynamic) size() int {
 	if d == nil || len(d.wire) == 0 {
 		return 0
 	}
-	return len(d.wire) + len(metadataNamespace) + 32
+	return len(d.wire) + len(wire.Namespace) + 32
 }
 
 // append writes ProcessingResponse.dynamic_metadata 8: a Struct whose one field is the namespace, a Struct again.
@@ -321,10 +321,10 @@ func (d *dynamic) append(b []byte) []byte {
 		return b
 	}
 	value := sizeBytes(len(d.wire)) // Value.struct_value 5
-	entry := sizeBytes(len(metadataNamespace)) + sizeBytes(value)
+	entry := sizeBytes(len(wire.Namespace)) + sizeBytes(value)
 	b = appendHead(b, 8, sizeBytes(entry))
 	b = appendHead(b, 1, entry)
-	b = appendText(b, 1, metadataNamespace)
+	b = appendText(b, 1, wire.Namespace)
 	b = appendHead(b, 2, value)
 	b = appendHead(b, 5, len(d.wire))
 	return append(b, d.wire...)

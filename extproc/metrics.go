@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 )
 
@@ -161,7 +162,7 @@ func (m *metrics) forPool(name string) *poolMetrics {
 func (s *Server) record(ctx context.Context, x *exchange) {
 	if x.pool == nil {
 		if x.outcome == surfaced {
-			s.log.LogAttrs(ctx, slog.LevelWarn, "Envoy's route names no pool of the configuration", slog.String("header", poolHeader))
+			s.log.LogAttrs(ctx, slog.LevelWarn, "Envoy's route names no pool of the configuration", slog.String("header", wire.PoolHeader))
 		}
 		return
 	}

@@ -153,10 +153,10 @@ func newServer(cfg Config, out *outside) (*Server, error) {
 }
 
 const (
-	overshoot        = 32 << 20 // bytes that a provider's connection may bring at once: its window in HTTP/2
-	streamWorkers    = 32       // goroutines kept with their grown stacks; streams beyond them get goroutines of their own
-	streamWindow     = 256 << 10  // bytes on their way in one stream
-	connectionWindow = 16 << 20 // bytes on their way in one connection of Envoy's
+	overshoot        = 32 << 20  // bytes that a provider's connection may bring at once: its window in HTTP/2
+	streamWorkers    = 32        // goroutines kept with their grown stacks; streams beyond them get goroutines of their own
+	streamWindow     = 256 << 10 // bytes on their way in one stream
+	connectionWindow = 16 << 20  // bytes on their way in one connection of Envoy's
 )
 
 var serviceDesc = grpc.ServiceDesc{

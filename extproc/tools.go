@@ -14,6 +14,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/agent"
 	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 	"github.com/keyturn/keyturn/mcp"
 )
@@ -98,7 +99,7 @@ func (x *exchange) remember(m *message, own bool) {
 		case "traceparent", "tracestate":
 			o.Trace(name, string(h.value))
 		default:
-			if own || name != x.pool.header && !slices.Contains(credentials, name) {
+			if own || name != x.pool.header && !slices.Contains(wire.Credentials, name) {
 				o.Repeat(name, string(h.value))
 			}
 		}
@@ -190,7 +191,7 @@ func (x *exchange) continued(path string) string {
 
 // answers asks for what must be read of an answer that is not the key's fault, or lets it pass.
 func (x *exchange) answers(m *message) {
-	x.mut.remove(retryHeader)
+	x.mut.remove(wire.RetryHeader)
 	x.cleanResponse(m)
 	if x.session == nil || x.status != 200 || m.end || len(m.header("content-encoding")) > 0 {
 		x.finalReply(m.kind)
@@ -286,27 +287,26 @@ func (x *exchange) answerInstead(a *agent.Answer) {
 	}
 	x.tellUsed()
 	x.describeTurns(&x.dyn)
-	x.out.immediate(a.Status, &x.mut, a.Body, "keyturn_turn_failed", &x.dyn)
+	x.out.immediate(a.Status, &x.mut, a.Body, wire.DetailsPrefix+"turn_failed", &x.dyn)
 }
 
-// describeTurns leaves in Envoy's dynamic metadata what the access log tells about a response with tools. The names of the tokens
-// are Envoy AI Gateway's.
+// describeTurns leaves in Envoy's dynamic metadata what the access log tells about a response with tools.
 func (x *exchange) describeTurns(d *dynamic) {
 	u, turns := x.usage, 1
 	if r := x.continuation; r != nil {
 		u, turns = r.Usage, r.Turns
-		d.number("tool_calls", float64(r.Calls))
+		d.number(wire.ToolCallsField, float64(r.Calls))
 		if key, known := x.pool.keys.Key(r.Used); known {
-			d.text("key", key.Hint())
-			d.text("key_name", key.Name())
-			d.text("key_id", key.ID())
+			d.text(wire.KeyField, key.Hint())
+			d.text(wire.KeyNameField, key.Name())
+			d.text(wire.KeyIDField, key.ID())
 		}
 	}
-	d.number("turns", float64(turns))
+	d.number(wire.TurnsField, float64(turns))
 	if total := u.Input + u.Output; total > 0 {
-		d.number("llm_input_token", float64(u.Input))
-		d.number("llm_output_token", float64(u.Output))
-		d.number("llm_total_token", float64(total))
+		d.number(wire.InputTokensField, float64(u.Input))
+		d.number(wire.OutputTokensField, float64(u.Output))
+		d.number(wire.TotalTokensField, float64(total))
 	}
 }
 
@@ -339,7 +339,7 @@ func (x *exchange) lost(body []byte) bool {
 	}
 	x.mut.reset()
 	x.dyn.reset()
-	x.mut.set("x-should-retry", "", "false")
+	x.mut.set(wire.ShouldRetryHeader, "", "false")
 	x.instead(x.status, e.Code, e)
 	return true
 }

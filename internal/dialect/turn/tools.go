@@ -1,7 +1,9 @@
 package turn
 
+import "github.com/keyturn/keyturn/internal/wire"
+
 // OwnPrefix begins the names of all of Keyturn's tools: a model that calls one which is not offered means one of them.
-const OwnPrefix = "bmcp_"
+const OwnPrefix = wire.ToolPrefix
 
 // MaxTools is how many tools a request may have: OpenAI refuses more.
 const MaxTools = 128
