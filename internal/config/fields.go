@@ -94,8 +94,8 @@ func poolFields() object[Pool] {
 
 const day = 24 * time.Hour
 
-// maxBuffer is what a stream between Envoy and the processor can hold: the HTTP/2 window that Envoy must be given is 256 MiB.
-const maxBuffer = 256 * mebibyte
+// maxBuffer bounds a body that is read whole: it is one message to Keyturn, and one value in its memory.
+const maxBuffer = 128 * mebibyte
 
 func cluster() scalar[string] {
 	return pattern("text", "the name of an Envoy cluster, without spaces", `^[!-~]+$`, false)
