@@ -124,6 +124,9 @@ func keypoolConfig(cfg *config.Config, p config.Pool) (keypool.Config, error) {
 	kc.Name = p.Name
 	kc.ReviveAfter, kc.ReviveMax = p.ReviveAfter, max(kc.ReviveMax, p.ReviveAfter)
 	kc.Cooldown = keypool.Cooldown(p.Cooldown)
+	if p.Cooldown.Min == 0 {
+		kc.Cooldown.Min = -1 // none: for keypool 0 is its default
+	}
 	if cfg.Fingerprint != "" {
 		kc.Secret = []byte(cfg.Fingerprint)
 	}
