@@ -117,7 +117,7 @@ type asked struct {
 // attempt makes the next attempt of r.
 func (g *game) attempt(t *testing.T, r *asked) {
 	x := &exchange{}
-	x.begin(g.pools, defaultMaxBody, defaultMaxRetry)
+	x.begin(g.pools, defaultMaxRetry)
 	defer x.finish()
 	r.attempts++
 	require.LessOrEqual(t, r.attempts, g.keys.Len()+2, "a request that does not end")

@@ -195,7 +195,8 @@ func (tr *transcript) request(d *datadriven.TestData) string {
 	d.MaybeScanArgs(tr.t, "path", &path)
 	d.MaybeScanArgs(tr.t, "method", &method)
 	limit, retryLimit := int64(defaultMaxBody), int64(defaultMaxRetry)
-	d.MaybeScanArgs(tr.t, "limit", &limit)
+	d.MaybeScanArgs(tr.t, "limit", &limit) // the pool's, from here on
+	tr.pools.all[0].maxBody = limit
 	d.MaybeScanArgs(tr.t, "retry-limit", &retryLimit)
 	if d.HasArg("again") {
 		tr.front.attempt++
@@ -228,7 +229,7 @@ func (tr *transcript) request(d *datadriven.TestData) string {
 		tr.x.finish()
 	}
 	tr.x = &exchange{}
-	tr.x.begin(tr.pools, limit, retryLimit)
+	tr.x.begin(tr.pools, retryLimit)
 	m := &extprocv3.HttpHeaders{Headers: headerMap(d.Input, says...), EndOfStream: d.HasArg("end")}
 	out := tr.send(&extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: m}})
 	if strings.HasPrefix(out, "immediate ") {

@@ -77,7 +77,7 @@ const (
 // wantsTools reports whether the pool's tools may go into this request.
 func (x *exchange) wantsTools(m *message) bool {
 	return x.pool.tools != nil && !x.laterTurn && x.dialect != nil && !m.end &&
-		string(m.header(":method")) == "POST" && len(m.header("content-encoding")) == 0 && x.length <= x.bodyLimit
+		string(m.header(":method")) == "POST" && len(m.header("content-encoding")) == 0 && x.length <= x.pool.maxBody
 	// The content type does not matter: curl -d says application/x-www-form-urlencoded, and a body that is no JSON passes as it is.
 }
 
@@ -113,7 +113,7 @@ func (x *exchange) requestBody(m *message) {
 		x.out.pass(m.kind, nil, modes{}, nil)
 		return
 	}
-	if int64(len(m.body)) <= x.bodyLimit { // it came in chunks, and passes as one whose length is known
+	if int64(len(m.body)) <= x.pool.maxBody { // it came in chunks, and passes as one whose length is known
 		x.open(m.body)
 	}
 	if x.rekey(); x.done { // no key may use the model
@@ -137,7 +137,7 @@ func (x *exchange) open(body []byte) {
 		Tools: x.offered, Hidden: x.pool.tools.Hidden, ModelName: mcp.ModelName, Memory: x.memory(),
 	})
 	x.offered = nil
-	if x.session != nil && int64(len(x.session.Request())) > x.bodyLimit { // Envoy could not hold it
+	if x.session != nil && int64(len(x.session.Request())) > x.pool.maxBody { // Envoy could not hold it
 		x.session = nil
 	}
 	if x.session != nil {
@@ -203,7 +203,7 @@ func (x *exchange) answers(m *message) {
 	case x.session.Streams() && x.dialect.IsStream(string(kind)):
 		x.shape, mode.response = streaming, bodyDuplex
 		x.mut.remove("content-length")
-	case !x.session.Streams() && bytes.Contains(kind, []byte("json")) && contentLength(m) <= x.bodyLimit:
+	case !x.session.Streams() && bytes.Contains(kind, []byte("json")) && contentLength(m) <= x.pool.maxBody:
 		x.shape, mode.response = wholeBody, x.readable(m)
 	default:
 		x.finalReply(m.kind)
@@ -250,7 +250,7 @@ func (x *exchange) goesOn(turn dialect.Turn) bool {
 
 // whole takes a JSON answer. One that turns out to be too large passes as it is, as if it had said how large it is: it may be cut.
 func (x *exchange) whole(m *message) due {
-	if int64(len(m.body)) > x.bodyLimit {
+	if int64(len(m.body)) > x.pool.maxBody {
 		x.finalReply(m.kind)
 		return answer
 	}

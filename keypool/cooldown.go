@@ -15,10 +15,10 @@ import (
 // longest bounds every duration, so that an instant never overflows.
 const longest = 10 * 365 * 24 * time.Hour
 
-// Cooldown says how long keys rest. A field that is 0 takes its default, moved if need be to stay within the others.
+// Cooldown says how long keys rest where no Rule does. A field that is 0 takes its default, moved if need be to stay within the others.
 type Cooldown struct {
 	Default    time.Duration // when the provider gives no hint; 60 s
-	Min        time.Duration // the shortest rest, whatever the provider says; 1 s
+	Min        time.Duration // the shortest rest, whatever the provider says; 1 s; negative: as short as it says
 	Max        time.Duration // the longest; 1 h
 	Billing    time.Duration // the first rest of a group without credit; 10 min, doubled each time that it fails again after a rest
 	BillingMax time.Duration // bound of the doubling; 24 h
@@ -27,6 +27,9 @@ type Cooldown struct {
 // complete checks c and fills in what it leaves open.
 func (c Cooldown) complete() (Cooldown, error) {
 	d := Defaults().Cooldown
+	if c.Min < 0 {
+		c.Min = 1 // a nanosecond: less than anybody says
+	}
 	switch {
 	case c.Min == 0 && c.Max == 0:
 		c.Min, c.Max = d.Min, d.Max
@@ -44,8 +47,8 @@ func (c Cooldown) complete() (Cooldown, error) {
 		c.BillingMax = max(d.BillingMax, c.Billing)
 	}
 	var errs []error
-	if c.Min < 0 || c.Max < c.Min || c.Max > longest {
-		errs = append(errs, fmt.Errorf("cooldown: min %v, max %v: want 0 < min <= max <= %v", c.Min, c.Max, longest))
+	if c.Max < c.Min || c.Max > longest {
+		errs = append(errs, fmt.Errorf("cooldown: min %v, max %v: want min <= max <= %v", c.Min, c.Max, longest))
 	}
 	if c.Billing < 0 || c.BillingMax < c.Billing || c.BillingMax > longest {
 		errs = append(errs, fmt.Errorf("cooldown: billing %v, billing max %v: want 0 < billing <= max <= %v", c.Billing, c.BillingMax, longest))
