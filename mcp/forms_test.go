@@ -40,6 +40,7 @@ func (w *reformed) Write(p []byte) (int, error) {
 // TestStreamForms has streams in every form that the standard allows (WHATWG HTML, section 9.2.5): answers, and the stream on which the server tells
 // that its list changed.
 func TestStreamForms(t *testing.T) {
+	t.Parallel()
 	for _, form := range []struct{ name, mark, end string }{
 		{"byte order mark", "\xef\xbb\xbf", "\n"},
 		{"CR", "", "\r"},

@@ -24,6 +24,7 @@ import (
 var rewrite = flag.Bool("rewrite", false, "rewrite testdata/messages")
 
 func TestMatch(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		pattern, text string
 		want          bool
@@ -55,6 +56,7 @@ func TestMessages(t *testing.T) {
 	require.NotEmpty(t, files)
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			t.Parallel()
 			archive, err := txtar.ParseFile(file)
 			require.NoError(t, err)
 			require.Len(t, archive.Files, 2)
@@ -107,6 +109,7 @@ func TestMessages(t *testing.T) {
 
 // TestEventReader reads streams whole, byte by byte, and cut in two at every place: with each kind of line end, with and without a byte order mark.
 func TestEventReader(t *testing.T) {
+	t.Parallel()
 	const stream = ": hello\n\nevent: endpoint\ndata: /x\n\nid: 1\nretry: 500\n\ndata:one\ndata: two\n\nevent: message\nid: 2\ndata: {\"a\": 1}\n" +
 		"unknown: x\nnone\n\n\nid\n\nid: a\x01b\n\nretry: 1\n\nretry: 99999999999999999999\n\ndata: {\"b\":2}\n\n"
 	want := []string{
@@ -141,6 +144,7 @@ func TestEventReader(t *testing.T) {
 
 // TestEventBody cuts a stream at every byte: what is read is whole events, and what is left is an error of the body.
 func TestEventBody(t *testing.T) {
+	t.Parallel()
 	const one, two = `{"jsonrpc":"2.0","method":"notifications/progress"}`, `{"jsonrpc":"2.0","id":1,"result":{"content":[]}}`
 	const stream = "event: message\nid: 7\ndata: " + one + "\n\n: ping\n\ndata: " + two + "\n\n"
 	whole := []string{"event: message\nid: 7\ndata: " + one + "\n\n", "data: " + two + "\n\n"}
@@ -166,6 +170,7 @@ func TestEventBody(t *testing.T) {
 }
 
 func TestJudge(t *testing.T) {
+	t.Parallel()
 	sent, unsent := facts{sent: true}, facts{}
 	rpc := func(code int64) *jsonrpc.Error { return &jsonrpc.Error{Code: code, Message: "said"} }
 	failed := func(code int64) facts { return facts{sent: true, failed: rpc(code)} }
@@ -206,6 +211,7 @@ func TestJudge(t *testing.T) {
 		{"no such method", circumstances{err: network, facts: failed(-32601)}, Error{Kind: Protocol, Code: -32601, Message: "said"}, false, false, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			e, lost := judge(tc.c)
 			require.Equal(t, &tc.want, e)
 			require.Equal(t, tc.lost, lost)
@@ -219,6 +225,7 @@ func TestJudge(t *testing.T) {
 }
 
 func TestErrorText(t *testing.T) {
+	t.Parallel()
 	require.Equal(t, `MCP server "docs", tool "find": no answer in time; the tool may have run`,
 		(&Error{Kind: Timeout, Server: "docs", Tool: "find", Ran: true}).Error())
 	require.Equal(t, `MCP server "docs", tool "find": there is no such tool`, (&Error{Kind: NotFound, Server: "docs", Tool: "find"}).Error())
