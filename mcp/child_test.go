@@ -212,7 +212,7 @@ func TestChildTooLarge(t *testing.T) {
 	require.Equal(t, &mcp.Error{Kind: mcp.TooLarge, Server: "demo", Tool: "big", Ran: true}, failure(t, err))
 	echo(t, c)
 	require.Equal(t, first, pid(t, c))
-	_, err = text(t.Context(), c, "big", `{"bytes":17825792}`)
+	_, err = text(t.Context(), c, "big", `{"bytes":9437184}`)
 	require.Equal(t, &mcp.Error{Kind: mcp.TooLarge, Server: "demo", Tool: "big", Ran: true}, failure(t, err))
 	echo(t, c)
 	up(t, c)

@@ -75,7 +75,7 @@ func (s *session) listenOnce(from *string) (l listened, err error) {
 		return l, &answerError{status: resp.StatusCode}
 	}
 	l.opened = true
-	events := newEventReader(resp.Body, listBytes)
+	events := newEventReader(resp.Body, eventBytes)
 	for {
 		e, err := events.next()
 		if err != nil {

@@ -80,7 +80,11 @@ func TestMessages(t *testing.T) {
 				require.Len(t, again.tools, len(p.tools))
 				for i, tool := range again.tools {
 					require.Equal(t, p.tools[i].Name, tool.Name)
-					require.JSONEq(t, string(p.tools[i].Schema), string(tool.Schema))
+					want := noArguments // the SDK keeps what it gets
+					if strings.Contains(string(p.tools[i].Schema), headerAnnotation) {
+						want = string(p.tools[i].Schema)
+					}
+					require.JSONEq(t, want, string(tool.Schema))
 				}
 				var seen sdk.ListToolsResult
 				require.NoError(t, json.Unmarshal(p.trim, &seen), "the SDK must be able to read it")
