@@ -41,7 +41,7 @@ func TestLimitsAreHidden(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			x := &exchange{}
-			x.begin(pools, defaultMaxBody, defaultMaxRetry)
+			x.begin(pools, defaultMaxRetry)
 			defer x.finish()
 			handle := func(m *message) {
 				due, err := x.handle(m, clock.Now())

@@ -63,8 +63,8 @@ func (s Server) problems() (found []error) {
 	if slices.Contains(s.Allow, "") || slices.Contains(s.Deny, "") {
 		add("allow, deny: a pattern is empty")
 	}
-	if s.Timeout < 0 || s.Refresh < 0 || s.MaxResultBytes < 0 {
-		add("timeout, refresh, max_result_bytes: negative")
+	if s.Timeout < 0 || s.Refresh < 0 || s.MaxTools < 0 || s.MaxResultBytes < 0 {
+		add("timeout, refresh, max_tools, max_result_bytes: negative")
 	}
 	return found
 }

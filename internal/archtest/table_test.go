@@ -44,7 +44,7 @@ var table = map[string]rule{
 		not: []string{"os"},
 	},
 	"sse":             {is: "is pure", not: impure},
-	"mcp":             {is: "stands alone", not: envoys},
+	"mcp":             {is: "knows streams and no other part", may: []string{"sse"}, not: envoys},
 	"keypool":         {is: "is pure", not: impure},
 	"envoy":           {is: "stands alone", not: []string{"grpc"}},
 	"internal/config": {is: "knows no other package's types", not: envoys},
