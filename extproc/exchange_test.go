@@ -183,6 +183,7 @@ func (tr *transcript) makePool(d *datadriven.TestData) string {
 	require.NoError(tr.t, err)
 	tr.pools, err = newPoolSet([]Pool{p}, m, tr.memory)
 	require.NoError(tr.t, err)
+	tr.memory.keep(tr.pools)
 	tr.pool = provider
 	return fmt.Sprint(tr.keys.PoolState())
 }

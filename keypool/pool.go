@@ -100,15 +100,26 @@ func NewPool(cfg Config, clk quartz.Clock) (*Pool, error) {
 // Reload replaces the configuration; on an error nothing changes. A key whose secret stays keeps its state, with its new place, name and group. A
 // group that stays keeps its billing state; a new one takes the worst that its keys bring along. Walkers at work keep the keys they began with.
 func (p *Pool) Reload(cfg Config) error {
-	cfg, err := cfg.complete()
-	if err != nil {
-		return err
+	commit, err := p.Prepare(cfg)
+	if err == nil {
+		commit()
 	}
-	now := p.now()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.roster.Store(p.build(cfg, p.roster.Load(), now))
-	return nil
+	return err
+}
+
+// Prepare checks cfg and returns what makes it the pool's, as Reload does. Until commit is called nothing changes, and commit cannot fail: so
+// several pools change together, or none.
+func (p *Pool) Prepare(cfg Config) (commit func(), err error) {
+	cfg, err = cfg.complete()
+	if err != nil {
+		return nil, err
+	}
+	return func() {
+		now := p.now()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.roster.Store(p.build(cfg, p.roster.Load(), now))
+	}, nil
 }
 
 // build makes the roster that follows old and moves the keys that stay. It is called with mu held, or before the pool is shared.
