@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 	"github.com/keyturn/keyturn/mcp"
 )
@@ -73,7 +74,7 @@ func beginTools(b *testing.B, x *exchange, pools *poolSet, tools []dialect.Tool)
 	x.begin(pools, defaultMaxRetry)
 	m := &message{}
 	wire := encoded(b, &extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: &extprocv3.HttpHeaders{
-		Headers: headerMap("", ":path: /v1/responses", ":method: POST", poolHeader+": openai"),
+		Headers: headerMap("", ":path: /v1/responses", ":method: POST", wire.PoolHeader+": openai"),
 	}}})
 	require.NoError(b, m.unmarshal(wire))
 	x.front = readFront(m)

@@ -117,6 +117,8 @@ type exchange struct {
 	client       string          // whose memory it is
 	session      dialect.Session // nil: the answer passes as it is
 	chunk        []byte          // what goes to the client next, of a stream
+	rest         []byte          // what has come of a stream and was not read yet; it belongs to the message at hand
+	last         bool            // nothing comes after rest
 	firstTurn    *dialect.Turn   // when it is not the last
 	continuation *agent.Response // the turns after it
 	usage        dialect.Usage   // of a response of one turn

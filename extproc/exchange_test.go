@@ -22,6 +22,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/agent"
 	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 	"github.com/keyturn/keyturn/mcp"
 )
@@ -207,13 +208,13 @@ func (tr *transcript) request(d *datadriven.TestData) string {
 	says := []string{":path: " + path, ":method: " + method}
 	var removed []string
 	for _, h := range []struct{ name, arg, value string }{
-		{idHeader, "id", fmt.Sprintf("request-%d", tr.front.requests)},
-		{startHeader, "start", tr.front.start},
-		{poolHeader, "pool", tr.pool},
-		{retriesHeader, "retries", "17"},
-		{attemptHeader, "attempt", fmt.Sprint(tr.front.attempt)},
-		{clientHeader, "client", "-"},
-		{turnHeader, "turn", "-"},
+		{wire.IDHeader, "id", fmt.Sprintf("request-%d", tr.front.requests)},
+		{wire.StartHeader, "start", tr.front.start},
+		{wire.PoolHeader, "pool", tr.pool},
+		{wire.RetriesHeader, "retries", "17"},
+		{wire.AttemptHeader, "attempt", fmt.Sprint(tr.front.attempt)},
+		{wire.ClientHeader, "client", "-"},
+		{wire.TurnHeader, "turn", "-"},
 	} {
 		for _, arg := range d.CmdArgs {
 			if arg.Key == h.arg {

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 	"github.com/keyturn/keyturn/mcp"
 )
@@ -89,9 +90,9 @@ func (s *stage) play(t testing.TB, c script) (furthest due) {
 		}}
 		switch m.kind {
 		case requestHeaders:
-			m.headers = append(m.headers, header{[]byte(idHeader), []byte("id")}, header{[]byte(poolHeader), []byte("gemini")})
+			m.headers = append(m.headers, header{[]byte(wire.IDHeader), []byte("id")}, header{[]byte(wire.PoolHeader), []byte("gemini")})
 			says := strings.Split(c.front, ",")
-			for i, name := range []string{attemptHeader, retriesHeader, startHeader, turnHeader, clientHeader}[:min(5, len(says))] {
+			for i, name := range []string{wire.AttemptHeader, wire.RetriesHeader, wire.StartHeader, wire.TurnHeader, wire.ClientHeader}[:min(5, len(says))] {
 				m.headers = append(m.headers, header{[]byte(name), []byte(says[i])})
 			}
 			s.trails.follow(x, m)

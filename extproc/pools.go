@@ -12,6 +12,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/agent"
 	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 )
 
@@ -137,10 +138,10 @@ func bind(p Pool) (*bound, error) {
 		b.tools = &t
 	}
 	// The pool's own header is overwritten.
-	b.requestRemovals = removing(slices.DeleteFunc(slices.Concat(credentials, withheld), func(name string) bool { return name == p.Header })...)
-	b.responseRemovals = removing(accountHeaders...)
+	b.requestRemovals = removing(slices.DeleteFunc(slices.Concat(wire.Credentials, wire.Withheld), func(name string) bool { return name == p.Header })...)
+	b.responseRemovals = removing(wire.Account...)
 	var to mutation
-	to.set(clusterHeader, "", p.Cluster)
+	to.set(wire.ClusterHeader, "", p.Cluster)
 	if p.Authority != "" {
 		to.set(":authority", "", p.Authority)
 	}

@@ -148,10 +148,10 @@ func newServer(cfg Config, out *outside) (*Server, error) {
 }
 
 const (
-	overshoot        = 32 << 20 // bytes that a provider's connection may bring at once: its window in HTTP/2
-	streamWorkers    = 32       // goroutines kept with their grown stacks; streams beyond them get goroutines of their own
-	streamWindow     = 1 << 20  // bytes on their way in one stream
-	connectionWindow = 16 << 20 // bytes on their way in one connection of Envoy's
+	overshoot        = 32 << 20  // bytes that a provider's connection may bring at once: its window in HTTP/2
+	streamWorkers    = 32        // goroutines kept with their grown stacks; streams beyond them get goroutines of their own
+	streamWindow     = 256 << 10 // bytes on their way in one stream
+	connectionWindow = 16 << 20  // bytes on their way in one connection of Envoy's
 )
 
 var serviceDesc = grpc.ServiceDesc{
@@ -293,7 +293,10 @@ func (s *Server) send(stream grpc.ServerStream, a *attempt, d due) error {
 	case answer:
 		return stream.SendMsg(&a.out)
 	case piece:
-		return sendChunks(stream, &a.out, a.chunk)
+		if err := sendChunks(stream, &a.out, a.chunk); err != nil || len(a.rest) == 0 {
+			return err
+		}
+		return s.send(stream, a, a.streamedOn())
 	case lastPiece:
 		return s.sendEnd(stream, a)
 	case turns:

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // longest bounds every duration, so that an instant never overflows.
@@ -76,10 +78,10 @@ func hint(a Answer, p problem) time.Duration {
 	if header == nil {
 		header = func(string) string { return "" }
 	}
-	if d := number(header("retry-after-ms"), time.Millisecond); d > 0 {
+	if d := number(header(wire.RetryAfterMillisHeader), time.Millisecond); d > 0 {
 		return d
 	}
-	if d := retryAfter(header("retry-after"), a.Now); d > 0 {
+	if d := retryAfter(header(wire.RetryAfterHeader), a.Now); d > 0 {
 		return d
 	}
 	if p.retryDelay > 0 {
@@ -167,35 +169,12 @@ func unitOf(word string) time.Duration {
 	return time.Second
 }
 
-// Buckets of the rate-limit headers, each with a remaining and a reset.
-var (
-	commonBuckets    = [...]string{"", "-requests", "-tokens", "-project-tokens", "-requests-day", "-tokens-minute"}
-	anthropicBuckets = [...]string{"-requests", "-tokens", "-input-tokens", "-output-tokens"}
-	unifiedBuckets   = [...]string{"", "-5h", "-7d"} // of subscriptions: a status in place of a remaining
-)
-
-// spentUntil returns the longest wait of a bucket that is spent: that one stands in the way, the resets of others say nothing.
-func spentUntil(header func(string) string, now time.Time) time.Duration {
-	var longestWait time.Duration
-	see := func(spent bool, reset string) {
-		if spent {
-			longestWait = max(longestWait, resetIn(header(reset), now))
+// spentUntil returns the longest wait of an allowance that is spent: that one stands in the way, the resets of others say nothing.
+func spentUntil(header func(string) string, now time.Time) (longestWait time.Duration) {
+	for _, l := range wire.Limits {
+		if strings.TrimSpace(header(l.Remaining)) == "0" || l.Status != "" && header(l.Status) == "rejected" {
+			longestWait = max(longestWait, resetIn(header(l.Reset), now))
 		}
-	}
-	zero := func(name string) bool { return strings.TrimSpace(header(name)) == "0" }
-	for _, b := range commonBuckets {
-		if b == "" {
-			see(zero("x-ratelimit-remaining"), "x-ratelimit-reset")
-			continue
-		}
-		see(zero("x-ratelimit-remaining"+b), "x-ratelimit-reset"+b)
-	}
-	for _, b := range anthropicBuckets {
-		see(zero("anthropic-ratelimit"+b+"-remaining"), "anthropic-ratelimit"+b+"-reset")
-	}
-	for _, b := range unifiedBuckets {
-		const unified = "anthropic-ratelimit-unified"
-		see(zero(unified+b+"-remaining") || header(unified+b+"-status") == "rejected", unified+b+"-reset")
 	}
 	return longestWait
 }

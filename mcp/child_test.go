@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/quartz"
 	"github.com/keyturn/keyturn/internal/toolserver"
 	"github.com/keyturn/keyturn/mcp"
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
@@ -101,8 +102,10 @@ func gone(t *testing.T, pid int) {
 }
 
 func TestChild(t *testing.T) {
+	t.Parallel()
 	for _, how := range []string{"tools", "noisy"} {
 		t.Run(how, func(t *testing.T) {
+			t.Parallel()
 			c := connected(t, child(how))
 			echo(t, c)
 			process := pid(t, c)
@@ -113,6 +116,7 @@ func TestChild(t *testing.T) {
 }
 
 func TestChildKilled(t *testing.T) {
+	t.Parallel()
 	c := connected(t, child("tools"))
 	first := pid(t, c)
 	require.NoError(t, syscall.Kill(first, syscall.SIGKILL))
@@ -123,6 +127,7 @@ func TestChildKilled(t *testing.T) {
 
 // TestChildDiesInCall lets the server die while its tool runs. The tool has an effect, so it must not run again.
 func TestChildDiesInCall(t *testing.T) {
+	t.Parallel()
 	file := t.TempDir() + "/ledger"
 	c := connected(t, child("mortal", ledgerEnv+"="+file))
 	for n := 1; n <= 3; n++ {
@@ -137,20 +142,45 @@ func TestChildDiesInCall(t *testing.T) {
 
 // TestChildHung has a process that neither reads nor ends.
 func TestChildHung(t *testing.T) {
+	t.Parallel()
+	const timeout = 5 * time.Second
+	clk := quartz.NewMock(t)
 	s := child("mortal")
-	s.Timeout = 300 * time.Millisecond
-	c := connected(t, s)
+	s.Name, s.Timeout = "demo", timeout
+	c := open(t, mcp.Config{Clock: clk, Servers: []mcp.Server{s}})
+	up(t, c)
 	first := pid(t, c)
-	_, err := text(t.Context(), c, "freeze", "")
-	require.Equal(t, &mcp.Error{Kind: mcp.Timeout, Server: "demo", Tool: "freeze", Ran: true}, failure(t, err))
+	trap := clk.Trap().AfterFunc("timeout")
+	defer trap.Close()
+	hang := func(tool, args string, hung func() bool) *mcp.Error {
+		t.Helper()
+		failed := make(chan error, 1)
+		go func() {
+			_, err := text(context.Background(), c, tool, args)
+			failed <- err
+		}()
+		set := trap.MustWait(t.Context())
+		require.Equal(t, timeout, set.Duration)
+		set.MustRelease(t.Context())
+		require.Eventually(t, hung, patience, interval)
+		clk.Advance(timeout).MustWait(t.Context())
+		return failure(t, <-failed)
+	}
+	stopped := func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", first))
+		return err == nil && strings.Contains(string(stat), ") T ")
+	}
+	require.Equal(t, &mcp.Error{Kind: mcp.Timeout, Server: "demo", Tool: "freeze", Ran: true}, hang("freeze", "", stopped))
+	trap.MustWait(t.Context()).MustRelease(t.Context()) // the list that asks whether the server is still there
 	// More than a pipe holds: the write itself hangs.
-	_, err = text(t.Context(), c, "work", `{"text":"`+strings.Repeat("x", 1<<20)+`"}`)
-	require.Equal(t, mcp.Timeout, failure(t, err).Kind)
+	require.Equal(t, mcp.Timeout, hang("work", `{"text":"`+strings.Repeat("x", 1<<20)+`"}`, stopped).Kind)
+	trap.Close()
 	require.NoError(t, c.Close())
 	gone(t, first)
 }
 
 func TestChildStubborn(t *testing.T) {
+	t.Parallel()
 	c := connected(t, child("stubborn"))
 	process := pid(t, c)
 	require.NoError(t, c.Close())
@@ -158,12 +188,14 @@ func TestChildStubborn(t *testing.T) {
 }
 
 func TestChildDeaf(t *testing.T) {
+	t.Parallel()
 	c := open(t, mcp.Config{Servers: []mcp.Server{func() mcp.Server { s := child("deaf"); s.Name = "demo"; return s }()}})
 	require.Empty(t, c.Tools(t.Context(), []string{"demo"}))
 	require.NoError(t, c.Close())
 }
 
 func TestChildMissing(t *testing.T) {
+	t.Parallel()
 	c := open(t, mcp.Config{Servers: []mcp.Server{{Name: "demo", Command: []string{"/nonexistent/program"}}}})
 	_, err := text(t.Context(), c, "echo", "")
 	require.Equal(t, &mcp.Error{Kind: mcp.Unreachable, Server: "demo", Tool: "echo"}, failure(t, err))
@@ -171,6 +203,7 @@ func TestChildMissing(t *testing.T) {
 
 // TestChildTooLarge has answers over the limit: the smaller one costs the call, the larger one the session too.
 func TestChildTooLarge(t *testing.T) {
+	t.Parallel()
 	s := child("tools")
 	s.MaxResultBytes = 1 << 20
 	c := connected(t, s)
@@ -179,7 +212,7 @@ func TestChildTooLarge(t *testing.T) {
 	require.Equal(t, &mcp.Error{Kind: mcp.TooLarge, Server: "demo", Tool: "big", Ran: true}, failure(t, err))
 	echo(t, c)
 	require.Equal(t, first, pid(t, c))
-	_, err = text(t.Context(), c, "big", `{"bytes":17825792}`)
+	_, err = text(t.Context(), c, "big", `{"bytes":9437184}`)
 	require.Equal(t, &mcp.Error{Kind: mcp.TooLarge, Server: "demo", Tool: "big", Ran: true}, failure(t, err))
 	echo(t, c)
 	up(t, c)

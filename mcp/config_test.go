@@ -13,6 +13,7 @@ import (
 )
 
 func TestNewRefuses(t *testing.T) {
+	t.Parallel()
 	url := func(s mcp.Server) mcp.Server {
 		s.URL = "https://mcp.example/mcp"
 		return s
@@ -45,6 +46,7 @@ func TestNewRefuses(t *testing.T) {
 		{"negative", []mcp.Server{url(mcp.Server{Name: "a", Timeout: -time.Second})}, "negative"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			_, err := mcp.New(mcp.Config{Servers: tc.servers})
 			require.ErrorContains(t, err, tc.want)
 			require.NotContains(t, err.Error(), "secret")
@@ -58,6 +60,7 @@ func TestNewRefuses(t *testing.T) {
 
 // TestServerHidesSecrets prints a server in every way.
 func TestServerHidesSecrets(t *testing.T) {
+	t.Parallel()
 	for _, s := range []mcp.Server{
 		{Name: "docs", URL: "https://mcp.example/mcp?key=sk-secret", Headers: map[string]string{"Authorization": "Bearer sk-secret"}},
 		{Name: "docs", Command: []string{"server", "--token=sk-secret"}, Env: []string{"TOKEN=sk-secret"}},

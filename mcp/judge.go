@@ -84,6 +84,8 @@ func judgeAnswer(a *answerError, hasID bool) (e *Error, lost bool) {
 	switch {
 	case a.large:
 		e.Kind, e.Status = TooLarge, 0
+	case a.status < 300 && a.rpc != nil:
+		return judgeRPC(a.rpc)
 	case a.status < 300:
 		// HTML, mostly: of a proxy, or of a page to log in.
 		e.Kind, e.Status = Protocol, 0

@@ -15,6 +15,7 @@ var all = []string{"add", "big", "count", "echo", "fail", "image", "resource", "
 
 // TestKilled kills a server, and starts it again at the same address.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
@@ -38,6 +39,7 @@ func TestKilled(t *testing.T) {
 
 // TestRestarted kills a server and starts it again before anybody can notice. A call that finds no session is made again.
 func TestRestarted(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
@@ -59,6 +61,7 @@ func TestRestarted(t *testing.T) {
 
 // TestHung has a server that answers nothing any more. All the times are the clock's.
 func TestHung(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	ts := serve(t, toolserver.Options{JSON: true})
@@ -102,6 +105,7 @@ func TestHung(t *testing.T) {
 
 // TestFirstWait lets Tools wait for a server that has not been heard of, for a second; the other's tools are there.
 func TestFirstWait(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	ts, hung := serve(t, toolserver.Options{}), serve(t, toolserver.Options{})
@@ -128,6 +132,7 @@ func TestFirstWait(t *testing.T) {
 
 // TestAge fetches the list again when it is old: as old as the configuration says, or the server.
 func TestAge(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name string
 		opts toolserver.Options
@@ -137,6 +142,7 @@ func TestAge(t *testing.T) {
 		{"the server's", toolserver.Options{Stateless: true, TTL: 40 * time.Second}, 40 * time.Second},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			ts := serve(t, tc.opts)
 			clk := quartz.NewMock(t)
 			trap := clk.Trap().NewTimer("refresh")
@@ -162,6 +168,7 @@ func TestAge(t *testing.T) {
 
 // TestBackoff doubles the wait between attempts, up to half a minute.
 func TestBackoff(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	ts := serve(t, toolserver.Options{})
@@ -184,6 +191,7 @@ func TestBackoff(t *testing.T) {
 
 // TestChanged adds and removes tools while the catalogue is connected, on every transport.
 func TestChanged(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
@@ -206,6 +214,7 @@ func TestChanged(t *testing.T) {
 
 // TestCancel leaves a call: it returns, and the tool hears of it, within a second.
 func TestCancel(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
@@ -229,6 +238,7 @@ func TestCancel(t *testing.T) {
 
 // TestClose closes the catalogue in the middle of a call.
 func TestClose(t *testing.T) {
+	t.Parallel()
 	ts := serve(t, toolserver.Options{})
 	c := connected(t, mcp.Server{URL: ts.URL})
 	failed := make(chan error, 1)

@@ -1,11 +1,17 @@
 package mcp
 
 import (
+	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"log/slog"
 	"slices"
 	"time"
+
+	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
 // Tool is one tool of a server.
@@ -30,6 +36,7 @@ type page struct {
 	next  string          // cursor; "": the last page
 	ttl   time.Duration   // how long the list is good for; 0: the server does not say
 	bad   int             // tools that are left out, because they cannot be read
+	large int             // and because they are too large
 }
 
 // wirePage is the wire form of ListToolsResult.
@@ -52,7 +59,8 @@ type wireTool struct {
 	} `json:"annotations"`
 }
 
-// trimTool is what the SDK needs of a tool: it reads the x-mcp-header annotations of the schema (SEP-2243).
+// trimTool is what the SDK needs of a tool: it reads the x-mcp-header annotations of the schema (SEP-2243). A schema without them stays here, since
+// the SDK keeps what it gets as maps, of many times the size.
 type trimTool struct {
 	Name   string          `json:"name"`
 	Schema json.RawMessage `json:"inputSchema"`
@@ -60,6 +68,9 @@ type trimTool struct {
 
 // noArguments is the schema of a tool that names none.
 const noArguments = `{"type":"object","properties":{}}`
+
+// headerAnnotation has an argument sent as a header too.
+const headerAnnotation = "x-mcp-header"
 
 // maxTTL bounds what a server may say about how long its list is good for.
 const maxTTL = 24 * time.Hour
@@ -76,13 +87,21 @@ func parsePage(server string, raw json.RawMessage) (page, error) {
 	}
 	trimmed := make([]trimTool, 0, len(wire.Tools))
 	for _, one := range wire.Tools {
+		if len(one) > maxTool {
+			p.large++
+			continue
+		}
 		t, ok := parseTool(server, one)
 		if !ok {
 			p.bad++
 			continue
 		}
 		p.tools = append(p.tools, t)
-		trimmed = append(trimmed, trimTool{t.Name, t.Schema})
+		seen := trimTool{t.Name, json.RawMessage(noArguments)}
+		if bytes.Contains(t.Schema, []byte(headerAnnotation)) {
+			seen.Schema = t.Schema
+		}
+		trimmed = append(trimmed, seen)
 	}
 	var err error
 	p.trim, err = json.Marshal(struct {
@@ -94,7 +113,7 @@ func parsePage(server string, raw json.RawMessage) (page, error) {
 
 func parseTool(server string, raw json.RawMessage) (Tool, bool) {
 	var wire wireTool
-	if json.Unmarshal(raw, &wire) != nil || wire.Name == "" {
+	if json.Unmarshal(raw, &wire) != nil || wire.Name == "" || len(wire.Name) > maxName {
 		return Tool{}, false
 	}
 	switch {
@@ -114,4 +133,71 @@ func parseTool(server string, raw json.RawMessage) (Tool, bool) {
 func order(tools []Tool) []Tool {
 	slices.SortStableFunc(tools, func(a, b Tool) int { return cmp.Compare(a.Name, b.Name) })
 	return slices.CompactFunc(tools, func(a, b Tool) bool { return a.Name == b.Name })
+}
+
+// list fetches the whole list of tools, sorted, and how long it is good for (0: the server does not say).
+func (s *session) list(ctx context.Context) (tools []Tool, ttl time.Duration, failure *Error) {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	seen := map[string]bool{}
+	var bad, large int
+	left := int64(listBytes)
+	for cursor := ""; ; {
+		p, size, failure := s.page(ctx, end, cursor, left)
+		if failure != nil {
+			return nil, 0, failure
+		}
+		tools = append(tools, p.tools...)
+		bad, large, left = bad+p.bad, large+p.large, left-size
+		if p.ttl > 0 && (ttl == 0 || p.ttl < ttl) {
+			ttl = p.ttl
+		}
+		if cursor = p.next; cursor == "" {
+			break
+		}
+		if seen[cursor] || len(seen) == maxPages || len(tools) > maxTools || len(cursor) > maxCursor {
+			return nil, 0, &Error{Kind: Protocol, Message: fmt.Sprintf("the list of tools does not end: %d pages, %d tools", len(seen)+1, len(tools))}
+		}
+		seen[cursor], s.cursors[cursor] = true, true
+	}
+	if len(s.cursors) > maxPages { // as many as the SDK has pages in memory; a new session begins without them
+		s.deaf.Store(true)
+	}
+	if bad > 0 {
+		s.tap.limits.beyond(s.cfg.Name, "definitions of tools that are not valid; they are left out", slog.Int("tools", bad))
+	}
+	if large > 0 {
+		s.tap.limits.beyond(s.cfg.Name, "definitions of tools that are too large; they are left out", slog.Int("tools", large), slog.Int("most_bytes", maxTool))
+	}
+	return order(tools), ttl, nil
+}
+
+// page fetches one page, of at most left bytes, and returns how many it had. end ends ctx.
+func (s *session) page(ctx context.Context, end context.CancelCauseFunc, cursor string, left int64) (p page, size int64, failure *Error) {
+	f := &flight{list: true, limit: left, end: end}
+	known, err := s.cs.ListTools(withFlight(ctx, f), &sdk.ListToolsParams{Cursor: cursor})
+	s.landed(ctx, f)
+	got := f.facts()
+	if err != nil {
+		failure, _ := judge(s.circumstances(ctx, err, got))
+		failure.Ran = false
+		return p, 0, failure
+	}
+	if p, err = parsePage(s.cfg.Name, got.result); err != nil {
+		return p, 0, &Error{Kind: Protocol, Message: err.Error()}
+	}
+	valid := make(map[string]bool, len(known.Tools))
+	for _, t := range known.Tools {
+		valid[t.Name] = true
+	}
+	fit := p.tools[:0]
+	for _, t := range p.tools {
+		if valid[t.Name] {
+			fit = append(fit, t)
+		} else {
+			p.bad++ // its x-mcp-header annotations are not valid: clients must refuse it (SEP-2243)
+		}
+	}
+	p.tools = fit
+	return p, int64(len(got.result)), nil
 }

@@ -33,6 +33,9 @@ type server struct {
 	stop context.CancelFunc
 	work *sync.WaitGroup // of the catalogue
 
+	held  *room         // for the answers of its tools
+	calls chan struct{} // a value for each call that runs
+
 	mu        sync.Mutex // protects the fields below
 	cfg       Server
 	phase     phase
@@ -50,7 +53,7 @@ type server struct {
 func startServer(env *environment, cfg Server, work *sync.WaitGroup) *server {
 	ctx, stop := context.WithCancel(context.Background())
 	v := &server{
-		env: env, cfg: cfg, stop: stop, work: work,
+		env: env, cfg: cfg, stop: stop, work: work, held: &room{left: max(maxHeld, cfg.MaxResultBytes)}, calls: make(chan struct{}, maxCalls),
 		done: make(chan struct{}), news: make(chan struct{}), since: env.clock.Now(),
 	}
 	work.Go(func() { v.run(ctx) })
@@ -61,6 +64,7 @@ func startServer(env *environment, cfg Server, work *sync.WaitGroup) *server {
 func (v *server) run(ctx context.Context) {
 	defer close(v.done)
 	wait := minBackoff
+	var sessions pace
 	for ctx.Err() == nil {
 		s, tools, age, err := v.open(ctx)
 		if err != nil {
@@ -80,6 +84,10 @@ func (v *server) run(ctx context.Context) {
 			v.phase = connecting
 		})
 		v.work.Go(s.close) // when its calls have ended
+		if rest := sessions.wait(v.env.clock.Now()); rest > 0 {
+			v.env.limits.beyond(s.cfg.Name, "too many sessions that end at once; the next ones wait")
+			sleep(ctx, v.env.clock, rest)
+		}
 	}
 	v.change(func() {
 		v.phase, v.down = ended, true
@@ -93,7 +101,7 @@ func (v *server) open(ctx context.Context) (*session, []Tool, time.Duration, *Er
 	bounded, end := v.env.withTimeout(ctx, connectTimeout)
 	defer end(nil)
 	begun := v.env.clock.Now()
-	s, err := open(bounded, v.env, cfg)
+	s, err := open(bounded, v.env, cfg, v.held)
 	var failure *Error
 	if err != nil {
 		failure = judgeConnect(err, context.Cause(bounded))
@@ -116,7 +124,7 @@ func (v *server) list(ctx context.Context, s *session) ([]Tool, time.Duration, *
 	ctx, end := v.env.withTimeout(ctx, listTimeout)
 	defer end(nil)
 	begun := v.env.clock.Now()
-	tools, age, failure := s.list(ctx, v.env.log)
+	tools, age, failure := s.list(ctx)
 	v.measure(ctx, methodList, begun, failure)
 	if age == 0 {
 		age = v.config().Refresh
@@ -305,10 +313,18 @@ func (v *server) change(f func()) {
 func (v *server) setTools(all []Tool) {
 	v.all = all
 	v.tools = nil
+	left := 0
 	for _, t := range all {
-		if v.cfg.offers(t.Name) {
+		switch {
+		case !v.cfg.offers(t.Name):
+		case len(v.tools) == v.cfg.MaxTools:
+			left++
+		default:
 			v.tools = append(v.tools, t)
 		}
+	}
+	if left > 0 {
+		v.env.limits.beyond(v.cfg.Name, "more tools than max_tools; the last by name are left out", slog.Int("most", v.cfg.MaxTools), slog.Int("left_out", left))
 	}
 }
 

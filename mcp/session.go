@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -23,8 +22,8 @@ const (
 	cancelGrace = 5 * time.Second
 
 	resubscribe = time.Minute
-	maxPages    = 1000
-	maxTools    = 10_000
+	maxPages    = 1000         // of a list of tools
+	maxTools    = 10_000       // that a list may name
 	stateless   = "2026-07-28" // the first version without sessions and without the GET stream
 )
 
@@ -34,6 +33,7 @@ type session struct {
 	clock quartz.Clock
 	cs    *sdk.ClientSession
 	tap   *tap
+	held  *room        // for the server's answers
 	http  *http.Client // nil: stdio
 	pool  *http.Transport
 
@@ -57,18 +57,19 @@ type session struct {
 	mu      sync.Mutex // protects the fields below
 	calls   int
 	closing bool
-	idle    chan struct{} // closed when closing and no call runs
+	idle    chan struct{}   // closed when closing and no call runs
+	cursors map[string]bool // of the pages that the SDK has seen, and keeps
 }
 
 // open connects to a server. The context bounds the connecting, not the session.
-func open(ctx context.Context, env *environment, cfg Server) (*session, error) {
+func open(ctx context.Context, env *environment, cfg Server, held *room) (*session, error) {
 	if len(cfg.Command) > 0 {
-		return connect(ctx, env, cfg, "")
+		return connect(ctx, env, cfg, held, "")
 	}
 	if cfg.Transport != "" {
-		return connect(ctx, env, cfg, cfg.Transport)
+		return connect(ctx, env, cfg, held, cfg.Transport)
 	}
-	s, err := connect(ctx, env, cfg, streamable)
+	s, err := connect(ctx, env, cfg, held, streamable)
 	// https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#backwards-compatibility
 	var answer *answerError
 	if !errors.As(err, &answer) {
@@ -79,16 +80,16 @@ func open(ctx context.Context, env *environment, cfg Server) (*session, error) {
 	default:
 		return nil, err
 	}
-	if old, oldErr := connect(ctx, env, cfg, sseOnly); oldErr == nil {
+	if old, oldErr := connect(ctx, env, cfg, held, sseOnly); oldErr == nil {
 		return old, nil
 	}
 	return nil, err
 }
 
 // connect makes a session over one transport; "" is stdio.
-func connect(ctx context.Context, env *environment, cfg Server, transport string) (*session, error) {
+func connect(ctx context.Context, env *environment, cfg Server, held *room, transport string) (*session, error) {
 	s := &session{
-		cfg: cfg, clock: env.clock, fragile: transport != streamable,
+		cfg: cfg, clock: env.clock, held: held, fragile: transport != streamable, cursors: map[string]bool{},
 		dead: make(chan struct{}), gone: make(chan struct{}), idle: make(chan struct{}),
 		changed: make(chan struct{}, 1), doubt: make(chan struct{}, 1),
 	}
@@ -99,9 +100,12 @@ func connect(ctx context.Context, env *environment, cfg Server, transport string
 		return nil, err
 	}
 	client := sdk.NewClient(&sdk.Implementation{Name: "keyturn", Version: env.version}, &sdk.ClientOptions{
-		Capabilities:           &sdk.ClientCapabilities{}, // nil would promise roots
-		MultiRoundTrip:         &sdk.MultiRoundTripOptions{Disabled: true},
-		ToolListChangedHandler: func(context.Context, *sdk.ToolListChangedRequest) { signal(s.changed) },
+		Capabilities:   &sdk.ClientCapabilities{}, // nil would promise roots
+		MultiRoundTrip: &sdk.MultiRoundTripOptions{Disabled: true},
+		ToolListChangedHandler: func(context.Context, *sdk.ToolListChangedRequest) {
+			s.tap.changing.Store(false)
+			signal(s.changed)
+		},
 	})
 	// The SDK binds streams to the context of Connect, or to none: only the session's life may end them.
 	stop := context.AfterFunc(ctx, func() { s.abort(context.Cause(ctx)) })
@@ -136,7 +140,7 @@ func connect(ctx context.Context, env *environment, cfg Server, transport string
 func (s *session) prepare(env *environment, transport string) error {
 	large := func() { s.large.Store(true) }
 	if transport == "" {
-		s.tap = newTap(s.cfg.Name, &childTransport{cfg: s.cfg, env: env, life: s.life, large: large}, true)
+		s.tap = newTap(s.cfg.Name, &childTransport{cfg: s.cfg, env: env, life: s.life, large: large}, true, env.limits)
 		return nil
 	}
 	origin, err := url.Parse(s.cfg.URL)
@@ -144,16 +148,16 @@ func (s *session) prepare(env *environment, transport string) error {
 		return errors.New("not a URL")
 	}
 	s.pool = newHTTP()
-	road := &carrier{next: s.pool, origin: *origin, headers: s.cfg.Headers, life: s.life, event: listBytes, large: func() {}}
+	road := &carrier{next: s.pool, origin: *origin, headers: s.cfg.Headers, life: s.life, event: eventBytes, large: func() {}}
 	s.http = road.client()
 	if transport == sseOnly {
-		s.tap = newTap(s.cfg.Name, &sdk.SSEClientTransport{Endpoint: s.cfg.URL, HTTPClient: s.http, MaxEventSize: -1}, false)
+		s.tap = newTap(s.cfg.Name, &sdk.SSEClientTransport{Endpoint: s.cfg.URL, HTTPClient: s.http, MaxEventSize: -1}, false, env.limits)
 		road.event, road.large = max(listBytes, s.cfg.MaxResultBytes)+lineRoom, large
 		return nil
 	}
 	s.tap = newTap(s.cfg.Name, &sdk.StreamableClientTransport{
 		Endpoint: s.cfg.URL, HTTPClient: s.http, MaxEventSize: -1, DisableStandaloneSSE: true,
-	}, false)
+	}, false, env.limits)
 	road.tap = s.tap
 	return nil
 }
@@ -229,58 +233,12 @@ func (s *session) closePool() {
 }
 
 // list fetches the whole list of tools, sorted, and how long it is good for (0: the server does not say).
-func (s *session) list(ctx context.Context, log *slog.Logger) (tools []Tool, ttl time.Duration, failure *Error) {
-	ctx, end := context.WithCancelCause(ctx)
-	defer end(nil)
-	seen := map[string]bool{}
-	bad := 0
-	for cursor := ""; ; {
-		f := &flight{list: true, limit: listBytes, end: end}
-		known, err := s.cs.ListTools(withFlight(ctx, f), &sdk.ListToolsParams{Cursor: cursor})
-		s.landed(ctx, f)
-		if err != nil {
-			failure, _ := judge(s.circumstances(ctx, err, f.facts()))
-			failure.Ran = false
-			return nil, 0, failure
-		}
-		p, err := parsePage(s.cfg.Name, f.facts().result)
-		if err != nil {
-			return nil, 0, &Error{Kind: Protocol, Message: err.Error()}
-		}
-		valid := make(map[string]bool, len(known.Tools))
-		for _, t := range known.Tools {
-			valid[t.Name] = true
-		}
-		for _, t := range p.tools {
-			if valid[t.Name] {
-				tools = append(tools, t)
-			} else {
-				bad++ // its x-mcp-header annotations are not valid: clients must refuse it (SEP-2243)
-			}
-		}
-		bad += p.bad
-		if p.ttl > 0 && (ttl == 0 || p.ttl < ttl) {
-			ttl = p.ttl
-		}
-		if cursor = p.next; cursor == "" {
-			break
-		}
-		if seen[cursor] || len(seen) == maxPages || len(tools) > maxTools {
-			return nil, 0, &Error{Kind: Protocol, Message: fmt.Sprintf("the list of tools does not end: %d pages, %d tools", len(seen)+1, len(tools))}
-		}
-		seen[cursor] = true
-	}
-	if bad > 0 {
-		log.Warn("tools left out: their definitions are not valid", slog.String("server", s.cfg.Name), slog.Int("tools", bad))
-	}
-	return order(tools), ttl, nil
-}
 
 // call runs a tool once. lost means that the session is of no more use.
 func (s *session) call(ctx context.Context, tool string, args json.RawMessage, meta sdk.Meta) (_ *Result, failure *Error, lost bool) {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	f := &flight{limit: s.cfg.MaxResultBytes, end: end}
+	f := &flight{limit: s.cfg.MaxResultBytes, end: end, room: s.held}
 	_, err := s.cs.CallTool(withFlight(ctx, f), &sdk.CallToolParams{Meta: meta, Name: tool, Arguments: args})
 	s.landed(ctx, f)
 	known := f.facts()
@@ -298,6 +256,9 @@ func (s *session) call(ctx context.Context, tool string, args json.RawMessage, m
 // landed is called when a request is over. A server that still works on it is told that it need not.
 func (s *session) landed(ctx context.Context, f *flight) {
 	s.tap.forget(f)
+	if f.land() {
+		s.tap.limits.beyond(s.cfg.Name, "too many bytes of answers at the same time; some are cut off", slog.Int64("most", maxHeld))
+	}
 	known := f.facts()
 	if ctx.Err() == nil || !known.sent || known.result != nil || known.failed != nil || known.answer != nil {
 		return

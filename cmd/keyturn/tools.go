@@ -14,6 +14,7 @@ func toolServers(cfg *config.Config) []mcp.Server {
 	for _, s := range cfg.Tools.Servers {
 		m := mcp.Server{
 			Name: s.Name, Transport: s.Transport, Command: s.Command, Headers: s.Headers, Allow: s.Allow, Deny: s.Deny, Timeout: s.Timeout, Refresh: s.Refresh,
+			MaxTools: s.MaxTools,
 		}
 		if s.URL != nil {
 			m.URL = s.URL.String()

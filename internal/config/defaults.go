@@ -49,7 +49,8 @@ var defaultPoolTools = PoolTools{
 
 // defaultToolServer is every value that an MCP server need not give.
 var defaultToolServer = ToolServer{
-	Allow:   []string{"*"},
-	Timeout: time.Minute,
-	Refresh: 5 * time.Minute,
+	Allow:    []string{"*"},
+	MaxTools: 128,
+	Timeout:  time.Minute,
+	Refresh:  5 * time.Minute,
 }

@@ -36,6 +36,8 @@ func toolServerFields() object[ToolServer] {
 				"Tools that are offered, by their own names; `*` stands for any text."),
 			is("deny", func(s *ToolServer) *[]string { return &s.Deny }, list[string]{item: toolPattern(), example: `["delete_*"]`},
 				"Tools that are not offered, whatever allow says.").otherwise("none"),
+			is("max_tools", func(s *ToolServer) *int { return &s.MaxTools }, number(1, 10_000),
+				"Most tools that are offered; of more, the first by name. OpenAI takes 128 in one request."),
 			is("timeout", func(s *ToolServer) *time.Duration { return &s.Timeout }, duration(time.Second, time.Hour), "Longest time for one call."),
 			is("refresh", func(s *ToolServer) *time.Duration { return &s.Refresh }, duration(time.Second, day),
 				"Age at which the list of tools is fetched again, unless the server says."),

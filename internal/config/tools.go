@@ -30,6 +30,8 @@ type ToolServer struct {
 	// Allow and Deny are patterns over the tools' own names, in which "*" stands for any text. A tool is offered when one of Allow
 	// matches and none of Deny does. Allow is never empty.
 	Allow, Deny []string
+	// MaxTools is the largest number of tools that are offered, of those that Allow and Deny let through. Never zero.
+	MaxTools int
 	// Timeout bounds one call. Never zero.
 	Timeout time.Duration
 	// Refresh is the age at which the list of tools is fetched again, unless the server names another. Never zero.

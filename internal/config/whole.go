@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // The checks that need more than one field.
@@ -256,7 +258,7 @@ func (r *reader) wholeJWT(path string, j *JWT) {
 }
 
 // headers that no credential may take the place of: Envoy, HTTP or Keyturn use them.
-var reserved = []string{"host", "content-length", "content-type", "transfer-encoding", "connection", "te", "upgrade", "x-keyturn-*", "x-envoy-*"}
+var reserved = append([]string{"host", "content-length", "content-type", wire.HeaderPrefix + "*", wire.EnvoyPrefix + "*"}, wire.HopByHop...)
 
 func headerName() scalar[string] {
 	s := pattern("name", "the name of a header such as authorization", "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$", true)
