@@ -122,7 +122,9 @@ func (g *gateway) build(cfg *config.Config) ([]*keypool.Pool, []extproc.Pool, er
 func keypoolConfig(cfg *config.Config, p config.Pool) (keypool.Config, error) {
 	kc := keypool.Defaults()
 	kc.Name = p.Name
-	kc.ReviveAfter = p.ReviveAfter
+	if kc.ReviveAfter = p.ReviveAfter; kc.ReviveAfter == 0 {
+		kc.ReviveAfter = keypool.Never
+	}
 	kc.Cooldown = keypool.Cooldown(p.Cooldown)
 	if cfg.Fingerprint != "" {
 		kc.Secret = []byte(cfg.Fingerprint)
