@@ -141,7 +141,9 @@ func keypoolConfig(cfg *config.Config, p config.Pool) (keypool.Config, error) {
 		if err != nil {
 			return kc, fmt.Errorf("pool %q: %w", p.Name, err)
 		}
-		kc.Policy.Rules = append(kc.Policy.Rules, keypool.Rule{Status: r.Status, Code: r.Code, Action: action, For: r.For})
+		kc.Policy.Rules = append(kc.Policy.Rules, keypool.Rule{
+			Status: r.Status, Code: r.Code, Message: r.Message, ContentType: r.ContentType, Provider: r.Provider, Path: r.Path, Action: action, For: r.For,
+		})
 	}
 	return kc, nil
 }
