@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -89,7 +90,15 @@ type Rule struct {
 	Status int           // HTTP status; 0 matches any
 	Code   string        // glob (path.Match) over the error's code, reason, status word and type; "" matches any
 	Action Action        // what to do
-	For    time.Duration // how long to rest the key or, with NextKey, the key for this model; just that long, whatever the Cooldown's bounds; 0: the provider's hint, else the default
+	For    time.Duration // how long to rest the key or, with NextKey, the key for this model, whatever the Cooldown's bounds; 0: the provider's hint, else the default
+
+	// Further conditions; see rule.go.
+	Message     string // RE2 expression, found anywhere in the error's message; "" matches any
+	ContentType string // pattern over the answer's content type, without its parameters; "*" stands for any text. "" matches any
+	Provider    string // pattern over the provider's name, and that of the provider behind it that an aggregator names
+	Path        string // pattern over the request's path, without its query
+
+	expression *regexp.Regexp // Message; nil: not compiled yet
 }
 
 // Policy decides what to do about an answer: the first rule that matches, else the preset.
@@ -108,7 +117,7 @@ func (p Policy) Concerns(status int) bool {
 		case r.Status != 0 && r.Status != status:
 		case r.Action != Surface:
 			return true
-		case r.Code == "": // always matches, so nothing after it counts
+		case r.unconditional(): // always matches, so nothing after it counts
 			return false
 		}
 	}
@@ -121,14 +130,22 @@ func (p Policy) Concerns(status int) bool {
 	return false
 }
 
+// check looks for faults, and compiles what the rules have to be compiled.
 func (p Policy) check() error {
 	var errs []error
 	if int(p.Preset) >= len(presetNames) {
 		errs = append(errs, fmt.Errorf("policy: preset %d is unknown", p.Preset))
 	}
-	for i, r := range p.Rules {
+	for i := range p.Rules {
+		r := &p.Rules[i]
 		if _, err := path.Match(r.Code, ""); err != nil {
 			errs = append(errs, fmt.Errorf("policy: rules[%d]: code %q is not a glob", i, r.Code))
+		}
+		if r.Message != "" {
+			var err error
+			if r.expression, err = regexp.Compile(r.Message); err != nil {
+				errs = append(errs, fmt.Errorf("policy: rules[%d]: message: %w", i, err))
+			}
 		}
 		if r.Status != 0 && (r.Status < 400 || r.Status > 599) {
 			errs = append(errs, fmt.Errorf("policy: rules[%d]: status %d is not 400 to 599", i, r.Status))

@@ -12,8 +12,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/coder/quartz"
 )
 
 // Errors of New, NewPool and Reload, wrapped in the place they were found.
@@ -25,14 +23,17 @@ var (
 // publicLabel keys the fingerprints of pools without a secret of their own: they are equal everywhere, and who has a key can tell its fingerprint.
 const publicLabel = "keyturn/keypool/fingerprint/1"
 
-// Config describes a pool. Printed, logged or marshalled, it shows no secret.
+// Never, as a Config's ReviveAfter, leaves a Permanent key out until Reset.
+const Never time.Duration = -1
+
+// Config describes a pool. A duration that is 0 takes its default. Printed, logged or marshalled, it shows no secret.
 type Config struct {
 	Name        string        // the pool, in default names of keys
 	Keys        []KeyConfig   // in order of priority; at least one
 	Policy      Policy        // for Classify; the pool only keeps it
 	Cooldown    Cooldown      // how long keys rest
-	ReviveAfter time.Duration // wait before a Permanent key is tried again, doubled each time the trial fails; 0: never
-	ReviveMax   time.Duration // bound of the doubling; 0: 24 h
+	ReviveAfter time.Duration // wait before a Permanent key is tried again, doubled each time the trial fails; 15 min. Never: it is not tried
+	ReviveMax   time.Duration // bound of the doubling; 24 h
 	Secret      []byte        `json:"-"` // HMAC key of the fingerprints; empty: a fixed one
 }
 
@@ -51,7 +52,7 @@ func Defaults() Config {
 // Pool holds the keys of one provider and what is known about them. Its methods may be called from any goroutine. It starts no goroutine and no
 // timer: what ends by time is found ended by the next reader.
 type Pool struct {
-	clock  quartz.Clock
+	clock  Clock
 	epoch  time.Time // instants count nanoseconds from here, monotonic, so that a step of the wall clock moves no deadline
 	roster atomic.Pointer[roster]
 
@@ -75,7 +76,7 @@ type entry struct {
 }
 
 // New returns a pool of these keys, in order of priority, with the defaults. A nil clock is the real one.
-func New(keys []string, clk quartz.Clock) (*Pool, error) {
+func New(keys []string, clk Clock) (*Pool, error) {
 	cfg := Defaults()
 	for _, k := range keys {
 		cfg.Keys = append(cfg.Keys, KeyConfig{Secret: k})
@@ -84,13 +85,13 @@ func New(keys []string, clk quartz.Clock) (*Pool, error) {
 }
 
 // NewPool returns a pool, all keys Valid. A nil clock is the real one. The error names every fault of cfg, never a key.
-func NewPool(cfg Config, clk quartz.Clock) (*Pool, error) {
+func NewPool(cfg Config, clk Clock) (*Pool, error) {
 	cfg, err := cfg.complete()
 	if err != nil {
 		return nil, err
 	}
 	if clk == nil {
-		clk = quartz.NewReal()
+		clk = realClock{}
 	}
 	p := &Pool{clock: clk, epoch: clk.Now()}
 	p.roster.Store(p.build(cfg, &roster{}, 0))
@@ -167,7 +168,7 @@ func (r *roster) accountFor(group string, before place, old *roster) *account {
 	}
 	if b := before.account; b != nil && old.groups[group] == nil && b.until.Load() > a.until.Load() {
 		a.until.Store(b.until.Load())
-		a.wait = b.wait
+		a.wait, a.failure = b.wait, b.failure
 	}
 	return a
 }
@@ -176,7 +177,7 @@ func (r *roster) accountFor(group string, before place, old *roster) *account {
 func (s *slot) rescheduleLocked(cfg Config, now int64) {
 	switch at := s.reviveAt.Load(); {
 	case !s.retired.Load():
-	case cfg.ReviveAfter == 0:
+	case cfg.ReviveAfter == Never:
 		s.reviveAt.Store(0)
 	case at == 0:
 		s.wait = cfg.ReviveAfter
@@ -197,16 +198,6 @@ func (p *Pool) Len() int { return len(p.roster.Load().entries) }
 func (p *Pool) Key(name string) (*Key, bool) {
 	k, ok := p.roster.Load().names[name]
 	return k, ok
-}
-
-// PoolState returns the states of the keys, in order of priority.
-func (p *Pool) PoolState() []State {
-	r, now := p.roster.Load(), p.now()
-	states := make([]State, len(r.entries))
-	for i, e := range r.entries {
-		states[i] = e.key.slot.stateAt(now)
-	}
-	return states
 }
 
 // Counts returns how many keys are in each state, indexed by State. It allocates nothing.
@@ -261,11 +252,17 @@ func (c Config) complete() (Config, error) {
 	var err error
 	c.Cooldown, err = c.Cooldown.complete()
 	errs = append(errs, err)
+	if c.ReviveAfter == 0 {
+		c.ReviveAfter = Defaults().ReviveAfter
+		if c.ReviveMax != 0 {
+			c.ReviveAfter = min(c.ReviveAfter, c.ReviveMax)
+		}
+	}
 	if c.ReviveMax == 0 {
 		c.ReviveMax = max(Defaults().ReviveMax, c.ReviveAfter)
 	}
-	if c.ReviveAfter < 0 || c.ReviveMax < c.ReviveAfter {
-		add("revive after %v, at most %v: want 0 <= after <= max", c.ReviveAfter, c.ReviveMax)
+	if c.ReviveAfter < 0 && c.ReviveAfter != Never || c.ReviveMax < c.ReviveAfter {
+		add("revive after %v, at most %v: want 0 < after <= max, or Never", c.ReviveAfter, c.ReviveMax)
 	}
 	if c.ReviveMax > longest {
 		add("revive max %v: want at most %v", c.ReviveMax, longest)

@@ -132,6 +132,9 @@ func keypoolConfig(cfg *config.Config, p config.Pool) (keypool.Config, error) {
 	kc := keypool.Defaults()
 	kc.Name = p.Name
 	kc.ReviveAfter, kc.ReviveMax = p.ReviveAfter, max(kc.ReviveMax, p.ReviveAfter)
+	if p.ReviveAfter == 0 {
+		kc.ReviveAfter = keypool.Never
+	}
 	kc.Cooldown = keypool.Cooldown(p.Cooldown)
 	if p.Cooldown.Min == 0 {
 		kc.Cooldown.Min = -1 // none: for keypool 0 is its default
@@ -151,7 +154,9 @@ func keypoolConfig(cfg *config.Config, p config.Pool) (keypool.Config, error) {
 		if err != nil {
 			return kc, err
 		}
-		kc.Policy.Rules = append(kc.Policy.Rules, keypool.Rule{Status: r.Status, Code: r.Code, Action: action, For: r.For})
+		kc.Policy.Rules = append(kc.Policy.Rules, keypool.Rule{
+			Status: r.Status, Code: r.Code, Message: r.Message, ContentType: r.ContentType, Provider: r.Provider, Path: r.Path, Action: action, For: r.For,
+		})
 	}
 	return kc, nil
 }

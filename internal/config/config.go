@@ -120,12 +120,17 @@ type Policy struct {
 	Rules []Rule
 }
 
-// Rule decides about answers of one status, one error code, or both.
+// Rule decides about the answers that fit all that it says.
 type Rule struct {
 	// Status is the HTTP status. Zero: any.
 	Status int
 	// Code is a pattern over the provider's error code or type; "*" stands for any text. Empty: any.
 	Code string
+	// Message is a regular expression (RE2) for a part of the error's message. Empty: any.
+	Message string
+	// ContentType, Provider and Path are patterns over the answer's content type, the provider's name and the request's path; "*" stands
+	// for any text. Empty: any.
+	ContentType, Provider, Path string
 	// Action is "surface", "next_key", "cooldown" or "permanent".
 	Action string
 	// For is how long the action "cooldown" lasts. Zero: what the answer says, or the pool's default.

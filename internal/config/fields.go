@@ -119,7 +119,7 @@ func policyFields() object[Policy] {
 	return object[Policy]{
 		fields: []field[Policy]{
 			is("preset", func(p *Policy) *string { return &p.Preset }, choice("strict", "lenient"),
-				"`strict` gives a key up on 401, and on 403 unless that is about the model, the region or the request; `lenient` lets it rest on 401 and hands 403 on."),
+				"`strict` gives a key up on 401, and on what says that the key is wrong or disabled; `lenient` lets it rest then, and hands 403 on."),
 			is("rules", func(p *Policy) *[]Rule { return &p.Rules }, list[Rule]{item: ruleFields(), example: "[{status: 403, action: surface}]"},
 				"Exceptions; the first that matches decides.").otherwise("none"),
 		},
@@ -135,15 +135,35 @@ func ruleFields() object[Rule] {
 			is("code", func(p *Rule) *string { return &p.Code },
 				pattern("text", "an error code such as insufficient_quota, in which * stands for any text", `^[A-Za-z0-9_.:/*-]{1,64}$`, false),
 				"Error code or type in the answer's body; `*` stands for any text.").otherwise("any"),
+			is("message", func(p *Rule) *string { return &p.Message }, expression(),
+				"Regular expression (RE2) for a part of the error's message, or of a body that is text; `(?i)` at its beginning ignores case.").otherwise("any"),
+			is("content_type", func(p *Rule) *string { return &p.ContentType },
+				pattern("text", "a content type such as text/html, in which * stands for any text", `^[a-z0-9.+/*-]{1,100}$`, false),
+				"Content type of the answer, without parameters; `*` stands for any text.").otherwise("any"),
+			is("provider", func(p *Rule) *string { return &p.Provider },
+				pattern("text", "a provider's name such as openrouter, in which * stands for any text", `^[A-Za-z0-9_. */-]{1,100}$`, false),
+				"The pool's provider, or the one behind it that OpenRouter names; `*` stands for any text.").otherwise("any"),
+			is("path", func(p *Rule) *string { return &p.Path },
+				pattern("text", "a path such as /v1/files/*, in which * stands for any text", `^[/*][!->@-~]{0,255}$`, false),
+				"Path of the request at the provider, without its query; `*` stands for any text.").otherwise("any"),
 			is("action", func(p *Rule) *string { return &p.Action }, choice("surface", "next_key", "cooldown", "permanent"),
 				"`surface` hands the answer to the client, `next_key` tries another key and blames none, `cooldown` lets the key rest, `permanent` gives it up.").must("surface, next_key, cooldown or permanent"),
 			is("for", func(p *Rule) *time.Duration { return &p.For }, duration(time.Second, 30*day),
 				"How long the key rests, with `cooldown`: just so long, whatever cooldown.max says.").otherwise("what the answer says"),
 		},
 		example: "{status: 403, action: surface}",
-		extra:   map[string]any{"anyOf": []any{map[string]any{"required": []string{"status"}}, map[string]any{"required": []string{"code"}}}},
+		extra:   map[string]any{"anyOf": oneOfConditions()},
 		after:   (*reader).wholeRule,
 	}
+}
+
+// oneOfConditions is the schema's word that a rule has a condition.
+func oneOfConditions() []any {
+	var all []any
+	for _, name := range []string{"status", "code", "message", "content_type", "provider", "path"} {
+		all = append(all, map[string]any{"required": []string{name}})
+	}
+	return all
 }
 
 func cooldownFields() object[Cooldown] {

@@ -81,6 +81,22 @@ func pattern(word, want, re string, private bool) scalar[string] {
 	return s
 }
 
+// expression is a regular expression.
+func expression() scalar[string] {
+	const want = `a regular expression such as "(?i)limit of your plan"`
+	s := text("text", want, func(s string) wrong {
+		switch _, err := regexp.Compile(s); {
+		case err != nil:
+			return wrong("found " + shown(s) + ", " + err.Error() + "; write " + want)
+		case s == "", len(s) > 500:
+			return wrong(fmt.Sprintf("found %d bytes; write %s, of at most 500", len(s), want))
+		}
+		return ""
+	})
+	s.schema = map[string]any{"type": "string", "pattern": "^.{1,500}$"}
+	return s
+}
+
 // choice is one of a few words.
 func choice(words ...string) scalar[string] {
 	s := text(either(words), either(words), func(s string) wrong {

@@ -165,7 +165,8 @@ func (r *reader) wholePolicy(path string, p *Policy) {
 	}
 	for i, late := range p.Rules {
 		for j, early := range p.Rules[:i] {
-			if (early.Status == 0 || early.Status == late.Status) && (early.Code == "" || early.Code == late.Code) {
+			if (early.Status == 0 || early.Status == late.Status) && covers(early.Code, late.Code) && covers(early.Message, late.Message) &&
+				covers(early.ContentType, late.ContentType) && covers(early.Provider, late.Provider) && covers(early.Path, late.Path) {
 				r.refuse(fmt.Sprintf("%s.rules[%d]", path, i), "is never reached: rules[%d] matches the same answers first; move it up, or remove one", j)
 				break
 			}
@@ -173,11 +174,14 @@ func (r *reader) wholePolicy(path string, p *Policy) {
 	}
 }
 
+// covers reports whether the condition of an earlier rule surely fits where that of a later one does.
+func covers(early, late string) bool { return early == "" || early == late }
+
 func (r *reader) wholeRule(path string, rule *Rule) {
 	switch {
 	case r.failed(path):
-	case rule.Status == 0 && rule.Code == "":
-		r.refuse(path, "would match every answer; write a status, a code, or both")
+	case rule.Status == 0 && rule.Code+rule.Message+rule.ContentType+rule.Provider+rule.Path == "":
+		r.refuse(path, "would match every answer; write a status, a code, a message, or several")
 	case rule.For != 0 && rule.Action != "cooldown":
 		r.refuse(within(path, "for"), "says how long a key rests, and the action is %s; write action: cooldown, or remove it", rule.Action)
 	}
