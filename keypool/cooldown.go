@@ -1,18 +1,17 @@
 package keypool
 
 import (
-	"errors"
-	"fmt"
 	"math"
 	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/setting"
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// longest bounds every duration, so that an instant never overflows.
+// longest bounds what a provider says, so that an instant never overflows.
 const longest = 10 * 365 * 24 * time.Hour
 
 // Cooldown says how long keys rest where no Rule does. A field that is 0 takes its default, moved if need be to stay within the others.
@@ -25,42 +24,54 @@ type Cooldown struct {
 }
 
 // complete checks c and fills in what it leaves open.
-func (c Cooldown) complete() (Cooldown, error) {
-	d := Defaults().Cooldown
+func (c Cooldown) complete() (Cooldown, setting.Problems) {
+	given, d := c, Defaults().Cooldown
 	if c.Min < 0 {
-		c.Min = 1 // a nanosecond: less than anybody says
+		c.Min, d.Min = 1, 1 // a nanosecond: less than anybody says
 	}
+	fillRange(&c.Min, &c.Max, d.Min, d.Max)
+	fillRange(&c.Billing, &c.BillingMax, d.Billing, d.BillingMax)
+	if c.Default == 0 {
+		c.Default = min(max(d.Default, c.Min), c.Max)
+	}
+	var found setting.Problems
+	for _, f := range []struct {
+		path  string
+		value time.Duration
+	}{{"default", c.Default}, {"max", c.Max}, {"billing", c.Billing}, {"billing_max", c.BillingMax}} {
+		setting.Range(&found, f.path, f.value, ShortestTime, LongestTime, setting.Duration)
+	}
+	if given.Min > 0 {
+		setting.Range(&found, "min", c.Min, ShortestTime, LongestTime, setting.Duration)
+	}
+	if len(found) > 0 {
+		return c, found
+	}
+	ordered := func(low, high string, a, b time.Duration) bool {
+		if a > b {
+			found.Add(high, "%s (%s) is longer than %s (%s); write them the other way round, or give both",
+				low, setting.Duration(a), high, setting.Duration(b)).Beside = low
+		}
+		return a <= b
+	}
+	if ordered("min", "max", c.Min, c.Max) {
+		ordered("min", "default", c.Min, c.Default)
+		ordered("default", "max", c.Default, c.Max)
+	}
+	ordered("billing", "billing_max", c.Billing, c.BillingMax)
+	return c, found
+}
+
+// fillRange fills in the ends of a range that are 0.
+func fillRange(low, high *time.Duration, defaultLow, defaultHigh time.Duration) {
 	switch {
-	case c.Min == 0 && c.Max == 0:
-		c.Min, c.Max = d.Min, d.Max
-	case c.Min == 0:
-		c.Min = min(d.Min, c.Max)
-	case c.Max == 0:
-		c.Max = max(d.Max, c.Min)
+	case *low == 0 && *high == 0:
+		*low, *high = defaultLow, defaultHigh
+	case *low == 0:
+		*low = min(defaultLow, *high)
+	case *high == 0:
+		*high = max(defaultHigh, *low)
 	}
-	switch {
-	case c.Billing == 0 && c.BillingMax == 0:
-		c.Billing, c.BillingMax = d.Billing, d.BillingMax
-	case c.Billing == 0:
-		c.Billing = min(d.Billing, c.BillingMax)
-	case c.BillingMax == 0:
-		c.BillingMax = max(d.BillingMax, c.Billing)
-	}
-	var errs []error
-	if c.Max < c.Min || c.Max > longest {
-		errs = append(errs, fmt.Errorf("cooldown: min %v, max %v: want min <= max <= %v", c.Min, c.Max, longest))
-	}
-	if c.Billing < 0 || c.BillingMax < c.Billing || c.BillingMax > longest {
-		errs = append(errs, fmt.Errorf("cooldown: billing %v, billing max %v: want 0 < billing <= max <= %v", c.Billing, c.BillingMax, longest))
-	}
-	switch {
-	case c.Default < 0:
-		errs = append(errs, fmt.Errorf("cooldown: default %v is negative", c.Default))
-	case c.Default == 0:
-		c.Default = d.Default
-	}
-	c.Default = min(max(c.Default, c.Min), c.Max)
-	return c, errors.Join(errs...)
 }
 
 // clamp returns a hint within the bounds, or the default when there is none.

@@ -1,12 +1,15 @@
 package keypool
 
 import (
-	"errors"
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/keyturn/keyturn/internal/setting"
 )
 
 // Class says what an answer means, whoever sent it.
@@ -131,33 +134,60 @@ func (p Policy) Concerns(status int) bool {
 }
 
 // check looks for faults, and compiles what the rules have to be compiled.
-func (p Policy) check() error {
-	var errs []error
+func (p Policy) check() (found setting.Problems) {
 	if int(p.Preset) >= len(presetNames) {
-		errs = append(errs, fmt.Errorf("policy: preset %d is unknown", p.Preset))
+		found.Add("preset", "found %d; write %s", p.Preset, strings.Join(presetNames[:], " or "))
 	}
+	var sound []int // the rules without a fault
 	for i := range p.Rules {
 		r := &p.Rules[i]
-		if _, err := path.Match(r.Code, ""); err != nil {
-			errs = append(errs, fmt.Errorf("policy: rules[%d]: code %q is not a glob", i, r.Code))
+		faults := r.check()
+		found.AddWithin(setting.Item("rules", i), faults)
+		if len(faults) > 0 {
+			continue
 		}
-		if r.Message != "" {
-			var err error
-			if r.expression, err = regexp.Compile(r.Message); err != nil {
-				errs = append(errs, fmt.Errorf("policy: rules[%d]: message: %w", i, err))
-			}
-		}
-		if r.Status != 0 && (r.Status < 400 || r.Status > 599) {
-			errs = append(errs, fmt.Errorf("policy: rules[%d]: status %d is not 400 to 599", i, r.Status))
-		}
-		if int(r.Action) >= len(actionNames) {
-			errs = append(errs, fmt.Errorf("policy: rules[%d]: action %d is unknown", i, r.Action))
-		}
-		if r.For < 0 || r.For > longest {
-			errs = append(errs, fmt.Errorf("policy: rules[%d]: for %v: want 0 to %v", i, r.For, longest))
+		first := slices.IndexFunc(sound, func(j int) bool { return p.Rules[j].covers(r) })
+		sound = append(sound, i)
+		if first >= 0 {
+			early := sound[first]
+			found.Add(setting.Item("rules", i), "is never reached: rules[%d] matches the same answers first; move it up, or remove one", early).Beside = setting.Item("rules", early)
 		}
 	}
-	return errors.Join(errs...)
+	return found
+}
+
+func (r *Rule) check() (found setting.Problems) {
+	if r.Status == 0 && r.unconditional() {
+		found.Add("", "would match every answer; write a status, a code, a message, or several")
+	}
+	if r.Status != 0 {
+		setting.Range(&found, "status", r.Status, 400, 599, strconv.Itoa)
+	}
+	if _, err := path.Match(r.Code, ""); err != nil {
+		found.Add("code", "found %q; write a pattern such as insufficient_*", r.Code)
+	}
+	if r.Message != "" {
+		var err error
+		if r.expression, err = regexp.Compile(r.Message); err != nil {
+			found.Add("message", "%v; write a regular expression (RE2)", err)
+		}
+	}
+	switch {
+	case int(r.Action) >= len(actionNames):
+		found.Add("action", "found %d; write %s", r.Action, strings.Join(actionNames[:], " or "))
+	case r.For != 0 && r.Action != CoolDown && r.Action != NextKey:
+		found.Add("for", "says how long a key rests, and the action is %v; write action: cooldown, or remove it", r.Action)
+	case r.For != 0:
+		setting.Range(&found, "for", r.For, ShortestTime, LongestTime, setting.Duration)
+	}
+	return found
+}
+
+// covers reports whether the rule surely matches whatever the later one does.
+func (r *Rule) covers(later *Rule) bool {
+	wider := func(early, late string) bool { return early == "" || early == late }
+	return (r.Status == 0 || r.Status == later.Status) && wider(r.Code, later.Code) && wider(r.Message, later.Message) &&
+		wider(r.ContentType, later.ContentType) && wider(r.Provider, later.Provider) && wider(r.Path, later.Path)
 }
 
 func nameOf[T ~uint8](names []string, v T) string {

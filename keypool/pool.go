@@ -12,16 +12,25 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/keyturn/keyturn/internal/setting"
 )
 
-// Errors of New, NewPool and Reload, wrapped in the place they were found.
+// Errors of New, NewPool, Reload and Validate, wrapped in the place they were found.
 var (
-	ErrNoKeys       = errors.New("no keys provided")
-	ErrDuplicateKey = errors.New("duplicate key")
+	ErrNoKeys        = errors.New("no keys provided")
+	ErrDuplicateKey  = errors.New("duplicate key")
+	ErrDuplicateName = errors.New("duplicate name")
 )
 
 // publicLabel keys the fingerprints of pools without a secret of their own: they are equal everywhere, and who has a key can tell its fingerprint.
 const publicLabel = "keyturn/keypool/fingerprint/1"
+
+// Bounds of every time in a Config and in a Rule, so that no instant overflows.
+const (
+	ShortestTime = time.Millisecond
+	LongestTime  = 30 * 24 * time.Hour
+)
 
 // Never, as a Config's ReviveAfter, leaves a Permanent key out until Reset.
 const Never time.Duration = -1
@@ -221,53 +230,59 @@ func (p *Pool) at(instant int64) time.Time {
 	return p.epoch.Add(time.Duration(instant))
 }
 
-// complete checks cfg and fills in what it leaves open.
+// Validate returns what is wrong with c, every fault by the path of its field in a configuration file; nil when NewPool takes it. It never
+// repeats a key.
+func (c Config) Validate() error {
+	_, err := c.complete()
+	return err
+}
+
+// complete checks c and fills in what it leaves open.
 func (c Config) complete() (Config, error) {
-	var errs []error
-	add := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	var found setting.Problems
+	c.Keys = completeKeys(c, &found)
+	c.Secret = append([]byte(nil), c.Secret...)
+	c.Policy.Rules = append([]Rule(nil), c.Policy.Rules...)
+	found.AddWithin("policy", c.Policy.check())
+	var cooldown setting.Problems
+	c.Cooldown, cooldown = c.Cooldown.complete()
+	found.AddWithin("cooldown", cooldown)
+	d := Defaults()
+	fillRange(&c.ReviveAfter, &c.ReviveMax, d.ReviveAfter, d.ReviveMax)
+	if c.ReviveAfter != Never {
+		setting.Range(&found, "revive_after", c.ReviveAfter, ShortestTime, LongestTime, setting.Duration)
+	}
+	setting.Range(&found, "revive_max", c.ReviveMax, max(ShortestTime, c.ReviveAfter), LongestTime, setting.Duration)
+	return c, found.Err()
+}
+
+// DefaultName is the name of a pool's i-th key, from 0, where its KeyConfig has none.
+func DefaultName(pool string, i int) string { return fmt.Sprintf("%s-%d", cmp.Or(pool, "key"), i+1) }
+
+// completeKeys names the keys that have no name.
+func completeKeys(c Config, found *setting.Problems) []KeyConfig {
 	if len(c.Keys) == 0 {
-		errs = append(errs, ErrNoKeys)
+		found.Add("keys", "%v", ErrNoKeys).Cause = ErrNoKeys
 	}
 	keys := make([]KeyConfig, len(c.Keys))
 	bySecret, byName := map[string]int{}, map[string]int{}
 	for i, k := range c.Keys {
 		if k.Name == "" {
-			k.Name = fmt.Sprintf("%s-%d", cmp.Or(c.Name, "key"), i+1)
+			k.Name = DefaultName(c.Name, i)
 		}
-		if j, ok := bySecret[k.Secret]; ok {
-			add("keys[%d] %q is the same as keys[%d] %q: %w", i, k.Name, j, keys[j].Name, ErrDuplicateKey)
-		} else {
-			bySecret[k.Secret] = i
-		}
-		if j, ok := byName[k.Name]; ok {
-			add("keys[%d] and keys[%d] are both named %q", j, i, k.Name)
-		}
-		byName[k.Name] = i
 		keys[i] = k
-	}
-	c.Keys = keys
-	c.Secret = append([]byte(nil), c.Secret...)
-	c.Policy.Rules = append([]Rule(nil), c.Policy.Rules...)
-	errs = append(errs, c.Policy.check())
-	var err error
-	c.Cooldown, err = c.Cooldown.complete()
-	errs = append(errs, err)
-	if c.ReviveAfter == 0 {
-		c.ReviveAfter = Defaults().ReviveAfter
-		if c.ReviveMax != 0 {
-			c.ReviveAfter = min(c.ReviveAfter, c.ReviveMax)
+		twice := func(seen map[string]int, of string, cause error) {
+			j, ok := seen[of]
+			seen[of] = i
+			if ok {
+				p := found.Add(setting.Item("keys", i), "%q: %v of keys[%d] %q; remove one", k.Name, cause, j, keys[j].Name)
+				p.Beside, p.Cause = setting.Item("keys", j), cause
+			}
 		}
+		twice(byName, k.Name, ErrDuplicateName)
+		twice(bySecret, k.Secret, ErrDuplicateKey)
 	}
-	if c.ReviveMax == 0 {
-		c.ReviveMax = max(Defaults().ReviveMax, c.ReviveAfter)
-	}
-	if c.ReviveAfter < 0 && c.ReviveAfter != Never || c.ReviveMax < c.ReviveAfter {
-		add("revive after %v, at most %v: want 0 < after <= max, or Never", c.ReviveAfter, c.ReviveMax)
-	}
-	if c.ReviveMax > longest {
-		add("revive max %v: want at most %v", c.ReviveMax, longest)
-	}
-	return c, errors.Join(errs...)
+	return keys
 }
 
 // fingerprint returns the ID of a key. 64 bits keep the keys of a pool apart and give nothing back of the key.

@@ -84,18 +84,56 @@ func TestNewPoolNamesEveryFault(t *testing.T) {
 	cfg := configOf("sk-one-secret", "b", "sk-one-secret")
 	cfg.Keys[0].Name, cfg.Keys[2].Name = "b", ""
 	cfg.ReviveAfter = -2
-	cfg.Cooldown = keypool.Cooldown{Min: time.Hour, Max: time.Minute, Billing: -1, Default: -1}
-	cfg.Policy = keypool.Policy{Preset: 9, Rules: []keypool.Rule{{Status: 200, Code: "[", Action: 9, For: -1}}}
+	cfg.Cooldown = keypool.Cooldown{Billing: -1, Default: -1}
+	cfg.Policy = keypool.Policy{Preset: 9, Rules: []keypool.Rule{
+		{Status: 200, Code: "[", Action: 9},
+		{Action: keypool.Surface, For: time.Second},
+		{Status: 403, Action: keypool.CoolDown, For: -1},
+		{Code: "a", Message: "("},
+		{Status: 429},
+		{Status: 429, Code: "late"},
+	}}
 	_, err := keypool.NewPool(cfg, quartz.NewMock(t))
+	require.EqualError(t, cfg.Validate(), err.Error())
 	require.ErrorIs(t, err, keypool.ErrDuplicateKey)
 	require.NotContains(t, err.Error(), "sk-one-secret")
 	for _, want := range []string{
-		`keys[0] and keys[1] are both named "b"`,
-		`keys[2] "openai-3" is the same as keys[0] "b": duplicate key`,
-		"revive after -2ns", "min 1h0m0s, max 1m0s", "billing -1ns", "default -1ns",
-		"preset 9", "status 200", `code "["`, "action 9", "for -1ns",
+		`keys[1]: "b": duplicate name of keys[0] "b"; remove one`,
+		`keys[2]: "openai-3": duplicate key of keys[0] "b"; remove one`,
+		"policy.preset: found 9; write strict or lenient",
+		"policy.rules[0].status: found 200; write at least 400",
+		`policy.rules[0].code: found "["`,
+		"policy.rules[0].action: found 9",
+		"policy.rules[1]: would match every answer",
+		"policy.rules[1].for: says how long a key rests, and the action is surface",
+		"policy.rules[2].for: found -1ns; write at least 1ms",
+		"policy.rules[3].message: error parsing regexp",
+		"policy.rules[5]: is never reached: rules[4] matches the same answers first",
+		"cooldown.default: found -1ns; write at least 1ms",
+		"cooldown.billing: found -1ns; write at least 1ms",
+		"revive_after: found -2ns; write at least 1ms",
 	} {
 		require.ErrorContains(t, err, want)
+	}
+}
+
+func TestTimesThatContradictEachOther(t *testing.T) {
+	for want, change := range map[string]func(*keypool.Config){
+		"": func(c *keypool.Config) { c.Cooldown, c.ReviveAfter = keypool.Cooldown{Min: -1}, keypool.Never },
+		"cooldown.max: min (2h) is longer than max (1h)":                       func(c *keypool.Config) { c.Cooldown.Min = 2 * time.Hour },
+		"cooldown.default: min (2m) is longer than default (1m)":               func(c *keypool.Config) { c.Cooldown.Min = 2 * time.Minute },
+		"cooldown.max: default (2h) is longer than max (1h)":                   func(c *keypool.Config) { c.Cooldown.Default = 2 * time.Hour },
+		"cooldown.billing_max: billing (48h) is longer than billing_max (24h)": func(c *keypool.Config) { c.Cooldown.Billing = 48 * time.Hour },
+		"revive_max: found 24h; write at least 48h":                            func(c *keypool.Config) { c.ReviveAfter = 48 * time.Hour },
+		"cooldown.max: found 720h0m0.000000001s; write at most 720h":           func(c *keypool.Config) { c.Cooldown.Max = keypool.LongestTime + 1 },
+	} {
+		cfg := configOf("a")
+		change(&cfg)
+		if want == "" {
+			require.NoError(t, cfg.Validate())
+		} else {
+			require.ErrorContains(t, cfg.Validate(), want)
+		}
 	}
 }
 

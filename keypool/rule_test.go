@@ -68,7 +68,7 @@ func TestMessageThatIsNoExpressionIsRefused(t *testing.T) {
 	cfg := configOf("a")
 	cfg.Policy.Rules = []keypool.Rule{{Message: "(", Action: keypool.Surface}}
 	_, err := keypool.NewPool(cfg, nil)
-	require.ErrorContains(t, err, "policy: rules[0]: message: error parsing regexp: missing closing )")
+	require.ErrorContains(t, err, "policy.rules[0].message: error parsing regexp: missing closing )")
 }
 
 // What Reload is given stays the caller's.

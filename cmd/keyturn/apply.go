@@ -115,48 +115,11 @@ func (g *gateway) preparePools(cfg *config.Config) (*change, error) {
 
 // preparePool returns had, or a new pool when it is nil, and what gives it the keys and the policy of p.
 func preparePool(had *keypool.Pool, cfg *config.Config, p config.Pool) (pool *keypool.Pool, commit func(), err error) {
-	kc, err := keypoolConfig(cfg, p)
-	if err != nil {
-		return nil, nil, err
-	}
+	kc := cfg.KeyPool(&p)
 	if had == nil {
 		pool, err = keypool.NewPool(kc, quartz.NewReal())
 		return pool, func() {}, err
 	}
 	commit, err = had.Prepare(kc)
 	return had, commit, err
-}
-
-// keypoolConfig is what the configuration says about a pool's keys, in the words of package keypool.
-func keypoolConfig(cfg *config.Config, p config.Pool) (keypool.Config, error) {
-	kc := keypool.Defaults()
-	kc.Name = p.Name
-	kc.ReviveAfter, kc.ReviveMax = p.ReviveAfter, max(kc.ReviveMax, p.ReviveAfter)
-	if p.ReviveAfter == 0 {
-		kc.ReviveAfter = keypool.Never
-	}
-	kc.Cooldown = keypool.Cooldown(p.Cooldown)
-	if p.Cooldown.Min == 0 {
-		kc.Cooldown.Min = -1 // none: for keypool 0 is its default
-	}
-	if cfg.Fingerprint != "" {
-		kc.Secret = []byte(cfg.Fingerprint)
-	}
-	for _, k := range p.Keys {
-		kc.Keys = append(kc.Keys, keypool.KeyConfig{Name: k.Name, Secret: k.Secret, Group: k.Group})
-	}
-	var err error
-	if kc.Policy.Preset, err = keypool.ParsePreset(p.Policy.Preset); err != nil {
-		return kc, err
-	}
-	for _, r := range p.Policy.Rules {
-		action, err := keypool.ParseAction(r.Action)
-		if err != nil {
-			return kc, err
-		}
-		kc.Policy.Rules = append(kc.Policy.Rules, keypool.Rule{
-			Status: r.Status, Code: r.Code, Message: r.Message, ContentType: r.ContentType, Provider: r.Provider, Path: r.Path, Action: action, For: r.For,
-		})
-	}
-	return kc, nil
 }

@@ -60,7 +60,7 @@ func TestAReloadIsWholeOrNothing(t *testing.T) {
 	broken := map[string]func(*config.Config){
 		"cooldown":  func(c *config.Config) { c.Pools[1].Cooldown.Max = -1 },
 		"duplicate": func(c *config.Config) { c.Pools[1].Keys = append(c.Pools[1].Keys, c.Pools[1].Keys[0]) },
-		"preset":    func(c *config.Config) { c.Pools[1].Policy.Preset = "kind" },
+		"preset":    func(c *config.Config) { c.Pools[1].Policy.Preset = 9 },
 		"transport": func(c *config.Config) { c.Tools.Servers[0].Transport = "smoke" },
 		"header":    func(c *config.Config) { c.Pools[1].Credential.Header = "Not-Lower" },
 		"max_body":  func(c *config.Config) { c.Pools[1].MaxBody = -1 },
