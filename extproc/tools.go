@@ -323,7 +323,7 @@ func (x *exchange) judge(name string, f *dialect.Failure, now time.Time) (again 
 			return false, nil, v, t
 		}
 	}
-	v = keypool.Classify(x.pool.keys.Policy(), keypool.Answer{Status: f.Status, Body: f.Body, Now: now})
+	v = x.classify(keypool.Answer{Status: f.Status, Body: f.Body, Now: now})
 	t = x.pool.keys.Mark(key, v, x.model)
 	return v.Action != keypool.Surface, key, v, t
 }

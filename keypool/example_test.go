@@ -40,7 +40,7 @@ func Example() {
 		pool.Mark(key, verdict, "")
 		fmt.Println(key.Hint(), verdict.Class, verdict.Action, verdict.Cooldown)
 	}
-	for i, state := range pool.PoolState() {
+	for i, state := range states(pool) {
 		fmt.Println(i, state)
 	}
 

@@ -104,6 +104,7 @@ func (b Binary) Start(ctx context.Context, cfg RunConfig) (*Process, error) {
 	started := make(chan error)
 	go p.run(started)
 	if err := <-started; err != nil {
+		<-p.done
 		return nil, fmt.Errorf("start Envoy: %w", err)
 	}
 	go p.end(ctx)
