@@ -38,6 +38,10 @@ var phrases = []phrase{
 		"this token, or your project, workspace or team, is invalid, expired, suspended …", Credential,
 	},
 	{
+		[]int{402, 403}, regexp.MustCompile(opening + `(?:the |your |this )(?:` + anAPIKey + `|key) (?:may not|cannot|can not|can no longer|must not) be used` + over),
+		"this key may not be used", Credential,
+	},
+	{
 		[]int{400, 402, 403}, regexp.MustCompile(opening + badBefore + anAPIKey + `\b|` + opening + anAPIKey + ` (?:not valid|not found|expired|invalid|disabled|revoked|not active)\b|` + opening + `no such api key\b`),
 		"invalid, expired or unknown API key", Credential,
 	},
@@ -78,7 +82,7 @@ var phrases = []phrase{
 		"a scope that this key lacks, or a session in a browser", CallerFault,
 	},
 	{
-		[]int{403}, regexp.MustCompile(`\b(?:access|permission|permitted|authori[sz]ed|allowed|verified|enabled|activated|entitled|eligible|valid|use|using|invoke|subscribed?)\b[^.\n]{0,80}\b(?:model|deployment)s?\b`),
+		[]int{403}, regexp.MustCompile(`\b(?:access|permission|permitted|authori[sz]ed|allowed|verified|enabled|activated|entitled|eligible|valid|use|used|using|invoke|subscribed?)\b[^.\n]{0,80}\b(?:model|deployment)s?\b`),
 		"may not use this model", ModelAccess,
 	},
 	{
