@@ -50,7 +50,7 @@ var phrases = []phrase{
 		"invalid token or credentials, authentication failed", Credential,
 	},
 	{
-		[]int{402, 403}, regexp.MustCompile(opening + "[^\"`']{0,80}?" + `\b(?:insufficient|not enough|no|out of|run out of|used all(?: available)?|doesnt have any|does not have any|dont have (?:any|enough)|do not have (?:any|enough)|exhausted your) (?:[a-z]+ ){0,2}(?:credits?|balance|funds)\b`),
+		[]int{403}, regexp.MustCompile(opening + "(?:(?:you|your|this|the) [^\"`':.]{0,60}?)?" + `\b(?:insufficient|not enough|no|out of|run out of|used all(?: available)?|doesnt have any|does not have any|dont have (?:any|enough)|do not have (?:any|enough)|exhausted your) (?:[a-z]+ ){0,2}(?:credits?|balance|funds)\b`),
 		"no credit, balance or funds", Quota,
 	},
 	{
