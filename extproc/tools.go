@@ -140,7 +140,7 @@ func (x *exchange) open(body []byte) {
 	if x.session != nil && int64(len(x.session.Request())) > x.pool.maxBody { // Envoy could not hold it
 		x.session = nil
 	}
-	if x.session != nil {
+	if x.session != nil && x.model == "" { // a path that names the model decides
 		x.model = x.session.Model()
 	}
 }

@@ -64,9 +64,17 @@ func GeminiOverloaded() Answer {
 	return gemini("gemini overloaded", http.StatusServiceUnavailable, "UNAVAILABLE", "The model is overloaded. Please try again later.")
 }
 
-// OpenRouterRateLimited is OpenRouter's 429 that passes on the one of the provider behind it.
+// OpenRouterRateLimited is OpenRouter's 429 for a key that has sent too much.
 func OpenRouterRateLimited(retryAfter time.Duration) Answer {
 	return vendor("openrouter rate limited", http.StatusTooManyRequests, map[string]any{"error": map[string]any{
+		"code": 429, "message": "Rate limit exceeded: limit_rpm",
+		"metadata": map[string]any{"headers": map[string]any{"X-RateLimit-Limit": "20", "X-RateLimit-Remaining": "0"}},
+	}}).Header("Retry-After", ceilSeconds(retryAfter))
+}
+
+// OpenRouterBusy is OpenRouter's 429 that passes on the one of the provider behind it: no key of OpenRouter's is at fault.
+func OpenRouterBusy(retryAfter time.Duration) Answer {
+	return vendor("openrouter busy", http.StatusTooManyRequests, map[string]any{"error": map[string]any{
 		"code": 429, "message": "Provider returned error",
 		"metadata": map[string]any{"raw": "the model is temporarily rate-limited upstream", "provider_name": "Scripted"},
 	}}).Header("Retry-After", ceilSeconds(retryAfter))
