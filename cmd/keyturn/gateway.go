@@ -40,6 +40,9 @@ type gateway struct {
 }
 
 func newGateway(cfg *config.Config, log *slog.Logger) (*gateway, error) {
+	if err := hide(); err != nil {
+		return nil, err
+	}
 	t, err := telemetry.New()
 	if err != nil {
 		return nil, err
