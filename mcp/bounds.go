@@ -38,18 +38,22 @@ type limits struct {
 
 // beyond says that a server went beyond a limit: what was left undone. It is said once an hour.
 func (l *limits) beyond(server, what string, attrs ...any) {
+	if l.again(server, what) {
+		l.log.Warn("MCP server goes beyond a limit", append([]any{slog.String("server", server), slog.String("limit", what)}, attrs...)...)
+	}
+}
+
+// again reports whether something about a server is to be said: it was not within the last hour.
+func (l *limits) again(server, what string) bool {
 	now := l.clock.Now()
 	key := [2]string{server, what}
 	l.mu.Lock()
-	last, known := l.told[key]
-	again := !known || now.Sub(last) >= tellAgain
-	if again {
-		l.told[key] = now
+	defer l.mu.Unlock()
+	if last, known := l.told[key]; known && now.Sub(last) < tellAgain {
+		return false
 	}
-	l.mu.Unlock()
-	if again {
-		l.log.Warn("MCP server goes beyond a limit", append([]any{slog.String("server", server), slog.String("limit", what)}, attrs...)...)
-	}
+	l.told[key] = now
+	return true
 }
 
 // room is how many bytes of a server's answers may be in memory at the same time.

@@ -306,6 +306,38 @@ func TestStrangeAnswers(t *testing.T) {
 	}
 }
 
+// TestMute has a server that does not answer what it does not know: it is asked in the older way.
+func TestMute(t *testing.T) {
+	t.Parallel()
+	for _, headers := range []bool{false, true} {
+		t.Run(fmt.Sprintf("headers %t", headers), func(t *testing.T) {
+			t.Parallel()
+			asked := make(chan struct{})
+			var g *rogue
+			g = newRogue(t, func(w http.ResponseWriter, r *http.Request, m sent) bool {
+				if m.Method != "server/discover" {
+					return false
+				}
+				if headers {
+					events(w)(`{"jsonrpc":"2.0","method":"notifications/progress"}`)
+				}
+				close(asked)
+				select {
+				case <-r.Context().Done():
+				case <-g.gone:
+				}
+				return true
+			})
+			clk := quartz.NewMock(t)
+			c := open(t, mcp.Config{Clock: clk, Servers: []mcp.Server{{Name: "demo", URL: g.URL, Transport: "http"}}})
+			<-asked
+			clk.Advance(3 * time.Second).MustWait(t.Context())
+			up(t, c)
+			echo(t, c)
+		})
+	}
+}
+
 // TestLargeHello has a server answer initialize with megabytes.
 func TestLargeHello(t *testing.T) {
 	t.Parallel()

@@ -9,6 +9,7 @@ import (
 
 const (
 	connectTimeout = 10 * time.Second
+	startTimeout   = 30 * time.Second // connecting to a command, which may have to install itself
 	listTimeout    = 10 * time.Second
 	minBackoff     = 500 * time.Millisecond
 	maxBackoff     = 30 * time.Second
@@ -98,7 +99,11 @@ func (v *server) run(ctx context.Context) {
 // open makes a session and fetches the tools.
 func (v *server) open(ctx context.Context) (*session, []Tool, time.Duration, *Error) {
 	cfg := v.config()
-	bounded, end := v.env.withTimeout(ctx, connectTimeout)
+	timeout := connectTimeout
+	if len(cfg.Command) > 0 {
+		timeout = startTimeout
+	}
+	bounded, end := v.env.withTimeout(ctx, timeout)
 	defer end(nil)
 	begun := v.env.clock.Now()
 	s, err := open(bounded, v.env, cfg, v.held)
@@ -152,7 +157,7 @@ func (v *server) keep(ctx context.Context, s *session, age time.Duration) {
 		case <-s.gone:
 			return
 		case <-s.dead:
-			v.lose(s, &Error{Kind: Unreachable})
+			v.lose(s, &Error{Kind: Unreachable, Program: s.prog.ended()})
 			return
 		case <-s.changed: // soon, but a server that says so all the time is not asked all the time
 			timer.Reset(max(0, listPause-v.env.clock.Since(listed)), "refresh")
