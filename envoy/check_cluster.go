@@ -58,7 +58,7 @@ func (c *checker) processorCluster(where string, cluster *clusterv3.Cluster) {
 		c.find(processorHTTP2, where, "not set")
 		return
 	}
-	if w := h2.InitialStreamWindowSize; w.GetValue() == 0 || w.GetValue() > windowBytes {
+	if w := h2.InitialStreamWindowSize; w.GetValue() == 0 || w.GetValue() > mostWindowBytes {
 		c.find(processorWindow, where, said(w != nil, w.GetValue()))
 	}
 }

@@ -12,6 +12,8 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 const (
@@ -134,7 +136,7 @@ func (c *checker) exchange(where string, f *extprocv3.ExternalProcessor) {
 	if a := f.GetRouteCacheAction(); a != extprocv3.ExternalProcessor_CLEAR {
 		c.find(routeCache, where, a.String())
 	}
-	if n := f.GetMetadataOptions().GetReceivingNamespaces().GetUntyped(); !slices.Contains(n, metadataNamespace) {
+	if n := f.GetMetadataOptions().GetReceivingNamespaces().GetUntyped(); !slices.Contains(n, wire.Namespace) {
 		c.find(metadataReceive, where, list(n))
 	}
 	if slices.ContainsFunc(responseAttributes, func(a string) bool { return !slices.Contains(f.ResponseAttributes, a) }) {

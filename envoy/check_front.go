@@ -12,6 +12,8 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // minIdle is the least that a stream may be idle: keep-alives are sent every 10 s, and models think longer.
@@ -77,7 +79,7 @@ func (c *checker) loopback(m *manager) {
 		c.find(localReply, m.where(), "not set") // what Envoy says goes on to the client
 	}
 	for _, log := range m.AccessLog {
-		if readable(log) && !mentions(log, turnHeader) && !mentions(log, strings.ToUpper(turnHeader)) {
+		if readable(log) && !mentions(log, wire.TurnHeader) && !mentions(log, strings.ToUpper(wire.TurnHeader)) {
 			c.find(turnLog, m.where(), log.Name)
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	tometadatav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_to_metadata/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // change is what a route makes of a header of its requests.
@@ -105,8 +107,8 @@ func (c *checker) sets(r *route) {
 			c.find(s, r.place, h.String())
 		}
 	}
-	is(headerID, idHeader, func(v string) bool { return strings.Contains(v, "%UNIQUE_ID%") })
-	is(headerStart, startHeader, func(v string) bool { return strings.HasPrefix(v, "%START_TIME(%s") })
+	is(headerID, wire.IDHeader, func(v string) bool { return strings.Contains(v, "%UNIQUE_ID%") })
+	is(headerStart, wire.StartHeader, func(v string) bool { return strings.HasPrefix(v, "%START_TIME(%s") })
 	if r.manager.role == roleLoopback {
 		return
 	}
@@ -118,7 +120,7 @@ func (c *checker) sets(r *route) {
 	if len(names) > 0 {
 		s = headerPool.wanting("%s, with OVERWRITE_IF_EXISTS_OR_ADD", strings.Join(names, " or "))
 	}
-	is(s, poolHeader, func(v string) bool {
+	is(s, wire.PoolHeader, func(v string) bool {
 		return !strings.Contains(v, "%") && (len(names) == 0 || slices.Contains(names, v))
 	})
 }
@@ -127,7 +129,7 @@ func (c *checker) sets(r *route) {
 func (c *checker) removes(r *route) {
 	passes := func(name string) bool { return r.request(name).client }
 	if r.manager.role == roleLoopback {
-		if lost := without([]string{poolHeader, turnHeader, modelHeader, clientHeader}, passes); len(lost) > 0 {
+		if lost := without([]string{wire.PoolHeader, wire.TurnHeader, wire.ModelHeader, wire.ClientHeader}, passes); len(lost) > 0 {
 			c.find(turnsLost, r.place, "with "+strings.Join(lost, ", "))
 		}
 		own := slices.ContainsFunc(c.want.Pools, func(p Pool) bool { return p.Tools && p.BYOK })
@@ -144,13 +146,13 @@ func (c *checker) removes(r *route) {
 		}
 		c.passing(r, credentialsRemoved, credentials(pools))
 	}
-	c.passing(r, forgedTurn, []string{turnHeader, modelHeader})
-	c.passing(r, forgedCluster, []string{clusterHeader})
-	switch named, passed := r.namesClient(), passes(clientHeader); {
+	c.passing(r, forgedTurn, []string{wire.TurnHeader, wire.ModelHeader})
+	c.passing(r, forgedCluster, []string{wire.ClusterHeader})
+	switch named, passed := r.namesClient(), passes(wire.ClientHeader); {
 	case !named && passed:
-		c.find(forgedClient, r.place, "without "+clientHeader)
-	case named && !passed && !r.request(clientHeader).set:
-		c.find(lostClient, r.place, "with "+clientHeader)
+		c.find(forgedClient, r.place, "without "+wire.ClientHeader)
+	case named && !passed && !r.request(wire.ClientHeader).set:
+		c.find(lostClient, r.place, "with "+wire.ClientHeader)
 	}
 }
 
@@ -169,19 +171,19 @@ func (r *route) namesClient() bool {
 	return slices.ContainsFunc(r.manager.HttpFilters, func(f *hcmv3.HttpFilter) bool {
 		config, on := r.effective(f)
 		return on && isOneOf(f, clientFilters) &&
-			(mentions(config, clientHeader) || mentions(f.GetTypedConfig(), clientHeader) || isOneOf(f, []string{".ext_authz."}))
+			(mentions(config, wire.ClientHeader) || mentions(f.GetTypedConfig(), wire.ClientHeader) || isOneOf(f, []string{".ext_authz."}))
 	})
 }
 
 // returns checks which headers of a response reach the client: none of Keyturn's words to Envoy; Keyturn reads the rest of
 // its own.
 func (c *checker) returns(r *route) {
-	if !r.hides(retryHeader) {
+	if !r.hides(wire.RetryHeader) {
 		c.find(retryRemoved, r.place, "not set")
 	}
-	used := []string{usedPoolHeader, usedNameHeader, usedKeyHeader}
+	used := []string{wire.UsedPoolHeader, wire.UsedNameHeader, wire.UsedKeyHeader}
 	if r.manager.role == roleLoopback {
-		if lost := without(append(used, errorHeader), func(n string) bool { return !r.hides(n) }); len(lost) > 0 {
+		if lost := without(append(used, wire.ErrorHeader), func(n string) bool { return !r.hides(n) }); len(lost) > 0 {
 			c.find(usedLost, r.place, "with "+strings.Join(lost, ", "))
 		}
 		return

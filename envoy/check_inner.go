@@ -11,6 +11,8 @@ import (
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // harmless are filters that may stand between Keyturn and the router, as their types are named: they answer nothing and change
@@ -147,7 +149,7 @@ func (c *checker) requestHeaders(m *manager, before func(*manager) bool) {
 // innerRoute checks a route of the inner listener.
 func (c *checker) innerRoute(r *route) {
 	action := r.GetRoute()
-	if name := action.GetClusterHeader(); !strings.EqualFold(name, clusterHeader) {
+	if name := action.GetClusterHeader(); !strings.EqualFold(name, wire.ClusterHeader) {
 		switch {
 		case r.cluster != "":
 			name = "the cluster " + r.cluster
@@ -171,8 +173,8 @@ func (c *checker) innerRoute(r *route) {
 	if least, limit := c.bodyBytes(), r.bodyLimit(); limit < least {
 		c.find(innerBody.wanting("%d or more: the fronts' and what Keyturn reads whole", least), r.place, said(limit > 0, limit))
 	}
-	c.passing(r, clusterHeaderRemoved, []string{clusterHeader})
-	c.passing(r, protoRemoved, []string{forwardedProtoHeader})
+	c.passing(r, clusterHeaderRemoved, []string{wire.ClusterHeader})
+	c.passing(r, protoRemoved, []string{wire.ForwardedProtoHeader})
 	if lost := without(credentials(c.want.Pools), func(n string) bool { return r.request(n).client }); len(lost) > 0 {
 		c.find(keyLost, r.place, "with "+strings.Join(lost, ", "))
 	}

@@ -9,6 +9,8 @@ import (
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	celv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // shapes reports whether Envoy's own answers are given another form.
@@ -42,9 +44,6 @@ func (c *checker) localReplies(m *manager) {
 	}
 }
 
-// keyturnDetails is what the details of Keyturn's own answers begin with.
-const keyturnDetails = "keyturn_"
-
 // onDetails is a condition on an answer's details: whether it is turned round, and the text.
 var onDetails = regexp.MustCompile(`(!?)response\.code_details *(?:\.startsWith\(|==) *['"]([^'"]*)['"]`)
 
@@ -56,13 +55,13 @@ func spares(f *accesslogv3.AccessLogFilter) bool {
 	}
 	expression := expressionOf(f)
 	return !strings.Contains(expression, "||") && slices.ContainsFunc(onDetails.FindAllStringSubmatch(expression, -1), func(m []string) bool {
-		return (m[1] == "!") == strings.HasPrefix(m[2], keyturnDetails)
+		return (m[1] == "!") == strings.HasPrefix(m[2], wire.DetailsPrefix)
 	})
 }
 
 // takes reports whether a condition is about Keyturn's answers alone.
 func takes(f *accesslogv3.AccessLogFilter) bool {
-	return mentions(f, errorHeader) || mentions(f, keyturnDetails)
+	return mentions(f, wire.ErrorHeader) || mentions(f, wire.DetailsPrefix)
 }
 
 // expressionOf is a condition that is written in CEL, "" where it is not.

@@ -8,6 +8,8 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // role is what a listener is for.
@@ -101,7 +103,9 @@ func (c *checker) mayBeInner(m *manager) bool {
 // namesCluster reports whether a route goes where Keyturn says.
 func (m *manager) namesCluster() bool {
 	for _, host := range m.config.GetVirtualHosts() {
-		if slices.ContainsFunc(host.Routes, func(r *routev3.Route) bool { return strings.EqualFold(r.GetRoute().GetClusterHeader(), clusterHeader) }) {
+		if slices.ContainsFunc(host.Routes, func(r *routev3.Route) bool {
+			return strings.EqualFold(r.GetRoute().GetClusterHeader(), wire.ClusterHeader)
+		}) {
 			return true
 		}
 	}
@@ -113,5 +117,5 @@ func (m *manager) servesKeyturn() bool {
 	if strings.HasSuffix(m.listener.Name, "loopback") {
 		return true
 	}
-	return !m.open() && !slices.ContainsFunc(m.routes, func(r *route) bool { return r.past || r.request(poolHeader).set })
+	return !m.open() && !slices.ContainsFunc(m.routes, func(r *route) bool { return r.past || r.request(wire.PoolHeader).set })
 }

@@ -13,6 +13,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 const (
@@ -147,7 +149,7 @@ func (c *checker) frontRoute(r *route) {
 
 // named is the pool that the route's requests are for, nil when it is not known.
 func (c *checker) named(r *route) *Pool {
-	name := r.request(poolHeader).value
+	name := r.request(wire.PoolHeader).value
 	i := slices.IndexFunc(c.want.Pools, func(p Pool) bool { return p.Name == name })
 	if i < 0 {
 		return nil
@@ -201,7 +203,7 @@ func (c *checker) retries(r *route) {
 // asksForRetry reports whether Keyturn's word is what is looked for: that it is there, not that it is missing.
 func asksForRetry(h *routev3.HeaderMatcher) bool {
 	present, ok := h.HeaderMatchSpecifier.(*routev3.HeaderMatcher_PresentMatch)
-	return strings.EqualFold(h.Name, retryHeader) && !h.InvertMatch && (!ok || present.PresentMatch)
+	return strings.EqualFold(h.Name, wire.RetryHeader) && !h.InvertMatch && (!ok || present.PresentMatch)
 }
 
 // retryNumber checks that there are retries for all keys, and that Keyturn is told how many.
@@ -220,7 +222,7 @@ func (c *checker) retryNumber(r *route, policy *routev3.RetryPolicy) {
 		}
 		c.find(want, r.place, said(number != nil, number.GetValue()))
 	}
-	told := r.request(retriesHeader)
+	told := r.request(wire.RetriesHeader)
 	allowed := strconv.FormatUint(uint64(max(1, number.GetValue())), 10)
 	if told.set && (told.client || told.value != allowed) {
 		c.find(headerRetries.wanting("%s, as num_retries, with OVERWRITE_IF_EXISTS_OR_ADD", allowed), r.place, told.String())

@@ -1,5 +1,7 @@
 package envoy
 
+import "github.com/keyturn/keyturn/internal/wire"
+
 // setting is one thing that Envoy must be told.
 type setting struct {
 	name        string // the field
@@ -29,7 +31,7 @@ var (
 		"Envoy refuses the configuration, because the inner listener is internal: without the extension it can be a Unix socket.",
 	}
 	loopbackListener = setting{
-		"listener loopback", "a listener on a Unix socket with a route to the inner listener that sets no x-keyturn-pool", true,
+		"listener loopback", "a listener on a Unix socket with a route to the inner listener that sets no " + wire.PoolHeader, true,
 		"Keyturn cannot make requests of its own: a response that calls a tool ends with an error.",
 	}
 	hopPresent = setting{
@@ -49,7 +51,7 @@ var (
 		"Keyturn sends the pool's requests to this cluster: each is answered with 503.",
 	}
 	poolUnnamed = setting{
-		"route.request_headers_to_add.x-keyturn-pool", "", false,
+		"route.request_headers_to_add." + wire.PoolHeader, "", false,
 		"No client's request is for the pool: its keys serve as a fallback, or not at all.",
 	}
 	processorPresent = setting{
@@ -172,7 +174,7 @@ var (
 		"The route stays the one without a cluster, as it was before Keyturn named one: every request is answered with 503.",
 	}
 	metadataReceive = setting{
-		"filter.metadata_options.receiving_namespaces.untyped", "keyturn", false,
+		"filter.metadata_options.receiving_namespaces.untyped", wire.Namespace, false,
 		"The access log of the inner listener does not know the key, nor the tokens.",
 	}
 	attributesAsked = setting{

@@ -1,5 +1,7 @@
 package envoy
 
+import "github.com/keyturn/keyturn/internal/wire"
+
 // About the inner listener.
 var (
 	innerAddress = setting{
@@ -39,7 +41,7 @@ var (
 		"Without Keyturn clients read an empty 503 or 504, and SDKs show no reason.",
 	}
 	localReplyKeyturn = setting{
-		"local_reply_config.mappers", "none for answers whose details begin with keyturn_", true,
+		"local_reply_config.mappers", "none for answers whose details begin with " + wire.DetailsPrefix, true,
 		"Keyturn's own answers are rewritten too: the client loses the reason, and the dialect's error.",
 	}
 )
@@ -56,7 +58,7 @@ var (
 		"A request that no route matches is answered with 404.",
 	}
 	innerCluster = setting{
-		"route.cluster_header", "x-keyturn-cluster", true,
+		"route.cluster_header", wire.ClusterHeader, true,
 		"Attempts do not go to the cluster that Keyturn names: the provider gets another pool's key, or each request is a 503.",
 	}
 	innerRetry = setting{
@@ -71,12 +73,12 @@ var (
 		"The provider gets another path or name than Keyturn has set.",
 	}
 	clusterHeaderRemoved = setting{
-		"route.request_headers_to_remove", "x-keyturn-cluster", false,
+		"route.request_headers_to_remove", wire.ClusterHeader, false,
 		"The provider gets the name of its cluster.",
 	}
 	protoRemoved = setting{
-		"route.request_headers_to_remove", "x-forwarded-proto", false,
-		"The provider gets x-forwarded-proto, which Keyturn cannot remove: Envoy needs it to find the route.",
+		"route.request_headers_to_remove", wire.ForwardedProtoHeader, false,
+		"The provider gets " + wire.ForwardedProtoHeader + ", which Keyturn cannot remove: Envoy needs it to find the route.",
 	}
 	keyLost = setting{
 		"route.request_headers_to_remove", "no credentials", true,
@@ -118,7 +120,7 @@ var (
 	}
 	attemptCount = setting{
 		"virtual_host.include_request_attempt_count", "true", false,
-		"Keyturn counts attempts by x-keyturn-id: a restart, or another replica, begins again.",
+		"Keyturn counts attempts by " + wire.IDHeader + ": a restart, or another replica, begins again.",
 	}
 	localReply = setting{
 		"local_reply_config", "the dialects' JSON for Envoy's own errors", false,
@@ -133,14 +135,14 @@ var (
 // About the retries of a front's route.
 var (
 	retryPolicy = setting{
-		"route.retry_policy", "retriable-headers on x-keyturn-retry", true,
+		"route.retry_policy", "retriable-headers on " + wire.RetryHeader, true,
 		"Envoy does not retry when Keyturn asks: the client gets the provider's 429.",
 	}
 	retryOn = setting{
 		"route.retry_policy.retry_on", "retriable-headers", true, retryPolicy.consequence,
 	}
 	retryHeaders = setting{
-		"route.retry_policy.retriable_headers", "x-keyturn-retry, present", true, retryPolicy.consequence,
+		"route.retry_policy.retriable_headers", wire.RetryHeader + ", present", true, retryPolicy.consequence,
 	}
 	retryNumber = setting{
 		"route.retry_policy.num_retries", "", true,
@@ -163,19 +165,19 @@ var (
 // About the headers of a front's route.
 var (
 	headerID = setting{
-		"route.request_headers_to_add.x-keyturn-id", "%UNIQUE_ID%, with OVERWRITE_IF_EXISTS_OR_ADD", true,
+		"route.request_headers_to_add." + wire.IDHeader, "%UNIQUE_ID%, with OVERWRITE_IF_EXISTS_OR_ADD", true,
 		"Keyturn does not know which attempts are one request's, or a client says it: keys that were tried are tried again. %STREAM_ID% is x-request-id, which may be a client's.",
 	}
 	headerStart = setting{
-		"route.request_headers_to_add.x-keyturn-start", "%START_TIME(%s.%3f)%, with OVERWRITE_IF_EXISTS_OR_ADD", true,
+		"route.request_headers_to_add." + wire.StartHeader, "%START_TIME(%s.%3f)%, with OVERWRITE_IF_EXISTS_OR_ADD", true,
 		"Keyturn does not know when a request began, or a client says it: keys turn beyond the pool's deadline, or not at all.",
 	}
 	headerPool = setting{
-		"route.request_headers_to_add.x-keyturn-pool", "a pool's name, with OVERWRITE_IF_EXISTS_OR_ADD", true,
+		"route.request_headers_to_add." + wire.PoolHeader, "a pool's name, with OVERWRITE_IF_EXISTS_OR_ADD", true,
 		"Keyturn does not know the pool and answers with 503, or a client says whose keys it spends.",
 	}
 	headerRetries = setting{
-		"route.request_headers_to_add.x-keyturn-retries", "", false,
+		"route.request_headers_to_add." + wire.RetriesHeader, "", false,
 		"Keyturn takes an attempt for the last that is not, or the other way round: the client gets an error without its body.",
 	}
 	credentialsRemoved = setting{
@@ -191,19 +193,19 @@ var (
 		"If the inner listener ever lets a request pass without Keyturn, the client names the cluster that it goes to.",
 	}
 	forgedClient = setting{
-		"route.request_headers_to_remove", "x-keyturn-client, where the clients' authentication does not set it", false,
+		"route.request_headers_to_remove", wire.ClientHeader + ", where the clients' authentication does not set it", false,
 		"A client can take another's name in logs and metrics.",
 	}
 	lostClient = setting{
-		"route.request_headers_to_remove", "no x-keyturn-client, which the clients' authentication sets", false,
+		"route.request_headers_to_remove", "no " + wire.ClientHeader + ", which the clients' authentication sets", false,
 		"Logs and metrics do not know the client.",
 	}
 	retryRemoved = setting{
-		"route.response_headers_to_remove", "x-keyturn-retry", false,
+		"route.response_headers_to_remove", wire.RetryHeader, false,
 		"When Envoy refuses a retry, the client sees the header.",
 	}
 	usedRemoved = setting{
-		"http_filters.header_to_metadata", "response_rules that remove x-keyturn-used-pool, -name and -key, or response_headers_to_remove with them", false,
+		"http_filters.header_to_metadata", "response_rules that remove " + wire.UsedPoolHeader + ", -name and -key, or response_headers_to_remove with them", false,
 		"Clients read which key served them, by its name and its masked hint.",
 	}
 )
@@ -218,7 +220,7 @@ var (
 		"address.pipe.mode", "384 (0600), or 432 (0660) with a group that only Envoy and Keyturn are in", true, socketConsequence,
 	}
 	turnsLost = setting{
-		"route.request_headers_to_remove", "none of x-keyturn-pool, x-keyturn-turn, x-keyturn-model and x-keyturn-client, and nothing that overwrites them", true,
+		"route.request_headers_to_remove", "none of " + wire.PoolHeader + ", " + wire.TurnHeader + ", " + wire.ModelHeader + " and " + wire.ClientHeader + ", and nothing that overwrites them", true,
 		"Keyturn takes its own requests for a client's, or does not know their pool.",
 	}
 	credentialsLost = setting{
@@ -226,11 +228,11 @@ var (
 		"A client's own credential is not on the later turns: the pool pays for them.",
 	}
 	usedLost = setting{
-		"route.response_headers_to_remove", "of x-keyturn-* only x-keyturn-retry", false,
+		"route.response_headers_to_remove", "of " + wire.HeaderPrefix + "* only " + wire.RetryHeader, false,
 		"Keyturn does not learn which key served a turn, nor why it failed.",
 	}
 	turnLog = setting{
-		"access_log", "%REQ(x-keyturn-turn)% in its format", false,
+		"access_log", "%REQ(" + wire.TurnHeader + ")% in its format", false,
 		"The log does not tell the turns that Keyturn makes from the requests of clients.",
 	}
 )

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 func (c *checker) version() {
@@ -43,7 +45,7 @@ func (c *checker) wayIn() {
 	}
 	named := map[string]bool{}
 	for _, r := range c.frontRoutes() {
-		named[r.request(poolHeader).value] = true
+		named[r.request(wire.PoolHeader).value] = true
 	}
 	unread := without(c.managers, func(m *manager) bool { return m.config != nil || m.role != roleOther })
 	switch {

@@ -9,6 +9,8 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 const (
@@ -21,7 +23,7 @@ const (
 
 // clientCredentialHeaders are where a client's key for the gateway is looked for, in this order: the header of its own
 // first, so that the others may hold the client's own credential for a BYOK pool.
-var clientCredentialHeaders = []string{clientKeyHeader, "authorization", "x-api-key", "api-key"}
+var clientCredentialHeaders = []string{wire.ClientKeyHeader, wire.AuthorizationHeader, "x-api-key", "api-key"}
 
 // authenticates reports whether clients are asked who they are.
 func (r *renderer) authenticates() bool { return len(r.Clients.APIKeys) > 0 || r.Clients.JWT != nil }
@@ -50,7 +52,7 @@ func (r *renderer) apiKeys() *apikeyv3.ApiKeyAuth {
 // byokSources restricts a route of a BYOK pool to the header of the gateway's own, so that the client's credential in
 // the others is neither taken for a key nor removed.
 func (r *renderer) byokSources() *anypb.Any {
-	return r.pack(&apikeyv3.ApiKeyAuthPerRoute{KeySources: keySources([]string{clientKeyHeader}), Forwarding: keyForwarding()})
+	return r.pack(&apikeyv3.ApiKeyAuthPerRoute{KeySources: keySources([]string{wire.ClientKeyHeader}), Forwarding: keyForwarding()})
 }
 
 func keySources(headers []string) (sources []*apikeyv3.KeySource) {
@@ -61,7 +63,7 @@ func keySources(headers []string) (sources []*apikeyv3.KeySource) {
 }
 
 func keyForwarding() *apikeyv3.Forwarding {
-	return &apikeyv3.Forwarding{Header: clientHeader, HideCredentials: true}
+	return &apikeyv3.Forwarding{Header: wire.ClientHeader, HideCredentials: true}
 }
 
 // tokens checks signed tokens. Each header is a provider of its own, any of which suffices: with one provider for all,
@@ -73,9 +75,9 @@ func (r *renderer) tokens() *jwtv3.JwtAuthentication {
 		p := &jwtv3.JwtProvider{
 			Issuer: r.Clients.JWT.Issuer, Audiences: r.Clients.JWT.Audiences,
 			FromHeaders:    []*jwtv3.JwtHeader{{Name: h}},
-			ClaimToHeaders: []*jwtv3.JwtClaimToHeader{{HeaderName: clientHeader, ClaimName: "sub"}},
+			ClaimToHeaders: []*jwtv3.JwtClaimToHeader{{HeaderName: wire.ClientHeader, ClaimName: "sub"}},
 		}
-		if h == "authorization" {
+		if h == wire.AuthorizationHeader {
 			p.FromHeaders[0].ValuePrefix = "Bearer "
 		}
 		if f := r.Clients.JWT.JWKSFile; f != "" {

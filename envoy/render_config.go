@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 const (
@@ -20,9 +22,6 @@ const (
 	defaultIdleTimeout = 5 * time.Minute
 	defaultToolTime    = 10 * time.Minute
 )
-
-// credentialHeaders are where clients of the providers' SDKs put their credential.
-var credentialHeaders = []string{"authorization", "x-api-key", "api-key", "x-goog-api-key"}
 
 var (
 	poolName   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._~-]*$`)
@@ -169,7 +168,7 @@ func (p *plan) checkPools() (errs []error) {
 		if pool.MaxBodyBytes < 0 || pool.MaxBodyBytes > maxBodyBytes {
 			bad("max_body: must be from 0 to %d (128 MiB), not %d", maxBodyBytes, pool.MaxBodyBytes)
 		}
-		pool.CredentialHeader = strings.ToLower(cmp.Or(pool.CredentialHeader, "authorization"))
+		pool.CredentialHeader = strings.ToLower(cmp.Or(pool.CredentialHeader, wire.AuthorizationHeader))
 		if !headerName.MatchString(pool.CredentialHeader) {
 			bad("credential_header: %q is not the name of a header", pool.CredentialHeader)
 		}

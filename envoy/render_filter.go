@@ -16,6 +16,8 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 const (
@@ -26,17 +28,13 @@ const (
 // wholeNames are the headers an attempt reads; with the prefixes, all that is sent to Keyturn. Fewer headers are
 // faster on both sides, and what is not sent cannot be logged.
 var (
-	wholeNames = []string{
+	wholeNames = append([]string{
 		":method", ":path", ":authority", ":status",
 		"content-type", "content-length", "content-encoding", "transfer-encoding", "upgrade", "connection",
-		"x-request-id", "retry-after", "retry-after-ms", "x-should-retry",
-	}
-	namePrefixes = []string{"x-keyturn-", "x-envoy-", "x-forwarded-", "x-ratelimit-", "anthropic-ratelimit-"}
+		wire.RequestIDHeader, wire.RetryAfterHeader, wire.RetryAfterMillisHeader, wire.ShouldRetryHeader,
+	}, wire.OtherLimits...)
+	namePrefixes = append([]string{wire.HeaderPrefix, wire.EnvoyPrefix, wire.ForwardedPrefix}, wire.LimitPrefixes...)
 )
-
-// secretNames are headers with secrets between the client, the proxies and the provider: no attempt reads them and no
-// turn repeats them.
-var secretNames = []string{"cookie", "set-cookie", "proxy-authorization"}
 
 // responseAttributes tell Envoy's own 502, 503 and 504, about a provider that was not reached, from a provider's.
 var responseAttributes = []string{"response.code_details", "response.flags"}
@@ -64,7 +62,7 @@ func (r *renderer) filter(pools []Pool) *hcmv3.HttpFilter {
 			AllowAllRouting: wrapperspb.Bool(true), AllowEnvoy: wrapperspb.Bool(true),
 		},
 		MetadataOptions: &extprocv3.MetadataOptions{
-			ReceivingNamespaces: &extprocv3.MetadataOptions_MetadataNamespaces{Untyped: []string{metadataNamespace}},
+			ReceivingNamespaces: &extprocv3.MetadataOptions_MetadataNamespaces{Untyped: []string{wire.Namespace}},
 		},
 	}))}
 }
@@ -92,15 +90,15 @@ func (r *renderer) forwardRules(pools []Pool) *extprocv3.HeaderForwardingRules {
 // hiddenNames are the headers that Keyturn must not get where it gets all others.
 func hiddenNames(pools []Pool) []string {
 	if slices.ContainsFunc(pools, func(p Pool) bool { return p.BYOK }) {
-		return secretNames
+		return wire.Secrets
 	}
 	// The front has removed them; this is for a front that somebody wrote by hand.
-	return slices.Concat(secretNames, credentials(pools))
+	return slices.Concat(wire.Secrets, credentials(pools))
 }
 
 // credentials are the headers that may hold a credential: the SDKs' and those that the pools' keys are sent in.
 func credentials(pools []Pool) []string {
-	names := slices.Clone(credentialHeaders)
+	names := slices.Clone(wire.Credentials)
 	for _, pool := range pools {
 		if n := strings.ToLower(pool.CredentialHeader); n != "" && !slices.Contains(names, n) {
 			names = append(names, n)
@@ -128,14 +126,14 @@ func (r *renderer) logRules() *tometadatav3.Config {
 	rule := func(header, key string, remove bool) *tometadatav3.Config_Rule {
 		return &tometadatav3.Config_Rule{
 			Header: header, Remove: remove,
-			OnHeaderPresent: &tometadatav3.Config_KeyValuePair{MetadataNamespace: metadataNamespace, Key: key},
+			OnHeaderPresent: &tometadatav3.Config_KeyValuePair{MetadataNamespace: wire.Namespace, Key: key},
 		}
 	}
 	c := &tometadatav3.Config{ResponseRules: []*tometadatav3.Config_Rule{
-		rule(usedPoolHeader, "pool", true), rule(usedNameHeader, "key_name", true), rule(usedKeyHeader, "key", true),
+		rule(wire.UsedPoolHeader, wire.PoolField, true), rule(wire.UsedNameHeader, wire.KeyNameField, true), rule(wire.UsedKeyHeader, wire.KeyField, true),
 	}}
 	if r.authenticates() {
-		c.RequestRules = []*tometadatav3.Config_Rule{rule(clientHeader, "client", false)}
+		c.RequestRules = []*tometadatav3.Config_Rule{rule(wire.ClientHeader, wire.ClientField, false)}
 	}
 	return c
 }

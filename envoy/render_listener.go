@@ -8,6 +8,8 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 const managerFilter = "envoy.filters.network.http_connection_manager"
@@ -63,11 +65,11 @@ func (r *renderer) innerListener(at *corev3.Address) *listenerv3.Listener {
 	host := &routev3.VirtualHost{
 		RequestBodyBufferLimit: wrapperspb.UInt64(r.bodyBytes),
 		// Keyturn removes the rest of what is not for a provider. Without x-forwarded-proto Envoy would find no route.
-		RequestHeadersToRemove: []string{clusterHeader, forwardedProtoHeader},
+		RequestHeadersToRemove: []string{wire.ClusterHeader, wire.ForwardedProtoHeader},
 		Routes: []*routev3.Route{{
 			Match: everything(),
 			Action: &routev3.Route_Route{Route: &routev3.RouteAction{
-				ClusterSpecifier: &routev3.RouteAction_ClusterHeader{ClusterHeader: clusterHeader},
+				ClusterSpecifier: &routev3.RouteAction_ClusterHeader{ClusterHeader: wire.ClusterHeader},
 				Timeout:          durationpb.New(0),
 			}},
 		}},

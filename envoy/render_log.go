@@ -6,6 +6,8 @@ import (
 	filelogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
 	streamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // The fields of the access logs, one JSON object a line; those without a value are left out. All go to one place, and the
@@ -13,30 +15,30 @@ import (
 // request_id. The path is the client's, without its query, which may hold a credential.
 var (
 	requestFields = fields("request", frontFields, map[string]string{
-		"client":   "%DYNAMIC_METADATA(keyturn:client)%",
-		"pool":     "%DYNAMIC_METADATA(keyturn:pool)%",
-		"key":      "%DYNAMIC_METADATA(keyturn:key)%",
-		"key_name": "%DYNAMIC_METADATA(keyturn:key_name)%",
+		"client":   noted(wire.ClientField),
+		"pool":     noted(wire.PoolField),
+		"key":      noted(wire.KeyField),
+		"key_name": noted(wire.KeyNameField),
 	})
 	turnFields = fields("turn", frontFields, map[string]string{
-		"turn":     "%REQ(" + turnHeader + ")%",
-		"client":   "%REQ(" + clientHeader + ")%",
-		"pool":     "%RESP(" + usedPoolHeader + ")%",
-		"key":      "%RESP(" + usedKeyHeader + ")%",
-		"key_name": "%RESP(" + usedNameHeader + ")%",
+		"turn":     "%REQ(" + wire.TurnHeader + ")%",
+		"client":   "%REQ(" + wire.ClientHeader + ")%",
+		"pool":     "%RESP(" + wire.UsedPoolHeader + ")%",
+		"key":      "%RESP(" + wire.UsedKeyHeader + ")%",
+		"key_name": "%RESP(" + wire.UsedNameHeader + ")%",
 	})
 	attemptFields = fields("attempt", map[string]string{
-		"attempt":       "%DYNAMIC_METADATA(keyturn:attempt)%",
-		"pool":          "%DYNAMIC_METADATA(keyturn:pool)%",
-		"key":           "%DYNAMIC_METADATA(keyturn:key)%",
-		"key_name":      "%DYNAMIC_METADATA(keyturn:key_name)%",
-		"turn":          "%DYNAMIC_METADATA(keyturn:turn)%",
-		"turns":         "%DYNAMIC_METADATA(keyturn:turns)%",
-		"tool_calls":    "%DYNAMIC_METADATA(keyturn:tool_calls)%",
-		"input_tokens":  "%DYNAMIC_METADATA(keyturn:llm_input_token)%",
-		"output_tokens": "%DYNAMIC_METADATA(keyturn:llm_output_token)%",
-		"client":        "%DYNAMIC_METADATA(keyturn:client)%",
-		"request_id":    "%DYNAMIC_METADATA(keyturn:request_id)%",
+		"attempt":       noted(wire.AttemptField),
+		"pool":          noted(wire.PoolField),
+		"key":           noted(wire.KeyField),
+		"key_name":      noted(wire.KeyNameField),
+		"turn":          noted(wire.TurnField),
+		"turns":         noted(wire.TurnsField),
+		"tool_calls":    noted(wire.ToolCallsField),
+		"input_tokens":  noted(wire.InputTokensField),
+		"output_tokens": noted(wire.OutputTokensField),
+		"client":        noted(wire.ClientField),
+		"request_id":    noted(wire.RequestIDField),
 		"cluster":       "%UPSTREAM_CLUSTER%",
 	})
 	frontFields = map[string]string{
@@ -49,6 +51,9 @@ var (
 	}
 )
 
+// noted is a field of the metadata that Keyturn, or the front, has left.
+func noted(field string) string { return "%DYNAMIC_METADATA(" + wire.Namespace + ":" + field + ")%" }
+
 // fields are those of one log: what all have, and more.
 func fields(log string, more ...map[string]string) map[string]any {
 	all := map[string]any{
@@ -57,7 +62,7 @@ func fields(log string, more ...map[string]string) map[string]any {
 		"status":         "%RESPONSE_CODE%",
 		"flags":          "%RESPONSE_FLAGS%",
 		"details":        "%RESPONSE_CODE_DETAILS%",
-		"error":          "%RESP(" + errorHeader + ")%",
+		"error":          "%RESP(" + wire.ErrorHeader + ")%",
 		"duration_ms":    "%DURATION%",
 		"bytes_received": "%BYTES_RECEIVED%",
 		"bytes_sent":     "%BYTES_SENT%",

@@ -10,6 +10,8 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	celv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // reply is how one of Envoy's own answers looks to a client. A provider's answers never come here, nor do Keyturn's on a
@@ -26,7 +28,7 @@ func (r *renderer) mainReplies() []reply {
 	var replies []reply
 	if r.authenticates() {
 		replies = append(replies, unknownClient("This gateway does not know the client's credential. "+
-			"Send a valid one as "+clientKeyHeader+", Authorization: Bearer, x-api-key or api-key (only as "+clientKeyHeader+
+			"Send a valid one as "+wire.ClientKeyHeader+", Authorization: Bearer, x-api-key or api-key (only as "+wire.ClientKeyHeader+
 			" where clients may bring their own credential for the provider)."))
 	}
 	if r.Clients.JWT != nil {
@@ -83,7 +85,7 @@ var innerReplies = []reply{
 		"The provider's answer is larger than this gateway reads.",
 	},
 	{
-		"!response.code_details.startsWith('keyturn_')", "provider_reset", "api_error",
+		"!response.code_details.startsWith('" + wire.DetailsPrefix + "')", "provider_reset", "api_error",
 		"The provider broke off before it answered (%RESPONSE_CODE_DETAILS%).",
 	},
 }
@@ -104,7 +106,7 @@ func (r *renderer) localReplies(replies []reply, where string) *hcmv3.LocalReply
 	for _, p := range replies {
 		c.Mappers = append(c.Mappers, &hcmv3.ResponseMapper{
 			Filter:       r.cel(cmp.Or(all(where, p.when), "true")),
-			HeadersToAdd: []*corev3.HeaderValueOption{set(errorHeader, p.code)},
+			HeadersToAdd: []*corev3.HeaderValueOption{set(wire.ErrorHeader, p.code)},
 			BodyFormatOverride: jsonFormat(map[string]any{
 				"type": "error", "error": map[string]any{"type": p.kind, "message": p.message, "param": nil, "code": p.code},
 			}),

@@ -10,6 +10,8 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 const (
@@ -51,13 +53,13 @@ func (r *renderer) poolRoute(pool *Pool, name, prefix, follows string) *routev3.
 // route can have, and needs of its listener no more than the filters that it enables.
 func (r *renderer) frontRoute(pool *Pool) *routev3.Route {
 	route := r.innerRoute(retries(pool.Keys))
-	route.RequestHeadersToAdd = append(route.RequestHeadersToAdd, set(poolHeader, pool.Name))
+	route.RequestHeadersToAdd = append(route.RequestHeadersToAdd, set(wire.PoolHeader, pool.Name))
 	if !pool.BYOK {
 		route.RequestHeadersToRemove = credentials(r.Pools)
 	}
-	route.RequestHeadersToRemove = append(route.RequestHeadersToRemove, turnHeader, modelHeader, clusterHeader)
+	route.RequestHeadersToRemove = append(route.RequestHeadersToRemove, wire.TurnHeader, wire.ModelHeader, wire.ClusterHeader)
 	if !r.authenticates() {
-		route.RequestHeadersToRemove = append(route.RequestHeadersToRemove, clientHeader)
+		route.RequestHeadersToRemove = append(route.RequestHeadersToRemove, wire.ClientHeader)
 	}
 	action := route.GetRoute()
 	route.TypedPerFilterConfig = map[string]*anypb.Any{}
@@ -83,8 +85,8 @@ func (r *renderer) frontRoute(pool *Pool) *routev3.Route {
 // innerRoute is what routes to the inner listener have in common.
 func (r *renderer) innerRoute(retries uint32) *routev3.Route {
 	return &routev3.Route{
-		RequestHeadersToAdd:     []*corev3.HeaderValueOption{set(retriesHeader, strconv.FormatUint(uint64(retries), 10))},
-		ResponseHeadersToRemove: []string{retryHeader},
+		RequestHeadersToAdd:     []*corev3.HeaderValueOption{set(wire.RetriesHeader, strconv.FormatUint(uint64(retries), 10))},
+		ResponseHeadersToRemove: []string{wire.RetryHeader},
 		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
 			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: innerName},
 			Timeout:          durationpb.New(0),
@@ -92,7 +94,7 @@ func (r *renderer) innerRoute(retries uint32) *routev3.Route {
 				RetryOn:    "retriable-headers",
 				NumRetries: u32(retries),
 				RetriableHeaders: []*routev3.HeaderMatcher{{
-					Name: retryHeader, HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true},
+					Name: wire.RetryHeader, HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true},
 				}},
 				RetryBackOff: &routev3.RetryPolicy_RetryBackOff{
 					BaseInterval: durationpb.New(retryBackOff), MaxInterval: durationpb.New(retryBackOff),
@@ -105,7 +107,7 @@ func (r *renderer) innerRoute(retries uint32) *routev3.Route {
 // onceHeaders are set once a request, not at each attempt: by them Keyturn knows the attempts of one request. Not
 // %STREAM_ID%, which is x-request-id and may be a client's.
 func onceHeaders() []*corev3.HeaderValueOption {
-	return []*corev3.HeaderValueOption{set(idHeader, "%UNIQUE_ID%"), set(startHeader, "%START_TIME(%s.%3f)%")}
+	return []*corev3.HeaderValueOption{set(wire.IDHeader, "%UNIQUE_ID%"), set(wire.StartHeader, "%START_TIME(%s.%3f)%")}
 }
 
 // loopbackRoute takes Keyturn's own requests. They repeat the path and the authority of the client's request as its first

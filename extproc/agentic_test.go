@@ -283,6 +283,37 @@ func TestTwoTurns(t *testing.T) {
 	}
 }
 
+// TestLargeMessage holds that a message of Envoy's with much of a stream in it is read and sent on piece by piece, whatever
+// follows in it: nothing more, the call that ends the turn, or a failure.
+func TestLargeMessage(t *testing.T) {
+	const lines = 100_000
+	silence := strings.Repeat(": so far\n\n", lines)
+	for name, says := range map[string]func(e *envoy){
+		"the call in it":    func(e *envoy) { e.says(silence+streamOfCall("1", `{"x":1}`), true) },
+		"the call after it": func(e *envoy) { e.says(silence, false); e.says(streamOfCall("1", `{"x":1}`), true) },
+		"a failure in it": func(e *envoy) {
+			e.says("data: {\"type\":\"error\",\"sequence_number\":0,\"code\":\"rate_limit_exceeded\",\"message\":\"slow\",\"param\":null}\n\n"+silence, true)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var r rig
+			r.start(t)
+			defer r.stop()
+			e := r.ask(t.Context(), t, true)
+			says(e)
+			out, _ := e.rest() // which holds how large a piece is
+			e.ends()
+			require.NoError(t, check.Responses([]byte(out)))
+			require.Contains(t, out, `"done"`)
+			want := lines
+			if strings.HasPrefix(name, "a failure") { // of a turn that is run again nothing is seen
+				want = 0
+			}
+			require.Equal(t, want, strings.Count(out, ": so far\n"))
+		})
+	}
+}
+
 // TestErrorFirstTurnsKey holds that a failure within a 200 marks the key, and that the answer of the turn that ran again is the
 // client's alone. The provider's stream may go on meanwhile: it ends before the client's does.
 func TestErrorFirstTurnsKey(t *testing.T) {

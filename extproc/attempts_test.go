@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/metric/noop"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 )
 
@@ -116,16 +117,16 @@ type asked struct {
 // attempt makes the next attempt of r.
 func (g *game) attempt(t *testing.T, r *asked) {
 	x := &exchange{}
-	x.begin(g.pools, defaultMaxBody, defaultMaxRetry)
+	x.begin(g.pools, defaultMaxRetry)
 	defer x.finish()
 	r.attempts++
 	require.LessOrEqual(t, r.attempts, g.keys.Len()+2, "a request that does not end")
-	says := []string{":path: /v1/responses", ":method: POST", poolHeader + ": openai", idHeader + ": " + r.id}
+	says := []string{":path: /v1/responses", ":method: POST", wire.PoolHeader + ": openai", wire.IDHeader + ": " + r.id}
 	if r.counts {
-		says = append(says, fmt.Sprintf("%s: %d", attemptHeader, r.attempts))
+		says = append(says, fmt.Sprintf("%s: %d", wire.AttemptHeader, r.attempts))
 	}
 	if r.retries >= 0 {
-		says = append(says, fmt.Sprintf("%s: %d", retriesHeader, r.retries))
+		says = append(says, fmt.Sprintf("%s: %d", wire.RetriesHeader, r.retries))
 	}
 	if r.length > 0 {
 		says = append(says, fmt.Sprintf("content-length: %d", r.length))
@@ -152,7 +153,7 @@ func (g *game) attempt(t *testing.T, r *asked) {
 	if a.details != "" {
 		require.Equal(t, before, g.keys.PoolState(), "Envoy's own answer marked a key")
 	}
-	again := strings.Contains(resp, retryHeader+"=1")
+	again := strings.Contains(resp, wire.RetryHeader+"=1")
 	require.Equal(t, x.outcome == turned, again, "%v: %s", x.outcome, resp)
 	switch {
 	case !again:

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 	"github.com/keyturn/keyturn/mcp"
 )
@@ -70,10 +71,10 @@ func handled(b *testing.B, x *exchange, m *message, data mem.BufferSlice, now ti
 // beginTools is an attempt whose request has its body yet to come.
 func beginTools(b *testing.B, x *exchange, pools *poolSet, tools []dialect.Tool) {
 	x.clear()
-	x.begin(pools, defaultMaxBody, defaultMaxRetry)
+	x.begin(pools, defaultMaxRetry)
 	m := &message{}
 	wire := encoded(b, &extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: &extprocv3.HttpHeaders{
-		Headers: headerMap("", ":path: /v1/responses", ":method: POST", poolHeader+": openai"),
+		Headers: headerMap("", ":path: /v1/responses", ":method: POST", wire.PoolHeader+": openai"),
 	}}})
 	require.NoError(b, m.unmarshal(wire))
 	x.front = readFront(m)
@@ -171,7 +172,7 @@ func BenchmarkAnswer(b *testing.B) {
 	m := &message{}
 	b.ReportAllocs()
 	for b.Loop() {
-		x.begin(pools, defaultMaxBody, defaultMaxRetry)
+		x.begin(pools, defaultMaxRetry)
 		x.opened(b, trails, m, request, now)
 		handled(b, &x, m, response, now)
 		x.finish()
@@ -193,7 +194,7 @@ func BenchmarkTurn(b *testing.B) {
 	m, head := &message{}, &message{}
 	b.ReportAllocs()
 	for b.Loop() {
-		x.begin(pools, defaultMaxBody, defaultMaxRetry)
+		x.begin(pools, defaultMaxRetry)
 		x.opened(b, trails, m, first, now)
 		handled(b, &x, head, failed, now)
 		handled(b, &x, m, body, now)
@@ -204,7 +205,7 @@ func BenchmarkTurn(b *testing.B) {
 		x.awaiting = nil // or finish would take head
 		x.finish()
 		x.clear()
-		x.begin(pools, defaultMaxBody, defaultMaxRetry)
+		x.begin(pools, defaultMaxRetry)
 		x.opened(b, trails, m, second, now)
 		handled(b, &x, m, good, now)
 		x.finish()

@@ -119,7 +119,7 @@ func (s *Server) complete(stream grpc.ServerStream, a *attempt) error {
 func (s *Server) continuation(ctx context.Context, a *attempt) *agent.Response {
 	x := &a.exchange
 	x.continuation = &agent.Response{
-		Session: x.session, Origin: *x.origin, Began: x.started, Limits: x.pool.limits(s.maxBody),
+		Session: x.session, Origin: *x.origin, Began: x.started, Limits: x.pool.limits(),
 		Judge: func(name string, f *dialect.Failure) bool {
 			again, key, v, t := x.judge(name, f, s.clock.Now())
 			if key != nil {

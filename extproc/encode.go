@@ -9,6 +9,8 @@ import (
 
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // reply is a ProcessingResponse that is already encoded. The transport holds on to what it is handed after SendMsg has
@@ -19,14 +21,15 @@ type reply struct {
 }
 
 // replies is where replies are built. The transport gives their memory back once it is written to the connection.
-var replies = newReplyPool()
+var replies = newBufferPool(11, 12, 13, 14, 15, 16, 17)
 
 // mostPooled is the largest buffer of the pool, in bytes: what is larger is rare, and not worth keeping. The smallest has 2 KiB, since
 // package mem gives none back that has up to 1 KiB.
 const mostPooled = 1 << 17
 
-func newReplyPool() mem.BufferPool {
-	pool, err := mem.NewBinaryTieredBufferPool(11, 12, 13, 14, 15, 16, 17)
+// newBufferPool has buffers of 2 to the power of each of exponents.
+func newBufferPool(exponents ...uint8) mem.BufferPool {
+	pool, err := mem.NewBinaryTieredBufferPool(exponents...)
 	if err != nil { // never, with such sizes
 		return mem.NopBufferPool{}
 	}
@@ -262,10 +265,8 @@ func replyField(k kind) protowire.Number {
 	return 6
 }
 
-// dynamic collects the fields of the Struct that becomes dynamic metadata under metadataNamespace. A nil one is none.
+// dynamic collects the fields of the Struct that becomes dynamic metadata under wire.Namespace. A nil one is none.
 type dynamic struct{ wire []byte }
-
-const metadataNamespace = "keyturn"
 
 func (d *dynamic) reset() { d.wire = d.wire[:0] }
 
@@ -311,7 +312,7 @@ func (d *dynamic) size() int {
 	if d == nil || len(d.wire) == 0 {
 		return 0
 	}
-	return len(d.wire) + len(metadataNamespace) + 32
+	return len(d.wire) + len(wire.Namespace) + 32
 }
 
 // append writes ProcessingResponse.dynamic_metadata 8: a Struct whose one field is the namespace, a Struct again.
@@ -320,10 +321,10 @@ func (d *dynamic) append(b []byte) []byte {
 		return b
 	}
 	value := sizeBytes(len(d.wire)) // Value.struct_value 5
-	entry := sizeBytes(len(metadataNamespace)) + sizeBytes(value)
+	entry := sizeBytes(len(wire.Namespace)) + sizeBytes(value)
 	b = appendHead(b, 8, sizeBytes(entry))
 	b = appendHead(b, 1, entry)
-	b = appendText(b, 1, metadataNamespace)
+	b = appendText(b, 1, wire.Namespace)
 	b = appendHead(b, 2, value)
 	b = appendHead(b, 5, len(d.wire))
 	return append(b, d.wire...)

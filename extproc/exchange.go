@@ -78,7 +78,6 @@ const (
 // has no goroutine, lock or logger. What the world should hear of it stands in its fields when it is done.
 type exchange struct {
 	pools      *poolSet
-	bodyLimit  int64 // bytes; larger bodies are never asked for whole
 	retryLimit int64 // bytes; the front cannot send a larger request again
 
 	front  front // valid while the request's headers are handled
@@ -118,6 +117,8 @@ type exchange struct {
 	client       string          // whose memory it is
 	session      dialect.Session // nil: the answer passes as it is
 	chunk        []byte          // what goes to the client next, of a stream
+	rest         []byte          // what has come of a stream and was not read yet; it belongs to the message at hand
+	last         bool            // nothing comes after rest
 	firstTurn    *dialect.Turn   // when it is not the last
 	continuation *agent.Response // the turns after it
 	usage        dialect.Usage   // of a response of one turn
@@ -151,8 +152,8 @@ func (x *exchange) clear() {
 }
 
 // begin makes x, which is clear, ready for an attempt.
-func (x *exchange) begin(pools *poolSet, bodyLimit, retryLimit int64) {
-	x.pools, x.bodyLimit, x.retryLimit = pools, bodyLimit, retryLimit
+func (x *exchange) begin(pools *poolSet, retryLimit int64) {
+	x.pools, x.retryLimit = pools, retryLimit
 }
 
 // after is what the attempt leaves to the next one, when it has turned.

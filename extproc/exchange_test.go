@@ -22,6 +22,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/agent"
 	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 	"github.com/keyturn/keyturn/mcp"
 )
@@ -194,7 +195,8 @@ func (tr *transcript) request(d *datadriven.TestData) string {
 	d.MaybeScanArgs(tr.t, "path", &path)
 	d.MaybeScanArgs(tr.t, "method", &method)
 	limit, retryLimit := int64(defaultMaxBody), int64(defaultMaxRetry)
-	d.MaybeScanArgs(tr.t, "limit", &limit)
+	d.MaybeScanArgs(tr.t, "limit", &limit) // the pool's, from here on
+	tr.pools.all[0].maxBody = limit
 	d.MaybeScanArgs(tr.t, "retry-limit", &retryLimit)
 	if d.HasArg("again") {
 		tr.front.attempt++
@@ -205,13 +207,13 @@ func (tr *transcript) request(d *datadriven.TestData) string {
 	says := []string{":path: " + path, ":method: " + method}
 	var removed []string
 	for _, h := range []struct{ name, arg, value string }{
-		{idHeader, "id", fmt.Sprintf("request-%d", tr.front.requests)},
-		{startHeader, "start", tr.front.start},
-		{poolHeader, "pool", tr.pool},
-		{retriesHeader, "retries", "17"},
-		{attemptHeader, "attempt", fmt.Sprint(tr.front.attempt)},
-		{clientHeader, "client", "-"},
-		{turnHeader, "turn", "-"},
+		{wire.IDHeader, "id", fmt.Sprintf("request-%d", tr.front.requests)},
+		{wire.StartHeader, "start", tr.front.start},
+		{wire.PoolHeader, "pool", tr.pool},
+		{wire.RetriesHeader, "retries", "17"},
+		{wire.AttemptHeader, "attempt", fmt.Sprint(tr.front.attempt)},
+		{wire.ClientHeader, "client", "-"},
+		{wire.TurnHeader, "turn", "-"},
 	} {
 		for _, arg := range d.CmdArgs {
 			if arg.Key == h.arg {
@@ -227,7 +229,7 @@ func (tr *transcript) request(d *datadriven.TestData) string {
 		tr.x.finish()
 	}
 	tr.x = &exchange{}
-	tr.x.begin(tr.pools, limit, retryLimit)
+	tr.x.begin(tr.pools, retryLimit)
 	m := &extprocv3.HttpHeaders{Headers: headerMap(d.Input, says...), EndOfStream: d.HasArg("end")}
 	out := tr.send(&extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: m}})
 	if strings.HasPrefix(out, "immediate ") {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strconv"
 	"time"
+
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // front is what the listener that leads to the inner one says of a request, in headers that no client can send. The slices
@@ -12,7 +14,7 @@ type front struct {
 	id        []byte // the request's, the same at each of its attempts; at most maxID bytes
 	pool      []byte // the pool's name
 	client    []byte // the client's name, by Envoy's authentication
-	start     []byte // when the request began, as startHeader has it
+	start     []byte // when the request began, as wire.StartHeader has it
 	requestID []byte // x-request-id: what joins log lines
 	turn      []byte // of Keyturn's own requests: the number of the turn
 	attempt   int    // from 1; 0: the front does not say
@@ -29,24 +31,24 @@ func readFront(m *message) front {
 		switch {
 		case bytes.HasPrefix(name, prefixKeyturn):
 			switch string(name) {
-			case idHeader:
+			case wire.IDHeader:
 				if len(value) <= maxID {
 					f.id = value
 				}
-			case poolHeader:
+			case wire.PoolHeader:
 				f.pool = value
-			case clientHeader:
+			case wire.ClientHeader:
 				f.client = value
-			case startHeader:
+			case wire.StartHeader:
 				f.start = value
-			case turnHeader:
+			case wire.TurnHeader:
 				f.turn = value
-			case retriesHeader:
+			case wire.RetriesHeader:
 				f.retries = count(value, -1)
 			}
-		case string(name) == attemptHeader:
+		case string(name) == wire.AttemptHeader:
 			f.attempt = count(value, 0)
-		case string(name) == "x-request-id":
+		case string(name) == wire.RequestIDHeader:
 			f.requestID = value
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 	"github.com/keyturn/keyturn/mcp"
 )
@@ -64,7 +65,7 @@ func newStage(t testing.TB) *stage {
 	metrics, err := newMetrics(noop.NewMeterProvider(), func() *poolSet { return nil })
 	require.NoError(t, err)
 	pools, err := newPoolSet([]Pool{{
-		Keys: pool, Cluster: "c", Header: "authorization", Scheme: "Bearer", Provider: "gemini", Tools: &Tools{Servers: []string{"demo"}},
+		Keys: pool, Cluster: "c", Header: "authorization", Scheme: "Bearer", Provider: "gemini", MaxBody: 1 << 20, Tools: &Tools{Servers: []string{"demo"}},
 	}}, metrics, newMemories(quartz.NewReal()))
 	require.NoError(t, err)
 	return &stage{
@@ -80,7 +81,7 @@ var kinds = []kind{requestHeaders, requestBody, responseHeaders, responseBody, r
 // nothing which goes to the client holds a key. What the exchange was not told to keep is overwritten at once.
 func (s *stage) play(t testing.TB, c script) (furthest due) {
 	x := &exchange{}
-	x.begin(s.pools, 1<<20, 1<<19)
+	x.begin(s.pools, 1<<19)
 	defer x.finish()
 	told := strings.Contains(c.path+c.status+c.request+c.response+c.name+c.header+c.details+c.front, "long-key")
 	for _, o := range c.order {
@@ -89,9 +90,9 @@ func (s *stage) play(t testing.TB, c script) (furthest due) {
 		}}
 		switch m.kind {
 		case requestHeaders:
-			m.headers = append(m.headers, header{[]byte(idHeader), []byte("id")}, header{[]byte(poolHeader), []byte("gemini")})
+			m.headers = append(m.headers, header{[]byte(wire.IDHeader), []byte("id")}, header{[]byte(wire.PoolHeader), []byte("gemini")})
 			says := strings.Split(c.front, ",")
-			for i, name := range []string{attemptHeader, retriesHeader, startHeader, turnHeader, clientHeader}[:min(5, len(says))] {
+			for i, name := range []string{wire.AttemptHeader, wire.RetriesHeader, wire.StartHeader, wire.TurnHeader, wire.ClientHeader}[:min(5, len(says))] {
 				m.headers = append(m.headers, header{[]byte(name), []byte(says[i])})
 			}
 			s.trails.follow(x, m)

@@ -4,45 +4,7 @@ import (
 	"bytes"
 	"strings"
 
-	"github.com/keyturn/keyturn/internal/agent"
-)
-
-// credentials are the headers in which SDKs and people send a credential to a provider.
-var credentials = []string{"authorization", "x-api-key", "api-key", "x-goog-api-key"}
-
-// Headers that no provider may see from a client whose credential is replaced: other credentials of the client's, and names
-// of organisations that would not fit the pool's key (OpenAI answers mismatched_organization with a 401). x-request-id is
-// the proxy's own.
-var withheld = []string{"proxy-authorization", "cookie", "openai-organization", "openai-project", "anthropic-workspace-id", "x-request-id"}
-
-// Headers of a provider's answer that tell about the account behind the pool's key.
-var accountHeaders = []string{"set-cookie", "openai-organization", "openai-project", "anthropic-organization-id"}
-
-// Headers that Keyturn and Envoy agree on.
-const (
-	retryHeader = "x-keyturn-retry" // on a response: asks the front for the next attempt; retriable_headers of its retry policy
-	errorHeader = "x-keyturn-error" // on a response: the code of an error that Keyturn made
-
-	// On a request, set by the front; see front.
-	idHeader      = "x-keyturn-id"
-	startHeader   = "x-keyturn-start"
-	poolHeader    = "x-keyturn-pool"
-	clientHeader  = "x-keyturn-client"
-	retriesHeader = "x-keyturn-retries"
-	attemptHeader = "x-envoy-attempt-count"
-
-	clusterHeader = "x-keyturn-cluster" // on a request, set here: the cluster that the attempt goes to
-
-	// On a response: what the attempt used, for the front's log.
-	usedPoolHeader = "x-keyturn-used-pool"
-	usedKeyHeader  = "x-keyturn-used-key" // masked hint
-)
-
-// Headers of a later turn's request and of the answer to it, which package agent sends and reads.
-var (
-	turnHeader     = strings.ToLower(agent.TurnHeader)
-	modelHeader    = strings.ToLower(agent.ModelHeader) // so that keys which are parked for the model are left out
-	usedNameHeader = strings.ToLower(agent.UsedName)
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 func (m *message) header(name string) []byte {
@@ -54,27 +16,20 @@ func (m *message) header(name string) []byte {
 	return nil
 }
 
-var prefixKeyturn, prefixEnvoy, prefixForwarded = []byte("x-keyturn-"), []byte("x-envoy-"), []byte("x-forwarded-")
+var prefixKeyturn, prefixEnvoy, prefixForwarded = []byte(wire.HeaderPrefix), []byte(wire.EnvoyPrefix), []byte(wire.ForwardedPrefix)
 
 // internalHeader tells the names that belong to the proxy and go to no provider. Envoy removes headers by name only, so those
 // that are there must be named one by one. Without x-forwarded-proto Envoy finds no route: the inner listener's route removes it.
 func internalHeader(name []byte) bool {
 	return len(name) > 8 && name[0] == 'x' && name[1] == '-' &&
 		(bytes.HasPrefix(name, prefixKeyturn) || bytes.HasPrefix(name, prefixEnvoy) || bytes.HasPrefix(name, prefixForwarded)) &&
-		string(name) != "x-forwarded-proto"
+		string(name) != wire.ForwardedProtoHeader
 }
 
 // ownHeader tells the names in an answer that no provider may say: Keyturn's, and Envoy's, by which the proxies on the way to the
 // client would take the gateway for ill, or not send the request again. The retry is removed, or set, where it is decided.
 func ownHeader(name []byte) bool {
-	return (bytes.HasPrefix(name, prefixKeyturn) || bytes.HasPrefix(name, prefixEnvoy)) && string(name) != retryHeader
-}
-
-var prefixLimit, prefixAnthropicLimit = []byte("x-ratelimit-"), []byte("anthropic-ratelimit-")
-
-// limitHeader tells the names in which providers say how much of a key's allowance is left.
-func limitHeader(name []byte) bool {
-	return bytes.HasPrefix(name, prefixLimit) || bytes.HasPrefix(name, prefixAnthropicLimit)
+	return (bytes.HasPrefix(name, prefixKeyturn) || bytes.HasPrefix(name, prefixEnvoy)) && string(name) != wire.RetryHeader
 }
 
 // bearer is the token of an Authorization value, RFC 6750 section 2.1: exactly two fields, the scheme in any case.
@@ -89,7 +44,7 @@ func bearer(v []byte) []byte {
 // credential is what a header that credentials are sent in holds, without the scheme Bearer; nil if nothing.
 func (m *message) credential(name string) []byte {
 	v := bytes.TrimSpace(m.header(name))
-	if name == "authorization" {
+	if name == wire.AuthorizationHeader {
 		if token := bearer(v); token != nil {
 			return token
 		}
@@ -102,7 +57,7 @@ func (m *message) credential(name string) []byte {
 
 // clientCredential is what the client itself presents to the provider, nil if nothing.
 func (m *message) clientCredential() []byte {
-	for _, name := range credentials {
+	for _, name := range wire.Credentials {
 		if v := m.credential(name); v != nil {
 			return v
 		}

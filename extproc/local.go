@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 )
 
@@ -122,9 +123,9 @@ func (x *exchange) replace(k kind) {
 		return
 	}
 	x.done = true
-	body := x.errors().Body(e)
+	body := dialect.ErrorBody(x.errors(), e)
 	x.tellUsed()
-	x.mut.set(errorHeader, "", x.local.code)
+	x.mut.set(wire.ErrorHeader, "", x.local.code)
 	if x.local.status != 0 {
 		x.mut.set(":status", "", strconv.Itoa(x.local.status))
 	}

@@ -11,6 +11,8 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 )
 
@@ -160,7 +162,7 @@ func (m *metrics) forPool(name string) *poolMetrics {
 func (s *Server) record(ctx context.Context, x *exchange) {
 	if x.pool == nil {
 		if x.outcome == surfaced {
-			s.log.LogAttrs(ctx, slog.LevelWarn, "Envoy's route names no pool of the configuration", slog.String("header", poolHeader))
+			s.log.LogAttrs(ctx, slog.LevelWarn, "Envoy's route names no pool of the configuration", slog.String("header", wire.PoolHeader))
 		}
 		return
 	}
@@ -179,7 +181,7 @@ func (s *Server) record(ctx context.Context, x *exchange) {
 	if s.log.Enabled(ctx, slog.LevelDebug) {
 		s.log.LogAttrs(ctx, slog.LevelDebug, "attempt", append(x.keyAttrs(),
 			slog.String("outcome", x.outcome.String()), slog.Int("attempt", x.attempt), slog.Int("status", x.status),
-			slog.String("dialect", x.dialect.String()), slog.Int("dropped", x.dropped), slog.Duration("took", s.clock.Since(x.began).Round(time.Microsecond)))...)
+			slog.String("dialect", dialect.Name(x.dialect)), slog.Int("dropped", x.dropped), slog.Duration("took", s.clock.Since(x.began).Round(time.Microsecond)))...)
 	}
 }
 

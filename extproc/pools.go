@@ -13,6 +13,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/agent"
 	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 )
 
@@ -33,6 +34,10 @@ type Pool struct {
 	// BYOK leaves a client's own credential alone, unless it is one of Placeholders.
 	BYOK         bool
 	Placeholders []string
+	// MaxBody is the largest body in bytes that is read whole, to put tools into it or to judge it; a larger one passes as it
+	// is. The inner listener's request_body_buffer_limit is at least that: what it cannot hold hangs. At most 128 MiB; zero
+	// means 32 MiB.
+	MaxBody int64
 	// Deadline ends failing over: once it has passed since the first attempt began, a failure is handed to the client.
 	// Zero means 30 s.
 	Deadline time.Duration
@@ -57,6 +62,7 @@ type bound struct {
 	responseRemovals []byte
 	byok             bool
 	placeholders     map[string]bool
+	maxBody          int64 // bytes
 	deadline         time.Duration
 	keepLimits       bool
 	queryKey         bool
@@ -66,8 +72,8 @@ type bound struct {
 }
 
 // limits are those of a response with tools.
-func (b *bound) limits(maxBody int64) agent.Limits {
-	return agent.Limits{Turns: b.tools.Turns, Calls: b.tools.Calls, Time: b.tools.Time, ResultBytes: b.tools.ResultBytes, MaxBody: maxBody}
+func (b *bound) limits() agent.Limits {
+	return agent.Limits{Turns: b.tools.Turns, Calls: b.tools.Calls, Time: b.tools.Time, ResultBytes: b.tools.ResultBytes, MaxBody: b.maxBody}
 }
 
 // poolSet is all pools of one configuration. It does not change.
@@ -106,11 +112,13 @@ func bind(p Pool) (*bound, error) {
 		return nil, fmt.Errorf("%q: no cluster", p.Keys.Name())
 	case p.Header == "" || p.Header != strings.ToLower(p.Header):
 		return nil, fmt.Errorf("%q: credential header %q must be a header's name in lower case", p.Keys.Name(), p.Header)
+	case p.MaxBody < 0 || p.MaxBody > maxHeld:
+		return nil, fmt.Errorf("%q: max_body %d must be from 1 to %d bytes", p.Keys.Name(), p.MaxBody, int64(maxHeld))
 	}
 	b := &bound{
 		name: p.Keys.Name(), provider: p.Provider, keys: p.Keys, header: p.Header,
 		byok: p.BYOK, placeholders: map[string]bool{},
-		deadline: p.Deadline, keepLimits: p.KeepRateLimitHeaders, queryKey: p.Provider == "gemini",
+		maxBody: p.MaxBody, deadline: p.Deadline, keepLimits: p.KeepRateLimitHeaders, queryKey: p.Provider == "gemini",
 	}
 	for _, v := range p.Placeholders {
 		b.placeholders[v] = true
@@ -121,9 +129,8 @@ func bind(p Pool) (*bound, error) {
 	if p.Provider == "anthropic" {
 		b.dialect = dialect.Messages
 	}
-	if b.deadline == 0 {
-		b.deadline = defaultDeadline
-	}
+	orElse(&b.maxBody, defaultMaxBody)
+	orElse(&b.deadline, defaultDeadline)
 	if p.Tools != nil {
 		t, err := p.Tools.withDefaults()
 		if err != nil {
@@ -132,10 +139,10 @@ func bind(p Pool) (*bound, error) {
 		b.tools = &t
 	}
 	// The pool's own header is overwritten.
-	b.requestRemovals = removing(slices.DeleteFunc(slices.Concat(credentials, withheld), func(name string) bool { return name == p.Header })...)
-	b.responseRemovals = removing(accountHeaders...)
+	b.requestRemovals = removing(slices.DeleteFunc(slices.Concat(wire.Credentials, wire.Withheld), func(name string) bool { return name == p.Header })...)
+	b.responseRemovals = removing(wire.Account...)
 	var to mutation
-	to.set(clusterHeader, "", p.Cluster)
+	to.set(wire.ClusterHeader, "", p.Cluster)
 	if p.Authority != "" {
 		to.set(":authority", "", p.Authority)
 	}

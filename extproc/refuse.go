@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 )
 
@@ -15,13 +16,13 @@ func (x *exchange) refuse() {
 	x.mut.reset()
 	if status == 429 {
 		if wait := x.exhaustion.RetryAfter; wait > 0 {
-			x.mut.set("retry-after", "", seconds(wait.Seconds()))
-			x.mut.set("retry-after-ms", "", strconv.FormatInt(int64((wait+time.Millisecond-1)/time.Millisecond), 10))
+			x.mut.set(wire.RetryAfterHeader, "", seconds(wait.Seconds()))
+			x.mut.set(wire.RetryAfterMillisHeader, "", strconv.FormatInt(int64((wait+time.Millisecond-1)/time.Millisecond), 10))
 		}
 	} else {
-		x.mut.set("x-should-retry", "", "false") // the SDKs would try twice more
+		x.mut.set(wire.ShouldRetryHeader, "", "false") // the SDKs would try twice more
 	}
-	x.dyn.text("exhausted", x.exhaustion.Kind.String())
+	x.dyn.text(wire.ExhaustedField, x.exhaustion.Kind.String())
 	x.instead(status, x.exhaustion.Kind.String(), e)
 }
 
@@ -45,14 +46,14 @@ func (x *exchange) unknownPool() {
 	x.outcome = surfaced
 	x.instead(503, "pool_unknown", dialect.Error{
 		Type: "api_error", Code: "server_error",
-		Message: "Envoy's route names no pool of Keyturn's configuration in " + poolHeader + ": the operator has to mend one of the two.",
+		Message: "Envoy's route names no pool of Keyturn's configuration in " + wire.PoolHeader + ": the operator has to mend one of the two.",
 	})
 }
 
 // noTrace refuses the method TRACE: what answers it repeats the request, the pool's key included (RFC 9110 section 9.3.8).
 func (x *exchange) noTrace() {
 	x.outcome = surfaced
-	x.mut.set("x-should-retry", "", "false")
+	x.mut.set(wire.ShouldRetryHeader, "", "false")
 	x.instead(405, "method_not_allowed", dialect.Error{
 		Type: "invalid_request_error", Code: "method_not_allowed", Message: "This gateway does not pass TRACE on: the answer would repeat the pool's key.",
 	})
@@ -62,16 +63,16 @@ func (x *exchange) noTrace() {
 func (x *exchange) instead(status int, code string, e dialect.Error) {
 	x.done = true
 	x.mut.set("content-type", "", "application/json")
-	x.mut.set(errorHeader, "", code)
+	x.mut.set(wire.ErrorHeader, "", code)
 	if x.pool != nil {
 		x.tellUsed()
 	}
-	x.out.immediate(status, &x.mut, x.errors().Body(e), "keyturn_"+code, &x.dyn)
+	x.out.immediate(status, &x.mut, dialect.ErrorBody(x.errors(), e), wire.DetailsPrefix+code, &x.dyn)
 }
 
-// errors is the dialect of the errors that the client reads.
+// errors is the dialect of the errors that the client reads; nil if neither the path nor the pool has one.
 func (x *exchange) errors() dialect.Dialect {
-	if x.dialect == dialect.None && x.pool != nil {
+	if x.dialect == nil && x.pool != nil {
 		return x.pool.dialect
 	}
 	return x.dialect

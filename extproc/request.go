@@ -7,6 +7,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/agent"
 	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 )
 
@@ -57,7 +58,7 @@ func (x *exchange) read(m *message, now time.Time) {
 	x.dialect, x.model, x.stored = dialect.Of(path), model(path), stored(path)
 	x.laterTurn = len(x.front.turn) > 0
 	if x.laterTurn { // the first turn's attempt has read the body
-		x.model = agent.ModelOf(string(m.header(modelHeader)))
+		x.model = agent.ModelOf(string(m.header(wire.ModelHeader)))
 	}
 	x.id = append(x.id[:0], x.front.id...)
 	x.retries = x.front.retries
@@ -84,8 +85,8 @@ func (x *exchange) passOwn(m *message, own []byte, mode modes) {
 	x.outcome = foreign
 	x.client = ownClient(own)
 	x.own = []byte(keypool.Mask(string(own)))
-	x.mut.remove("x-request-id")
-	for _, name := range credentials { // beside the client's own
+	x.mut.remove(wire.RequestIDHeader)
+	for _, name := range wire.Credentials { // beside the client's own
 		if x.pool.placeholders[string(m.credential(name))] {
 			x.mut.remove(name)
 		}
@@ -118,7 +119,7 @@ func (x *exchange) walk(tried []string) *keypool.Walker {
 
 func (x *exchange) setCredential(m *message) {
 	x.mut.wire = append(x.mut.wire, x.pool.requestRemovals...)
-	if x.dialect != dialect.None {
+	if x.dialect != nil {
 		x.mut.remove("accept-encoding") // error bodies are read, and streams will be
 	}
 	x.mut.set(x.pool.header, x.pool.prefix, x.key.Secret())
@@ -135,29 +136,29 @@ func (x *exchange) setCredential(m *message) {
 // describe leaves in Envoy's dynamic metadata what the inner listener's log tells of the attempt. It is called while the
 // request's headers are handled.
 func (x *exchange) describe() {
-	x.dyn.text("pool", x.pool.name)
-	x.dyn.number("attempt", float64(x.attempt))
+	x.dyn.text(wire.PoolField, x.pool.name)
+	x.dyn.number(wire.AttemptField, float64(x.attempt))
 	for _, f := range []struct {
 		name  string
 		value []byte
-	}{{"request_id", x.front.requestID}, {"client", x.front.client}, {"turn", x.front.turn}} {
+	}{{wire.RequestIDField, x.front.requestID}, {wire.ClientField, x.front.client}, {wire.TurnField, x.front.turn}} {
 		if len(f.value) > 0 {
 			x.dyn.bytes(f.name, f.value)
 		}
 	}
 	switch {
 	case x.key != nil:
-		x.dyn.text("kind", "centralized")
+		x.dyn.text(wire.KindField, wire.Centralized)
 		x.describeKey()
 	case x.own != nil:
-		x.dyn.text("kind", "byok")
-		x.dyn.bytes("key", x.own)
+		x.dyn.text(wire.KindField, wire.BYOK)
+		x.dyn.bytes(wire.KeyField, x.own)
 	}
 }
 
 // describeKey tells which key the attempt has.
 func (x *exchange) describeKey() {
-	x.dyn.text("key", x.key.Hint())
-	x.dyn.text("key_name", x.key.Name())
-	x.dyn.text("key_id", x.key.ID())
+	x.dyn.text(wire.KeyField, x.key.Hint())
+	x.dyn.text(wire.KeyNameField, x.key.Name())
+	x.dyn.text(wire.KeyIDField, x.key.ID())
 }

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 )
 
@@ -148,13 +149,13 @@ func (x *exchange) retriable() bool {
 // answer is then the client's.
 func (x *exchange) turn(k kind) {
 	x.outcome, x.done = turned, true
-	x.mut.set(retryHeader, "", "1")
+	x.mut.set(wire.RetryHeader, "", "1")
 	sure := x.counted && x.retries >= 0 && x.length >= 0
 	if x.local != nil && !sure {
 		x.replace(k)
 		return
 	}
-	x.mut.remove("x-envoy-ratelimited") // Envoy never retries a response that carries it
+	x.mut.remove(wire.RateLimitedHeader) // Envoy never retries a response that carries it
 	x.cleanResponse(x.awaiting)
 	if k == responseBody && sure && !x.partial {
 		x.mut.set("content-length", "", "0")
@@ -172,7 +173,7 @@ func (x *exchange) surface(k kind) {
 
 // handOver lets the provider's answer pass, but for what tells about the pool's account and for a forged retry.
 func (x *exchange) handOver(head *message, k kind) {
-	x.mut.remove(retryHeader)
+	x.mut.remove(wire.RetryHeader)
 	x.cleanResponse(head)
 	x.finalReply(k)
 }
@@ -187,7 +188,7 @@ func (x *exchange) cleanResponse(m *message) {
 	}
 	for i := range m.headers {
 		name := m.headers[i].name
-		if ownHeader(name) || (hideLimits && limitHeader(name)) {
+		if ownHeader(name) || (hideLimits && wire.IsLimit(name)) {
 			x.mut.removeBytes(name)
 		}
 	}
@@ -196,13 +197,13 @@ func (x *exchange) cleanResponse(m *message) {
 
 // tellUsed says to the front what served the request. Envoy removes before it sets.
 func (x *exchange) tellUsed() {
-	x.mut.set(usedPoolHeader, "", x.pool.name)
+	x.mut.set(wire.UsedPoolHeader, "", x.pool.name)
 	switch {
 	case x.key != nil:
-		x.mut.set(usedNameHeader, "", x.key.Name())
-		x.mut.set(usedKeyHeader, "", x.key.Hint())
+		x.mut.set(wire.UsedNameHeader, "", x.key.Name())
+		x.mut.set(wire.UsedKeyHeader, "", x.key.Hint())
 	case x.own != nil:
-		x.mut.set(usedKeyHeader, "", string(x.own))
+		x.mut.set(wire.UsedKeyHeader, "", string(x.own))
 	}
 }
 

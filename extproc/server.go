@@ -31,9 +31,6 @@ import (
 type Config struct {
 	// Pools are the pools, by their names.
 	Pools []Pool
-	// MaxBody is the largest body in bytes that is asked for whole; the inner listener's request_body_buffer_limit is at least
-	// that. Zero means 32 MiB.
-	MaxBody int64
 	// MaxRetry is the largest request in bytes that the front can send again: its request_body_buffer_limit. Zero means 32 MiB.
 	MaxRetry int64
 	// Log gets one line for each change of a key's state, and at level debug one for each attempt. Nil discards them. No line
@@ -67,7 +64,6 @@ type Server struct {
 	log      *slog.Logger
 	clock    quartz.Clock
 	metrics  *metrics
-	maxBody  int64
 	maxRetry int64
 	pools    atomic.Pointer[poolSet]
 	trails   *trails
@@ -106,14 +102,13 @@ func New(cfg Config) (*Server, error) { return newServer(cfg, cfg.outside()) }
 
 // newServer makes a Server whose tools are out's; nil: it has none.
 func newServer(cfg Config, out *outside) (*Server, error) {
-	s := &Server{log: cfg.Log, clock: cfg.Clock, maxBody: cfg.MaxBody, maxRetry: cfg.MaxRetry, health: health.NewServer()}
+	s := &Server{log: cfg.Log, clock: cfg.Clock, maxRetry: cfg.MaxRetry, health: health.NewServer()}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	if s.clock == nil {
 		s.clock = quartz.NewReal()
 	}
-	orElse(&s.maxBody, defaultMaxBody)
 	orElse(&s.maxRetry, defaultMaxRetry)
 	s.trails = newTrails(s.clock)
 	if cfg.MeterProvider == nil {
@@ -136,7 +131,7 @@ func newServer(cfg Config, out *outside) (*Server, error) {
 		return nil, err
 	}
 	// A whole body is one message. The inner listener holds as much, and what was on its way when that was full.
-	largest := int(max(s.maxBody, s.maxRetry, maxHeld)) + overshoot
+	largest := int(max(s.maxRetry, maxHeld)) + overshoot
 	s.grpc = grpc.NewServer(
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(largest),
@@ -153,10 +148,10 @@ func newServer(cfg Config, out *outside) (*Server, error) {
 }
 
 const (
-	overshoot        = 32 << 20 // bytes that a provider's connection may bring at once: its window in HTTP/2
-	streamWorkers    = 32       // goroutines kept with their grown stacks; streams beyond them get goroutines of their own
-	streamWindow     = 1 << 20  // bytes on their way in one stream
-	connectionWindow = 16 << 20 // bytes on their way in one connection of Envoy's
+	overshoot        = 32 << 20  // bytes that a provider's connection may bring at once: its window in HTTP/2
+	streamWorkers    = 32        // goroutines kept with their grown stacks; streams beyond them get goroutines of their own
+	streamWindow     = 256 << 10 // bytes on their way in one stream
+	connectionWindow = 16 << 20  // bytes on their way in one connection of Envoy's
 )
 
 var serviceDesc = grpc.ServiceDesc{
@@ -232,7 +227,7 @@ func (s *Server) process(stream grpc.ServerStream) (err error) {
 	s.metrics.open.Add(1)
 	defer s.metrics.open.Add(-1)
 	a := attempts.Get().(*attempt)
-	a.begin(s.pools.Load(), s.maxBody, s.maxRetry)
+	a.begin(s.pools.Load(), s.maxRetry)
 	defer func() {
 		if r := recover(); r != nil {
 			s.log.Error("attempt panicked; this is a bug", slog.Any("panic", r), slog.String("stack", string(debug.Stack())))
@@ -287,7 +282,10 @@ func (s *Server) send(stream grpc.ServerStream, a *attempt, d due) error {
 	case answer:
 		return stream.SendMsg(&a.out)
 	case piece:
-		return sendChunks(stream, &a.out, a.chunk)
+		if err := sendChunks(stream, &a.out, a.chunk); err != nil || len(a.rest) == 0 {
+			return err
+		}
+		return s.send(stream, a, a.streamedOn())
 	case lastPiece:
 		return s.sendEnd(stream, a)
 	case turns:

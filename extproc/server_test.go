@@ -357,8 +357,8 @@ func TestErrorBody(t *testing.T) {
 // chunks the size is not known before.
 func TestLargeBody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		pool := extproc.Pool{Keys: newPool(t, "openai", "k0-long-key"), Cluster: "openai", Header: "authorization", Scheme: "Bearer"}
-		_, conn, stop := serve(t, extproc.Config{Pools: []extproc.Pool{pool}, MaxBody: 1 << 20, MaxRetry: 1 << 20})
+		pool := extproc.Pool{Keys: newPool(t, "openai", "k0-long-key"), Cluster: "openai", Header: "authorization", Scheme: "Bearer", MaxBody: 1 << 20}
+		_, conn, stop := serve(t, extproc.Config{Pools: []extproc.Pool{pool}, MaxRetry: 1 << 20})
 		defer stop()
 		request, _ := wireMessages(t)
 		stream := open(t.Context(), t, conn)

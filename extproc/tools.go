@@ -14,6 +14,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/agent"
 	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 	"github.com/keyturn/keyturn/mcp"
 )
@@ -75,8 +76,8 @@ const (
 
 // wantsTools reports whether the pool's tools may go into this request.
 func (x *exchange) wantsTools(m *message) bool {
-	return x.pool.tools != nil && !x.laterTurn && x.dialect != dialect.None && !m.end &&
-		string(m.header(":method")) == "POST" && len(m.header("content-encoding")) == 0 && x.length <= x.bodyLimit
+	return x.pool.tools != nil && !x.laterTurn && x.dialect != nil && !m.end &&
+		string(m.header(":method")) == "POST" && len(m.header("content-encoding")) == 0 && x.length <= x.pool.maxBody
 	// The content type does not matter: curl -d says application/x-www-form-urlencoded, and a body that is no JSON passes as it is.
 }
 
@@ -87,7 +88,7 @@ func (x *exchange) remember(m *message, own bool) {
 		path = withoutKey(path)
 	}
 	o := &agent.Origin{
-		Pool: x.pool.name, Provider: x.pool.provider, Dialect: x.dialect.String(),
+		Pool: x.pool.name, Provider: x.pool.provider, Dialect: x.dialect,
 		Path: path, Authority: string(m.header(":authority")), RequestID: string(x.front.requestID), Client: string(x.front.client),
 	}
 	if o.RequestID == "" { // Envoy makes none
@@ -98,7 +99,7 @@ func (x *exchange) remember(m *message, own bool) {
 		case "traceparent", "tracestate":
 			o.Trace(name, string(h.value))
 		default:
-			if own || name != x.pool.header && !slices.Contains(credentials, name) {
+			if own || name != x.pool.header && !slices.Contains(wire.Credentials, name) {
 				o.Repeat(name, string(h.value))
 			}
 		}
@@ -112,7 +113,7 @@ func (x *exchange) requestBody(m *message) {
 		x.out.pass(m.kind, nil, modes{}, nil)
 		return
 	}
-	if int64(len(m.body)) <= x.bodyLimit { // it came in chunks, and passes as one whose length is known
+	if int64(len(m.body)) <= x.pool.maxBody { // it came in chunks, and passes as one whose length is known
 		x.open(m.body)
 	}
 	if x.rekey(); x.done { // no key may use the model
@@ -132,11 +133,11 @@ func (x *exchange) requestBody(m *message) {
 
 // open makes the session of a request, unless the request is to pass as it is.
 func (x *exchange) open(body []byte) {
-	x.session = dialect.Open(x.dialect, body, dialect.Options{
+	x.session = x.dialect.Open(dialect.Request{Path: x.origin.Path, Body: body}, dialect.Options{
 		Tools: x.offered, Hidden: x.pool.tools.Hidden, ModelName: mcp.ModelName, Memory: x.memory(),
 	})
 	x.offered = nil
-	if x.session != nil && int64(len(x.session.Request())) > x.bodyLimit { // Envoy could not hold it
+	if x.session != nil && int64(len(x.session.Request())) > x.pool.maxBody { // Envoy could not hold it
 		x.session = nil
 	}
 	if x.session != nil {
@@ -185,25 +186,12 @@ func (x *exchange) continued(path string) string {
 	if !x.stored || x.pool.tools == nil {
 		return path
 	}
-	before, rest, ok := strings.Cut(path, "/responses/")
-	m := x.memory()
-	if !ok || m == nil {
-		return path
-	}
-	end := strings.IndexAny(rest, "/?")
-	if end < 0 {
-		end = len(rest)
-	}
-	id, known := dialect.UpstreamResponseID(m, rest[:end])
-	if !known {
-		return path
-	}
-	return before + "/responses/" + id + rest[end:]
+	return dialect.UpstreamPath(path, x.memory())
 }
 
 // answers asks for what must be read of an answer that is not the key's fault, or lets it pass.
 func (x *exchange) answers(m *message) {
-	x.mut.remove(retryHeader)
+	x.mut.remove(wire.RetryHeader)
 	x.cleanResponse(m)
 	if x.session == nil || x.status != 200 || m.end || len(m.header("content-encoding")) > 0 {
 		x.finalReply(m.kind)
@@ -212,10 +200,10 @@ func (x *exchange) answers(m *message) {
 	mode := modes{set: true, request: x.bodyMode}
 	kind := bytes.ToLower(m.header("content-type"))
 	switch {
-	case x.session.Streams() && bytes.HasPrefix(kind, []byte("text/event-stream")):
+	case x.session.Streams() && x.dialect.IsStream(string(kind)):
 		x.shape, mode.response = streaming, bodyDuplex
 		x.mut.remove("content-length")
-	case !x.session.Streams() && bytes.Contains(kind, []byte("json")) && contentLength(m) <= x.bodyLimit:
+	case !x.session.Streams() && bytes.Contains(kind, []byte("json")) && contentLength(m) <= x.pool.maxBody:
 		x.shape, mode.response = wholeBody, x.readable(m)
 	default:
 		x.finalReply(m.kind)
@@ -224,13 +212,23 @@ func (x *exchange) answers(m *message) {
 	x.out.pass(m.kind, &x.mut, mode, nil)
 }
 
-// streamed takes the next piece of a stream. What goes to the client is in x.chunk.
+// streamed takes what has come of a stream, a piece at a time: what goes to the client next is in x.chunk, and while x.rest is not
+// empty x.streamedOn is to be called once that is sent. So a client that does not read holds one piece, not all that has come.
 func (x *exchange) streamed(body []byte, end bool) due {
+	x.rest, x.last = body, end
+	return x.streamedOn()
+}
+
+// streamedOn takes the next piece of x.rest.
+func (x *exchange) streamedOn() due {
+	p := x.rest[:min(len(x.rest), maxChunk)]
+	x.rest = x.rest[len(p):]
 	var state dialect.State
-	x.chunk, state = x.session.Write(x.chunk[:0], body)
-	if state != dialect.Failing && !end {
+	x.chunk, state = x.session.Write(x.chunk[:0], p)
+	if state != dialect.Failing && (len(x.rest) > 0 || !x.last) {
 		return piece
 	}
+	x.rest = nil // of a stream that fails nothing more is wanted
 	var turn dialect.Turn
 	x.chunk, turn = x.session.End(x.chunk)
 	x.shape = drained
@@ -252,7 +250,7 @@ func (x *exchange) goesOn(turn dialect.Turn) bool {
 
 // whole takes a JSON answer. One that turns out to be too large passes as it is, as if it had said how large it is: it may be cut.
 func (x *exchange) whole(m *message) due {
-	if int64(len(m.body)) > x.bodyLimit {
+	if int64(len(m.body)) > x.pool.maxBody {
 		x.finalReply(m.kind)
 		return answer
 	}
@@ -289,27 +287,26 @@ func (x *exchange) answerInstead(a *agent.Answer) {
 	}
 	x.tellUsed()
 	x.describeTurns(&x.dyn)
-	x.out.immediate(a.Status, &x.mut, a.Body, "keyturn_turn_failed", &x.dyn)
+	x.out.immediate(a.Status, &x.mut, a.Body, wire.DetailsPrefix+"turn_failed", &x.dyn)
 }
 
-// describeTurns leaves in Envoy's dynamic metadata what the access log tells about a response with tools. The names of the tokens
-// are Envoy AI Gateway's.
+// describeTurns leaves in Envoy's dynamic metadata what the access log tells about a response with tools.
 func (x *exchange) describeTurns(d *dynamic) {
 	u, turns := x.usage, 1
 	if r := x.continuation; r != nil {
 		u, turns = r.Usage, r.Turns
-		d.number("tool_calls", float64(r.Calls))
+		d.number(wire.ToolCallsField, float64(r.Calls))
 		if key, known := x.pool.keys.Key(r.Used); known {
-			d.text("key", key.Hint())
-			d.text("key_name", key.Name())
-			d.text("key_id", key.ID())
+			d.text(wire.KeyField, key.Hint())
+			d.text(wire.KeyNameField, key.Name())
+			d.text(wire.KeyIDField, key.ID())
 		}
 	}
-	d.number("turns", float64(turns))
+	d.number(wire.TurnsField, float64(turns))
 	if total := u.Input + u.Output; total > 0 {
-		d.number("llm_input_token", float64(u.Input))
-		d.number("llm_output_token", float64(u.Output))
-		d.number("llm_total_token", float64(total))
+		d.number(wire.InputTokensField, float64(u.Input))
+		d.number(wire.OutputTokensField, float64(u.Output))
+		d.number(wire.TotalTokensField, float64(total))
 	}
 }
 
@@ -342,7 +339,7 @@ func (x *exchange) lost(body []byte) bool {
 	}
 	x.mut.reset()
 	x.dyn.reset()
-	x.mut.set("x-should-retry", "", "false")
+	x.mut.set(wire.ShouldRetryHeader, "", "false")
 	x.instead(x.status, e.Code, e)
 	return true
 }

@@ -21,6 +21,7 @@ type Verdict struct {
 	Action   Action
 	Scope    Scope
 	Cooldown time.Duration // what the rule or the provider asks for, not yet clamped; 0: neither does
+	Ruled    bool          // Cooldown is the rule's: it is not clamped
 	Code     string        // the provider's error code, or else its type: at most 64 of [a-zA-Z0-9_.-]
 }
 
@@ -51,7 +52,7 @@ func judge(p Policy, status int, b problem) Verdict {
 	v.Action = r.Action
 	v.Scope = scopeOf(v, r.For, b)
 	if v.Scope != ScopeRequest {
-		v.Cooldown = r.For
+		v.Cooldown, v.Ruled = r.For, r.For > 0
 	}
 	return v
 }

@@ -234,7 +234,7 @@ func TestRules(t *testing.T) {
 			[]keypool.Rule{rule(0, "model_*", keypool.NextKey, time.Hour)},
 			404, openAI("x", "model_not_found", ""),
 			keypool.Verdict{
-				Class: keypool.ModelGone, Action: keypool.NextKey, Scope: keypool.ScopeKeyModel, Cooldown: time.Hour, Code: "model_not_found",
+				Class: keypool.ModelGone, Action: keypool.NextKey, Scope: keypool.ScopeKeyModel, Cooldown: time.Hour, Ruled: true, Code: "model_not_found",
 			},
 		},
 		{
@@ -260,7 +260,7 @@ func TestRules(t *testing.T) {
 			[]keypool.Rule{rule(0, "insufficient_quota", keypool.CoolDown, time.Minute)},
 			429, openAI("x", "insufficient_quota", ""),
 			keypool.Verdict{
-				Class: keypool.Quota, Action: keypool.CoolDown, Scope: keypool.ScopeKey, Cooldown: time.Minute, Code: "insufficient_quota",
+				Class: keypool.Quota, Action: keypool.CoolDown, Scope: keypool.ScopeKey, Cooldown: time.Minute, Ruled: true, Code: "insufficient_quota",
 			},
 		},
 		{
@@ -273,7 +273,7 @@ func TestRules(t *testing.T) {
 			"a broken provider cools the key down",
 			[]keypool.Rule{rule(529, "", keypool.CoolDown, 5*time.Second)},
 			529, "",
-			keypool.Verdict{Class: keypool.Transient, Action: keypool.CoolDown, Scope: keypool.ScopeKey, Cooldown: 5 * time.Second},
+			keypool.Verdict{Class: keypool.Transient, Action: keypool.CoolDown, Scope: keypool.ScopeKey, Cooldown: 5 * time.Second, Ruled: true},
 		},
 		{
 			"a model that is gone retires",

@@ -8,15 +8,17 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // longest bounds every duration, so that an instant never overflows.
 const longest = 10 * 365 * 24 * time.Hour
 
-// Cooldown says how long keys rest. A field that is 0 takes its default, moved if need be to stay within the others.
+// Cooldown says how long keys rest where no Rule does. A field that is 0 takes its default, moved if need be to stay within the others.
 type Cooldown struct {
 	Default    time.Duration // when the provider gives no hint; 60 s
-	Min        time.Duration // the shortest rest, whatever the provider says; 1 s
+	Min        time.Duration // the shortest rest, whatever the provider says; 1 s; negative: as short as it says
 	Max        time.Duration // the longest; 1 h
 	Billing    time.Duration // the first rest of a group without credit; 10 min, doubled each time that it fails again after a rest
 	BillingMax time.Duration // bound of the doubling; 24 h
@@ -25,6 +27,9 @@ type Cooldown struct {
 // complete checks c and fills in what it leaves open.
 func (c Cooldown) complete() (Cooldown, error) {
 	d := Defaults().Cooldown
+	if c.Min < 0 {
+		c.Min = 1 // a nanosecond: less than anybody says
+	}
 	switch {
 	case c.Min == 0 && c.Max == 0:
 		c.Min, c.Max = d.Min, d.Max
@@ -42,8 +47,8 @@ func (c Cooldown) complete() (Cooldown, error) {
 		c.BillingMax = max(d.BillingMax, c.Billing)
 	}
 	var errs []error
-	if c.Min < 0 || c.Max < c.Min || c.Max > longest {
-		errs = append(errs, fmt.Errorf("cooldown: min %v, max %v: want 0 < min <= max <= %v", c.Min, c.Max, longest))
+	if c.Max < c.Min || c.Max > longest {
+		errs = append(errs, fmt.Errorf("cooldown: min %v, max %v: want min <= max <= %v", c.Min, c.Max, longest))
 	}
 	if c.Billing < 0 || c.BillingMax < c.Billing || c.BillingMax > longest {
 		errs = append(errs, fmt.Errorf("cooldown: billing %v, billing max %v: want 0 < billing <= max <= %v", c.Billing, c.BillingMax, longest))
@@ -73,10 +78,10 @@ func hint(a Answer, p problem) time.Duration {
 	if header == nil {
 		header = func(string) string { return "" }
 	}
-	if d := number(header("retry-after-ms"), time.Millisecond); d > 0 {
+	if d := number(header(wire.RetryAfterMillisHeader), time.Millisecond); d > 0 {
 		return d
 	}
-	if d := retryAfter(header("retry-after"), a.Now); d > 0 {
+	if d := retryAfter(header(wire.RetryAfterHeader), a.Now); d > 0 {
 		return d
 	}
 	if p.retryDelay > 0 {
@@ -164,35 +169,12 @@ func unitOf(word string) time.Duration {
 	return time.Second
 }
 
-// Buckets of the rate-limit headers, each with a remaining and a reset.
-var (
-	commonBuckets    = [...]string{"", "-requests", "-tokens", "-project-tokens", "-requests-day", "-tokens-minute"}
-	anthropicBuckets = [...]string{"-requests", "-tokens", "-input-tokens", "-output-tokens"}
-	unifiedBuckets   = [...]string{"", "-5h", "-7d"} // of subscriptions: a status in place of a remaining
-)
-
-// spentUntil returns the longest wait of a bucket that is spent: that one stands in the way, the resets of others say nothing.
-func spentUntil(header func(string) string, now time.Time) time.Duration {
-	var longestWait time.Duration
-	see := func(spent bool, reset string) {
-		if spent {
-			longestWait = max(longestWait, resetIn(header(reset), now))
+// spentUntil returns the longest wait of an allowance that is spent: that one stands in the way, the resets of others say nothing.
+func spentUntil(header func(string) string, now time.Time) (longestWait time.Duration) {
+	for _, l := range wire.Limits {
+		if strings.TrimSpace(header(l.Remaining)) == "0" || l.Status != "" && header(l.Status) == "rejected" {
+			longestWait = max(longestWait, resetIn(header(l.Reset), now))
 		}
-	}
-	zero := func(name string) bool { return strings.TrimSpace(header(name)) == "0" }
-	for _, b := range commonBuckets {
-		if b == "" {
-			see(zero("x-ratelimit-remaining"), "x-ratelimit-reset")
-			continue
-		}
-		see(zero("x-ratelimit-remaining"+b), "x-ratelimit-reset"+b)
-	}
-	for _, b := range anthropicBuckets {
-		see(zero("anthropic-ratelimit"+b+"-remaining"), "anthropic-ratelimit"+b+"-reset")
-	}
-	for _, b := range unifiedBuckets {
-		const unified = "anthropic-ratelimit-unified"
-		see(zero(unified+b+"-remaining") || header(unified+b+"-status") == "rejected", unified+b+"-reset")
 	}
 	return longestWait
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 )
 
@@ -115,4 +116,20 @@ func TestHintIsOnlyForWhatRests(t *testing.T) {
 	}
 	ruled := keypool.Policy{Rules: []keypool.Rule{{Action: keypool.CoolDown, For: time.Hour}}}
 	require.Equal(t, time.Hour, keypool.Classify(ruled, keypool.Answer{Status: 429, Header: h.get}).Cooldown, "a rule's time is heard")
+}
+
+// TestEveryLimitIsRead: a key rests until the allowance that is spent returns, whichever it is.
+func TestEveryLimitIsRead(t *testing.T) {
+	now := time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
+	rest := func(h header) time.Duration {
+		return keypool.Classify(keypool.Policy{}, keypool.Answer{Status: 429, Header: h.get, Now: now}).Cooldown
+	}
+	for _, l := range wire.Limits {
+		require.Equal(t, 37*time.Second, rest(header{l.Remaining: "0", l.Reset: "37"}), l.Remaining)
+		require.Zero(t, rest(header{l.Remaining: "1", l.Reset: "37"}), l.Remaining)
+		if l.Status != "" {
+			require.Equal(t, 37*time.Second, rest(header{l.Status: "rejected", l.Reset: "37"}), l.Status)
+			require.Zero(t, rest(header{l.Status: "allowed", l.Reset: "37"}), l.Status)
+		}
+	}
 }

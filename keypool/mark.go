@@ -25,8 +25,8 @@ type Transition struct {
 // Mark applies the verdict over an answer to the key that was used, and with it ends the trial that k holds:
 //
 //   - Retire: MarkPermanent.
-//   - CoolDown: the key rests for the verdict's cooldown, clamped to the pool's bounds, or the default; with ScopeKeyModel only for the model;
-//     with ScopeGroup the key's whole group rests for the billing cooldown, which doubles when it fails again after a rest.
+//   - CoolDown: the key rests for the verdict's cooldown, clamped to the pool's bounds unless a rule named it, or the default; with
+//     ScopeKeyModel only for the model; with ScopeGroup the key's whole group rests for the billing cooldown, which doubles when it fails again after a rest.
 //   - NextKey with ScopeKeyModel: like CoolDown. Otherwise nobody is blamed and a trial goes on, as with Surface.
 //
 // When the model is not known (""), a verdict about a model that this key may not use, or that is gone, is held against nobody: it says nothing
@@ -94,7 +94,10 @@ func (s *slot) backAtLocked(now int64) int64 {
 // restFor is how long the verdict's key rests. A key that itself has no credit, or lost a model for the day, rests as long as a group would.
 func (p *Pool) restFor(v Verdict) time.Duration {
 	c := p.roster.Load().cfg.Cooldown
-	if v.Cooldown <= 0 && v.Class == Quota {
+	switch {
+	case v.Ruled && v.Cooldown > 0:
+		return min(v.Cooldown, longest)
+	case v.Cooldown <= 0 && v.Class == Quota:
 		return c.clamp(c.Billing)
 	}
 	return c.clamp(v.Cooldown)

@@ -89,7 +89,7 @@ type Rule struct {
 	Status int           // HTTP status; 0 matches any
 	Code   string        // glob (path.Match) over the error's code, reason, status word and type; "" matches any
 	Action Action        // what to do
-	For    time.Duration // how long to rest the key or, with NextKey, the key for this model; 0: the provider's hint, else the default
+	For    time.Duration // how long to rest the key or, with NextKey, the key for this model; just that long, whatever the Cooldown's bounds; 0: the provider's hint, else the default
 }
 
 // Policy decides what to do about an answer: the first rule that matches, else the preset.
@@ -136,8 +136,8 @@ func (p Policy) check() error {
 		if int(r.Action) >= len(actionNames) {
 			errs = append(errs, fmt.Errorf("policy: rules[%d]: action %d is unknown", i, r.Action))
 		}
-		if r.For < 0 {
-			errs = append(errs, fmt.Errorf("policy: rules[%d]: for %v is negative", i, r.For))
+		if r.For < 0 || r.For > longest {
+			errs = append(errs, fmt.Errorf("policy: rules[%d]: for %v: want 0 to %v", i, r.For, longest))
 		}
 	}
 	return errors.Join(errs...)

@@ -175,6 +175,7 @@ func (s *steps) mark() {
 		{Class: keypool.Transient, Action: keypool.NextKey},
 		{Class: keypool.CallerFault},
 	}[s.rnd.IntN(8)]
+	v.Ruled = v.Cooldown > 0 && v.Scope != keypool.ScopeGroup && s.rnd.IntN(3) == 0
 	model := []string{"", "m"}[s.rnd.IntN(2)]
 	before := s.slow.state(r.hand.key)
 	s.slow.mark(r.hand, v, model)

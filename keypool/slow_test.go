@@ -165,8 +165,12 @@ func (p *slowPool) release(h *slowHandle) {
 	}
 }
 
-func (p *slowPool) rest(d time.Duration, class keypool.Class) time.Duration {
-	if d <= 0 && class == keypool.Quota {
+func (p *slowPool) rest(v keypool.Verdict) time.Duration {
+	d := v.Cooldown
+	if d > 0 && v.Ruled {
+		return d
+	}
+	if d <= 0 && v.Class == keypool.Quota {
 		d = p.cooldown.Billing
 	}
 	if d <= 0 {
@@ -188,7 +192,7 @@ func (p *slowPool) mark(h *slowHandle, v keypool.Verdict, model string) {
 		k.reviveAt = p.now + k.wait
 	case v.Action == keypool.Retire:
 	case v.Scope == keypool.ScopeKeyModel && model != "":
-		k.parked[model] = max(k.parked[model], p.now+p.rest(v.Cooldown, v.Class))
+		k.parked[model] = max(k.parked[model], p.now+p.rest(v))
 	case v.Action == keypool.NextKey, v.Class == keypool.ModelGone:
 		return
 	case v.Scope == keypool.ScopeGroup:
@@ -199,11 +203,11 @@ func (p *slowPool) mark(h *slowHandle, v keypool.Verdict, model string) {
 		a.end = max(a.end, p.now+max(a.wait, min(v.Cooldown, p.cooldown.BillingMax)))
 		a.broke = true
 	case !k.retired:
-		if end := p.now + p.rest(v.Cooldown, v.Class); end > k.restEnd {
+		if end := p.now + p.rest(v); end > k.restEnd {
 			k.restEnd, k.restFor = end, v.Class
 		}
 	case holds:
-		k.reviveAt = max(k.reviveAt, p.now+p.rest(v.Cooldown, v.Class))
+		k.reviveAt = max(k.reviveAt, p.now+p.rest(v))
 	}
 	if v.Action == keypool.Retire && p.reviveAfter == 0 {
 		k.reviveAt = -1

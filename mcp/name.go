@@ -6,13 +6,12 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // A model's tool names are 1 to 64 of these characters: OpenAI's and Anthropic's rule.
 const maxModelName = 64
-
-// modelPrefix marks the tools that come from here.
-const modelPrefix = "bmcp_"
 
 // hashDigits is how many hexadecimal digits of a SHA-256 keep two names apart: 48 bits.
 const hashDigits = 12
@@ -28,7 +27,7 @@ var (
 // pairs have different names. A name that would have other characters, be longer, be that of another pair too (a_b and c, a and b_c), or look
 // like one made so, is cut and ends in twelve digits of a hash of the pair.
 func ModelName(server, tool string) string {
-	name := modelPrefix + server + "_" + tool
+	name := wire.ToolPrefix + server + "_" + tool
 	if len(name) <= maxModelName && plainServer.MatchString(server) && plainTool.MatchString(tool) && !hashed.MatchString(name) {
 		return name
 	}

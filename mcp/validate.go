@@ -3,11 +3,12 @@ package mcp
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // maxServerName bounds the name of a server, in bytes, so that the names of its tools have room beside it.
@@ -19,10 +20,9 @@ var (
 )
 
 // reservedHeaders are set by the protocol, or by HTTP itself.
-var reservedHeaders = []string{
-	"Accept", "Connection", "Content-Length", "Content-Type", "Host", "Last-Event-Id", "Mcp-Method", "Mcp-Name", "Mcp-Protocol-Version",
-	"Mcp-Session-Id", "Transfer-Encoding",
-}
+var reservedHeaders = append([]string{
+	"accept", "content-length", "content-type", "host", "last-event-id", "mcp-method", "mcp-name", "mcp-protocol-version", "mcp-session-id",
+}, wire.HopByHop...)
 
 // validate returns every problem of the servers, joined, each with its path.
 func validate(servers []Server) error {
@@ -92,7 +92,7 @@ func (s Server) urlProblems() (found []error) {
 		switch {
 		case !headerName.MatchString(name):
 			add("headers: %q is not a header name", name)
-		case slices.Contains(reservedHeaders, http.CanonicalHeaderKey(name)):
+		case slices.Contains(reservedHeaders, strings.ToLower(name)):
 			add("headers: %s belongs to the protocol", name)
 		case strings.ContainsAny(value, "\r\n\x00"):
 			add("headers: the value of %s has a line break or a zero byte", name)

@@ -32,6 +32,7 @@ type gateway struct {
 	telemetry *telemetry.Telemetry
 	catalogue *mcp.Catalogue
 	server    *extproc.Server
+	held      int64 // bytes of a body that Envoy can hold
 
 	mu       sync.Mutex // protects the fields below
 	cfg      *config.Config
@@ -47,7 +48,7 @@ func newGateway(cfg *config.Config, log *slog.Logger) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &gateway{log: log, telemetry: t}
+	g := &gateway{log: log, telemetry: t, held: largestBody(cfg)}
 	pools, bound, err := g.build(cfg)
 	if err != nil {
 		return nil, err
@@ -56,7 +57,7 @@ func newGateway(cfg *config.Config, log *slog.Logger) (*gateway, error) {
 		return nil, err
 	}
 	g.server, err = extproc.New(extproc.Config{
-		Pools: bound, MaxBody: maxBody(cfg), MaxRetry: cfg.Envoy.MaxRequestBytes, Log: log, MeterProvider: t.MeterProvider(), TracerProvider: t.TracerProvider(),
+		Pools: bound, MaxRetry: cfg.Envoy.MaxRequestBytes, Log: log, MeterProvider: t.MeterProvider(), TracerProvider: t.TracerProvider(),
 		Catalogue: g.catalogue, Loopback: cfg.Envoy.Loopback,
 	})
 	if err != nil {
@@ -78,8 +79,9 @@ func newLogger(cfg *config.Config) (*slog.Logger, error) {
 	return log, nil
 }
 
-func maxBody(cfg *config.Config) int64 {
-	var most int64
+// largestBody is what the Envoy that is rendered for cfg can hold of a body, at least, in bytes.
+func largestBody(cfg *config.Config) int64 {
+	most := cfg.Envoy.MaxRequestBytes
 	for _, p := range cfg.Pools {
 		most = max(most, p.MaxBody)
 	}
@@ -115,7 +117,7 @@ func (g *gateway) build(cfg *config.Config) ([]*keypool.Pool, []extproc.Pool, er
 		pools = append(pools, pool)
 		bound = append(bound, extproc.Pool{
 			Keys: pool, Provider: p.Provider, Cluster: p.Clusters[0], Authority: p.Upstream.Host, Header: p.Credential.Header, Scheme: p.Credential.Scheme,
-			BYOK: p.BYOK.Allow, Placeholders: slices.Concat(p.BYOK.Placeholders, clientKeys), Deadline: p.Deadline, KeepRateLimitHeaders: p.KeepRateLimitHeaders,
+			BYOK: p.BYOK.Allow, Placeholders: slices.Concat(p.BYOK.Placeholders, clientKeys), MaxBody: min(p.MaxBody, g.held), Deadline: p.Deadline, KeepRateLimitHeaders: p.KeepRateLimitHeaders,
 			Tools: poolTools(p.Tools),
 		})
 	}
@@ -125,8 +127,11 @@ func (g *gateway) build(cfg *config.Config) ([]*keypool.Pool, []extproc.Pool, er
 func keypoolConfig(cfg *config.Config, p config.Pool) (keypool.Config, error) {
 	kc := keypool.Defaults()
 	kc.Name = p.Name
-	kc.ReviveAfter = p.ReviveAfter
+	kc.ReviveAfter, kc.ReviveMax = p.ReviveAfter, max(kc.ReviveMax, p.ReviveAfter)
 	kc.Cooldown = keypool.Cooldown(p.Cooldown)
+	if p.Cooldown.Min == 0 {
+		kc.Cooldown.Min = -1 // none: for keypool 0 is its default
+	}
 	if cfg.Fingerprint != "" {
 		kc.Secret = []byte(cfg.Fingerprint)
 	}
@@ -163,6 +168,9 @@ func (g *gateway) apply(cfg *config.Config) error {
 	}
 	if cfg.Listen != g.cfg.Listen || cfg.Admin != g.cfg.Admin || cfg.Log != g.cfg.Log || cfg.Envoy.Loopback != g.cfg.Envoy.Loopback {
 		g.log.Warn("changes of listen, admin, log and envoy.loopback take effect at the next start")
+	}
+	if most := largestBody(cfg); most > g.held {
+		g.log.Warn("a larger max_body than this takes effect at the next start, for it needs another Envoy configuration", slog.Int64("bytes", g.held))
 	}
 	g.cfg, g.pools = cfg, pools
 	g.log.Info("configuration applied", slog.Int("pools", len(pools)))

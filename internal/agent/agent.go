@@ -103,7 +103,7 @@ type Response struct {
 type Origin struct {
 	Pool      string
 	Provider  string // the pool's provider, for spans and metrics
-	Dialect   string
+	Dialect   dialect.Dialect
 	Path      string
 	Authority string
 	Client    string // its name, where Envoy knows it

@@ -214,7 +214,7 @@ func newRig(t *testing.T, answers ...answer) *rig {
 		return &mcp.Result{Content: []mcp.Content{{Text: tool + string(args)}}}, nil
 	}
 	r.response = &agent.Response{
-		Session: &session{}, Origin: agent.Origin{Pool: "p", Client: "alice", Path: "/v1/x?y=1", Authority: "api.example.com"},
+		Session: &session{}, Origin: agent.Origin{Dialect: dialect.Responses, Pool: "p", Client: "alice", Path: "/v1/x?y=1", Authority: "api.example.com"},
 		Limits: agent.Limits{Turns: 10, Calls: 50, Time: 10 * time.Minute, ResultBytes: 1 << 20, MaxBody: 1 << 20}, Began: r.clock.Now(),
 		Emit: func(p []byte) error {
 			r.mu.Lock()

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"runtime/debug"
-	"strings"
 )
 
 // piece is the next that came of a turn's answer: its head, with the body if it is no stream; bytes of its stream; or its end.
@@ -51,14 +50,14 @@ func (l *loop) fetch(ctx context.Context) *fetching {
 			return
 		}
 		defer resp.Body.Close()
-		f.read(ctx, resp)
+		f.read(ctx, resp, l.streams(resp))
 	}()
 	return f
 }
 
-// read hands over an answer, piece by piece.
-func (f *fetching) read(ctx context.Context, resp *http.Response) {
-	if !streams(resp) {
+// read hands over an answer, piece by piece if it is the stream that the client is waiting for.
+func (f *fetching) read(ctx context.Context, resp *http.Response, streams bool) {
+	if !streams {
 		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxError)) // of what broke off the beginning may tell enough
 		f.put(ctx, piece{response: resp, bytes: body})
 		return
@@ -98,6 +97,6 @@ func (f *fetching) put(ctx context.Context, p piece) bool {
 }
 
 // streams tells whether an answer is what a client that streams is waiting for.
-func streams(r *http.Response) bool {
-	return r.StatusCode == http.StatusOK && strings.HasPrefix(strings.ToLower(r.Header.Get("Content-Type")), "text/event-stream")
+func (r *Response) streams(answer *http.Response) bool {
+	return answer.StatusCode == http.StatusOK && r.Origin.Dialect.IsStream(answer.Header.Get("Content-Type"))
 }

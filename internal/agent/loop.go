@@ -8,6 +8,7 @@ import (
 	"github.com/coder/quartz"
 
 	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // loop is one response while it runs.
@@ -193,8 +194,8 @@ func (l *loop) over() (dialect.Turn, error) {
 
 // head looks at the head of a turn's answer; an answer that is no stream is a problem.
 func (l *loop) head(p piece) *dialect.Error {
-	l.Used = p.response.Header.Get(UsedName)
-	if streams(p.response) {
+	l.Used = p.response.Header.Get(wire.UsedNameHeader)
+	if l.streams(p.response) {
 		return nil
 	}
 	e := dialect.ReadError(p.response.StatusCode, p.bytes)

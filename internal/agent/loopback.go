@@ -7,20 +7,14 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/propagation"
-)
 
-// Headers of requests to the loopback listener, and of the answers to them. Keyturn removes them from what goes on to providers.
-const (
-	poolHeader   = "X-Keyturn-Pool"   // whose keys the request gets
-	clientHeader = "X-Keyturn-Client" // the client whose response it belongs to, for logs
-	TurnHeader   = "X-Keyturn-Turn"   // the number of the turn: the attempt only turns keys
-	ModelHeader  = "X-Keyturn-Model"  // the model, escaped: the attempt does not read the body
-	UsedName     = "X-Keyturn-Used-Name"
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // NewTransport sends requests to the loopback listener at address, "unix:PATH" or "host:port", whatever host they name. It sets
@@ -42,17 +36,17 @@ func NewTransport(address string) *http.Transport {
 	}
 }
 
-// repeated tells whether a header of the client's request is sent again with the next turn. Envoy and the connection have their
-// own; credentials are kept where the client's own are used, and were removed before where not.
+// notRepeated are the headers of the client's request that are not sent again with the next turn, beside those of the connection and of
+// the proxies: Envoy makes its own. Credentials are kept where the client's own are used, and were removed before where not.
+var notRepeated = append([]string{
+	"", "host", "content-length", "expect", "accept-encoding", "cookie", wire.RequestIDHeader, "content-encoding", "traceparent", "tracestate",
+	// They say that another request with the same value is the same, or what the body is: a turn's is another.
+	"idempotency-key", "x-idempotency-key", "content-md5", "digest", "content-digest", "repr-digest", "signature", "signature-input",
+}, wire.HopByHop...)
+
 func repeated(name string) bool {
-	switch name {
-	case "", "host", "connection", "content-length", "transfer-encoding", "te", "upgrade", "keep-alive", "expect",
-		"trailer", "proxy-authorization", "proxy-connection", "accept-encoding", "cookie", "x-request-id", "content-encoding", "traceparent", "tracestate",
-		// They say that another request with the same value is the same, or what the body is: a turn's is another.
-		"idempotency-key", "x-idempotency-key", "content-md5", "digest", "content-digest", "repr-digest", "signature", "signature-input":
-		return false
-	}
-	return name[0] != ':' && !strings.HasPrefix(name, "x-keyturn-") && !strings.HasPrefix(name, "x-envoy-") && !strings.HasPrefix(name, "x-forwarded-")
+	return !slices.Contains(notRepeated, name) && name[0] != ':' &&
+		!strings.HasPrefix(name, wire.HeaderPrefix) && !strings.HasPrefix(name, wire.EnvoyPrefix) && !strings.HasPrefix(name, wire.ForwardedPrefix)
 }
 
 // Repeat adds a header of the client's request to what later turns repeat, if it is one of those. The name is in lower case.
@@ -94,16 +88,16 @@ func (l *loop) request() *http.Request {
 	if req.Header.Get("User-Agent") == "" {
 		req.Header["User-Agent"] = nil // not Go's
 	}
-	req.Header.Set(poolHeader, o.Pool)
-	req.Header.Set(TurnHeader, strconv.Itoa(l.Turns+1))
+	req.Header.Set(wire.PoolHeader, o.Pool)
+	req.Header.Set(wire.TurnHeader, strconv.Itoa(l.Turns+1))
 	if o.Client != "" {
-		req.Header.Set(clientHeader, o.Client)
+		req.Header.Set(wire.ClientHeader, o.Client)
 	}
 	if model := url.PathEscape(l.Session.Model()); model != "" && len(model) <= maxModel {
-		req.Header.Set(ModelHeader, model)
+		req.Header.Set(wire.ModelHeader, model)
 	}
 	if o.RequestID != "" {
-		req.Header.Set("X-Request-Id", o.RequestID)
+		req.Header.Set(wire.RequestIDHeader, o.RequestID)
 	}
 	return req
 }
@@ -111,7 +105,7 @@ func (l *loop) request() *http.Request {
 // maxModel bounds the header that tells the model, in bytes.
 const maxModel = 1 << 10
 
-// ModelOf reads the model out of the header ModelHeader; "" if it tells none.
+// ModelOf reads the model out of the header wire.ModelHeader; "" if it tells none.
 func ModelOf(header string) string {
 	model, err := url.PathUnescape(header)
 	if err != nil {

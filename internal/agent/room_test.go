@@ -114,14 +114,14 @@ func TestNoRoom(t *testing.T) {
 				t.Helper()
 				// Each event comes alone, so that there is an end after each.
 				r := newRig(t, answer{pieces: strings.SplitAfter(talk.says, "\n\n"), header: map[string]string{"X-Keyturn-Used-Name": "k1"}})
-				s := dialect.Open(talk.dialect, []byte(talk.request), dialect.Options{
+				s := talk.dialect.Open(dialect.Request{Body: []byte(talk.request)}, dialect.Options{
 					Tools: []dialect.Tool{{Name: "bmcp_demo_echo", Server: "demo", Tool: "echo", Schema: []byte(`{"type":"object"}`)}},
 				})
 				require.NotNil(t, s)
 				first, _ := s.Write(nil, []byte(talk.calls))
 				first, turn := s.End(first)
 				require.Len(t, turn.Calls, 1)
-				r.response.Session, r.response.Origin.Dialect = s, talk.dialect.String()
+				r.response.Session, r.response.Origin.Dialect = s, talk.dialect
 				emit := r.response.Emit
 				r.response.Emit = func(p []byte) error {
 					emitted++

@@ -94,7 +94,7 @@ func (w *watch) response(ctx context.Context, r *Response) (context.Context, fun
 	attrs := r.Origin.genAI("invoke_agent")
 	ctx, span := w.tracer.Start(ctx, "invoke_agent keyturn", trace.WithTimestamp(r.Began), trace.WithAttributes(attrs...),
 		trace.WithAttributes(attribute.String("gen_ai.agent.name", "keyturn"), attribute.String("gen_ai.request.model", r.Session.Model()),
-			attribute.String("keyturn.dialect", r.Origin.Dialect)))
+			attribute.String("keyturn.dialect", r.Origin.Dialect.Name())))
 	return ctx, func() {
 		set := metric.WithAttributes(attrs...)
 		w.loopTime.Record(ctx, w.clock.Since(r.Began).Seconds(), set)
@@ -173,7 +173,7 @@ func (w *watch) turn(ctx context.Context, r *Response) (context.Context, func(di
 		}
 		span.End()
 		w.turnTime.Record(ctx, w.clock.Since(began).Seconds(), metric.WithAttributes(attrs...))
-		w.turns.Add(ctx, 1, metric.WithAttributes(r.Origin.provider(), attribute.String("dialect", r.Origin.Dialect), attribute.String("outcome", outcome)))
+		w.turns.Add(ctx, 1, metric.WithAttributes(r.Origin.provider(), attribute.String("dialect", r.Origin.Dialect.Name()), attribute.String("outcome", outcome)))
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/keyturn/keyturn/internal/agent"
+	"github.com/keyturn/keyturn/internal/dialect"
 	"github.com/keyturn/keyturn/mcp"
 )
 
@@ -25,7 +26,7 @@ func TestSpansAndMetrics(t *testing.T) {
 	spans := tracetest.NewInMemoryExporter()
 	reader := sdkmetric.NewManualReader()
 	r := newRig(t, answer{body: "the-answer\n", header: map[string]string{"X-Keyturn-Used-Name": "key1"}})
-	r.response.Origin.Provider, r.response.Origin.Dialect = "azure", "responses"
+	r.response.Origin.Provider, r.response.Origin.Dialect = "azure", dialect.Responses
 	r.response.Origin.Trace("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 	var within trace.SpanContext
 	a, err := agent.New(agent.Config{

@@ -4,9 +4,11 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // Whole goes on with a response that does not stream, from the end of its first turn to its own. The client's answer is
@@ -84,7 +86,7 @@ func (l *loop) whole(ctx context.Context) (turn dialect.Turn, answer *Answer, er
 		return turn, l.own(http.StatusBadGateway, l.agent.unreachable(ctx, err)), nil
 	}
 	defer resp.Body.Close()
-	l.Used = resp.Header.Get(UsedName)
+	l.Used = resp.Header.Get(wire.UsedNameHeader)
 	body, err := io.ReadAll(io.LimitReader(resp.Body, l.Limits.MaxBody+1))
 	switch {
 	case ctx.Err() != nil:
@@ -94,32 +96,28 @@ func (l *loop) whole(ctx context.Context) (turn dialect.Turn, answer *Answer, er
 	case int64(len(body)) > l.Limits.MaxBody:
 		return turn, l.own(http.StatusBadGateway, answerTooLarge), nil
 	case resp.StatusCode != http.StatusOK:
-		return turn, &Answer{Status: resp.StatusCode, Header: handed(resp.Header), Body: body}, nil
+		return turn, &Answer{Status: resp.StatusCode, Header: handOver(resp.Header), Body: body}, nil
 	}
 	return l.Session.Whole(body), nil, nil
 }
 
-// errorHeader is the code of an error that the gateway made.
-const errorHeader = "X-Keyturn-Error"
-
 // own is an answer of Keyturn's own.
 func (l *loop) own(status int, e dialect.Error) *Answer {
-	d := dialect.Responses
-	if l.Origin.Dialect == dialect.Messages.String() {
-		d = dialect.Messages
-	}
 	h := http.Header{"Content-Type": {"application/json"}}
-	h.Set(errorHeader, e.Code)
-	return &Answer{Status: status, Header: h, Body: d.Body(e)}
+	h.Set(wire.ErrorHeader, e.Code)
+	return &Answer{Status: status, Header: h, Body: l.Origin.Dialect.ErrorBody(e)}
 }
 
-// handed keeps of a failed turn's headers what tells the client what to do.
-func handed(h http.Header) http.Header {
+// handed are the headers of a failed turn that tell the client what to do.
+var handed = []string{
+	"content-type", wire.RetryAfterHeader, wire.RetryAfterMillisHeader, wire.ShouldRetryHeader, wire.ErrorHeader, wire.RequestIDHeader, "request-id",
+}
+
+// handOver keeps those of a failed turn's headers.
+func handOver(h http.Header) http.Header {
 	out := http.Header{}
 	for name, v := range h {
-		switch lower := strings.ToLower(name); {
-		case lower == "content-type", lower == "retry-after", lower == "retry-after-ms", lower == "x-should-retry", lower == "x-keyturn-error",
-			lower == "x-request-id", lower == "request-id":
+		if slices.Contains(handed, strings.ToLower(name)) {
 			out[name] = v
 		}
 	}

@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // listed is what `go list -json` says of a package.
@@ -96,6 +98,52 @@ func TestTime(t *testing.T) {
 	require.NotZero(t, parsed)
 }
 
+// TestHeadersStandOnce keeps the names of Keyturn's headers in one place: whoever writes one and whoever reads it mean the same.
+func TestHeadersStandOnce(t *testing.T) {
+	parsed := 0
+	for _, p := range packages(t) {
+		if r, _ := row(p.name()); r.test {
+			continue
+		}
+		for _, file := range slices.Concat(p.GoFiles, p.IgnoredGoFiles) {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			found, err := literals(filepath.Join(p.Dir, file), nil, wire.HeaderPrefix)
+			require.NoError(t, err)
+			if p.name() == "internal/wire" {
+				parsed += len(found)
+				continue
+			}
+			require.Empty(t, found, "name the header by its constant in internal/wire")
+		}
+	}
+	require.Equal(t, 1, parsed, "internal/wire has the prefix once")
+}
+
+// literals returns where a text stands in a file's string literals, in whatever case. The source is read from path when it is nil.
+func literals(path string, src any, text string) (found []string, err error) {
+	files := token.NewFileSet()
+	file, err := parser.ParseFile(files, path, src, parser.SkipObjectResolution)
+	if err != nil {
+		return nil, err
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING && strings.Contains(strings.ToLower(lit.Value), text) {
+			found = append(found, fmt.Sprintf("%s: %s", files.Position(n.Pos()), lit.Value))
+		}
+		return true
+	})
+	return found, nil
+}
+
+func TestLiterals(t *testing.T) {
+	const src = "package p\n// x-keyturn-a in a comment\nconst c = \"see X-Keyturn-Pool\"\nvar d, e = `x-keyturn-`, \"x-envoy-\"\n"
+	found, err := literals("x.go", src, wire.HeaderPrefix)
+	require.NoError(t, err)
+	require.Equal(t, []string{`x.go:3:11: "see X-Keyturn-Pool"`, "x.go:4:12: `x-keyturn-`"}, found)
+}
+
 // timeCalls returns where a file names one of those functions of package time. The source is read from path when it
 // is nil.
 func timeCalls(path string, src any, banned []string) (uses []string, err error) {
@@ -146,6 +194,8 @@ func TestViolations(t *testing.T) {
 		{"but no tests", "cmd/keyturn", []string{module + "/test/gateway"}, []string{"cmd/keyturn must not import test/gateway, which is for tests"}},
 		{"tests may", "test/gateway", []string{module + "/internal/config", module + "/test", "net/http"}, nil},
 		{"Envoy's messages", "internal/admin", []string{"github.com/envoyproxy/go-control-plane/envoy/admin/v3"}, []string{"internal/admin shows and does not decide and must not import go-control-plane"}},
+		{"what all may", "keypool", []string{module + "/internal/wire"}, nil},
+		{"and what that may", "internal/wire", []string{module + "/keypool"}, []string{"internal/wire is data and must not import keypool: it imports nothing of this module"}},
 		{"a part of its own", "extproc", []string{module + "/extproc/wire"}, nil},
 		{"a new package", "internal/helper", nil, []string{"internal/helper has no row in the table of internal/archtest: say there what it may import"}},
 	} {

@@ -94,8 +94,8 @@ func poolFields() object[Pool] {
 
 const day = 24 * time.Hour
 
-// maxBuffer is what a stream between Envoy and the processor can hold: the HTTP/2 window that Envoy must be given is 256 MiB.
-const maxBuffer = 256 * mebibyte
+// maxBuffer bounds a body that is read whole: it is one message to Keyturn, and one value in its memory.
+const maxBuffer = 128 * mebibyte
 
 func cluster() scalar[string] {
 	return pattern("text", "the name of an Envoy cluster, without spaces", `^[!-~]+$`, false)
@@ -138,7 +138,7 @@ func ruleFields() object[Rule] {
 			is("action", func(p *Rule) *string { return &p.Action }, choice("surface", "next_key", "cooldown", "permanent"),
 				"`surface` hands the answer to the client, `next_key` tries another key and blames none, `cooldown` lets the key rest, `permanent` gives it up.").must("surface, next_key, cooldown or permanent"),
 			is("for", func(p *Rule) *time.Duration { return &p.For }, duration(time.Second, 30*day),
-				"How long the key rests, with `cooldown`.").otherwise("what the answer says"),
+				"How long the key rests, with `cooldown`: just so long, whatever cooldown.max says.").otherwise("what the answer says"),
 		},
 		example: "{status: 403, action: surface}",
 		extra:   map[string]any{"anyOf": []any{map[string]any{"required": []string{"status"}}, map[string]any{"required": []string{"code"}}}},
@@ -150,7 +150,7 @@ func cooldownFields() object[Cooldown] {
 	return object[Cooldown]{
 		fields: []field[Cooldown]{
 			is("default", func(c *Cooldown) *time.Duration { return &c.Default }, duration(time.Millisecond, 30*day), "Rest after an answer that names no time."),
-			is("min", func(c *Cooldown) *time.Duration { return &c.Min }, duration(0, 30*day), "Shortest rest, whatever the answer names."),
+			is("min", func(c *Cooldown) *time.Duration { return &c.Min }, duration(0, 30*day), "Shortest rest, whatever the answer names. 0: as short as it names."),
 			is("max", func(c *Cooldown) *time.Duration { return &c.Max }, duration(time.Millisecond, 30*day), "Longest rest, whatever the answer names."),
 			is("billing", func(c *Cooldown) *time.Duration { return &c.Billing }, duration(time.Millisecond, 30*day),
 				"First rest of a key whose credit is used up; doubles each time."),

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // revealed is a text that may stand in the file, or by reference one that may not.
@@ -52,9 +54,7 @@ var (
 )
 
 // ownHeaders are those that HTTP, or the MCP transport itself, decides.
-var ownHeaders = []string{
-	"host", "content-*", "transfer-encoding", "connection", "te", "trailer", "upgrade", "keep-alive", "proxy-*", "accept", "accept-encoding", "mcp-*", "last-event-id",
-}
+var ownHeaders = append([]string{"host", "content-*", "proxy-*", "accept", "accept-encoding", "mcp-*", "last-event-id"}, wire.HopByHop...)
 
 func headersShape() dictionary[string] {
 	return dictionary[string]{

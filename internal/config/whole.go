@@ -6,10 +6,13 @@ import (
 	"net/url"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // The checks that need more than one field.
@@ -23,11 +26,12 @@ func (r *reader) wholeFile(_ string, c *Config) {
 			"add clients: {api_keys_file: PATH}, or write 127.0.0.1:PORT (clients: {open: true} lets everybody in)", c.Envoy.Listen)
 	}
 	taken := map[string]string{}
+	withTools := slices.ContainsFunc(c.Pools, func(p Pool) bool { return p.Tools != nil })
 	for _, at := range []struct {
 		path string
 		s    *string
 	}{{"listen", &c.Listen}, {"admin.listen", &c.Admin.Listen}, {"envoy.listen", &c.Envoy.Listen}, {"envoy.admin", &c.Envoy.Admin}, {"envoy.inner", &c.Envoy.Inner}, {"envoy.loopback", &c.Envoy.Loopback}} {
-		r.socketAt(at.path, at.s, r.given("envoy") || !strings.HasPrefix(at.path, "envoy."))
+		r.socketAt(at.path, at.s, at.path != "envoy.loopback" || r.given(at.path) || withTools)
 		if strings.HasSuffix(*at.s, ":0") { // the system chooses a free port
 			continue
 		}
@@ -59,6 +63,11 @@ func (r *reader) apart(pools []Pool) {
 			}
 			other := clusters[name]
 			switch {
+			case slices.Contains(ownClusters, name):
+				if !r.given(at) {
+					at = within(path, "name")
+				}
+				r.refuse(at, "the cluster %s is one of Keyturn's own; write the name of the provider's, such as clusters: [openai]", name)
 			case other == "":
 				clusters[name] = at
 			case !r.given(at) && names[p.Name] != path: // that the name is taken was said
@@ -75,6 +84,9 @@ func (r *reader) apart(pools []Pool) {
 		}
 	}
 }
+
+// ownClusters are those that the rendered configuration has beside the pools'.
+var ownClusters = []string{"keyturn-inner", "keyturn-jwks", "keyturn-processor"}
 
 var versionPath = regexp.MustCompile(`^v[0-9]`)
 
@@ -246,7 +258,7 @@ func (r *reader) wholeJWT(path string, j *JWT) {
 }
 
 // headers that no credential may take the place of: Envoy, HTTP or Keyturn use them.
-var reserved = []string{"host", "content-length", "content-type", "transfer-encoding", "connection", "te", "upgrade", "x-keyturn-*", "x-envoy-*"}
+var reserved = append([]string{"host", "content-length", "content-type", wire.HeaderPrefix + "*", wire.EnvoyPrefix + "*"}, wire.HopByHop...)
 
 func headerName() scalar[string] {
 	s := pattern("name", "the name of a header such as authorization", "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$", true)

@@ -38,10 +38,10 @@ func TestMessagesPass(t *testing.T) {
 		{"128 tools", `{"messages":[],"tools":[` + strings.TrimSuffix(many, ",") + `]}`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			require.Nil(t, dialect.Open(dialect.Messages, []byte(tc.request), dialect.Options{Tools: scenarioTools(), Memory: scenarioMemory{}}))
+			require.Nil(t, openWith(dialect.Messages, []byte(tc.request), dialect.Options{Tools: scenarioTools(), Memory: scenarioMemory{}}))
 		})
 	}
-	require.Nil(t, dialect.Open(dialect.Messages, []byte(`{"messages":[]}`), dialect.Options{}), "there are no tools")
+	require.Nil(t, openWith(dialect.Messages, []byte(`{"messages":[]}`), dialect.Options{}), "there are no tools")
 }
 
 func TestMessagesTools(t *testing.T) {
@@ -67,7 +67,7 @@ func TestMessagesTools(t *testing.T) {
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s := dialect.Open(dialect.Messages, []byte(tc.request), dialect.Options{Tools: scenarioTools()})
+			s := openWith(dialect.Messages, []byte(tc.request), dialect.Options{Tools: scenarioTools()})
 			require.NotNil(t, s)
 			require.True(t, s.Reads())
 			require.Equal(t, tc.want, string(s.Request()))
@@ -84,7 +84,7 @@ func TestMessagesSchemas(t *testing.T) {
 		{`[]`, `{"type":"object"}`},
 		{`{"type":`, `{"type":"object"}`},
 	} {
-		s := dialect.Open(dialect.Messages, []byte(`{"messages":[]}`), dialect.Options{Tools: []dialect.Tool{{Name: "bmcp_a", Schema: []byte(tc.schema)}}})
+		s := openWith(dialect.Messages, []byte(`{"messages":[]}`), dialect.Options{Tools: []dialect.Tool{{Name: "bmcp_a", Schema: []byte(tc.schema)}}})
 		require.Equal(t, `{"messages":[],"tools":[{"name":"bmcp_a","input_schema":`+tc.want+`}]}`, string(s.Request()))
 	}
 }
@@ -98,7 +98,7 @@ type talk struct {
 // open is a request with messages, joined by commas, and other members.
 func (k *talk) open(t *testing.T, messages, more string) dialect.Session {
 	t.Helper()
-	s := dialect.Open(dialect.Messages, []byte(`{"max_tokens":1000,"messages":[`+messages+`]`+more+`}`), dialect.Options{Tools: k.tools, Memory: k.memory})
+	s := openWith(dialect.Messages, []byte(`{"max_tokens":1000,"messages":[`+messages+`]`+more+`}`), dialect.Options{Tools: k.tools, Memory: k.memory})
 	if s != nil {
 		require.NoError(t, json.Unmarshal(s.Request(), new(any)))
 	}
@@ -330,7 +330,7 @@ func TestMessagesFailures(t *testing.T) {
 		{`Internal error`, "api_error", 500, `{"error":{"message":"","type":"api_error"},"request_id":"","type":"error"}`},
 		{`null`, "api_error", 500, `{"error":{"message":"","type":"api_error"},"request_id":"","type":"error"}`},
 	} {
-		s := dialect.Open(dialect.Messages, []byte(`{"messages":[],"stream":true}`), dialect.Options{Tools: scenarioTools()})
+		s := openWith(dialect.Messages, []byte(`{"messages":[],"stream":true}`), dialect.Options{Tools: scenarioTools()})
 		event := "event: error\ndata: " + tc.data + "\n\n"
 		out, state := s.Write(nil, []byte(event))
 		require.Empty(t, out)
@@ -346,7 +346,7 @@ func TestMessagesFailures(t *testing.T) {
 		require.Equal(t, event, string(s.Relay(nil)))
 
 		if tc.data[0] == '{' && strings.HasPrefix(tc.data, `{"type":"error"`) {
-			s := dialect.Open(dialect.Messages, []byte(`{"messages":[]}`), dialect.Options{Tools: scenarioTools()})
+			s := openWith(dialect.Messages, []byte(`{"messages":[]}`), dialect.Options{Tools: scenarioTools()})
 			turn := s.Whole([]byte(tc.data))
 			require.Equal(t, tc.status, turn.Failure.Status)
 			s.Relay(nil)
@@ -371,7 +371,7 @@ func TestMessagesWindow(t *testing.T) {
 		{"a long event", "event: ping\ndata: {\"type\":\"ping\",\"x\":\"" + strings.Repeat("x", 256<<10) + "\"}\n\n", dialect.Over},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s := dialect.Open(dialect.Messages, []byte(`{"messages":[],"stream":true}`), dialect.Options{Tools: scenarioTools()})
+			s := openWith(dialect.Messages, []byte(`{"messages":[],"stream":true}`), dialect.Options{Tools: scenarioTools()})
 			all := string(w.b) + tc.then + failure
 			out, state := s.Write(nil, []byte(all))
 			require.Equal(t, tc.want, state)
@@ -396,7 +396,7 @@ func TestMessagesTooLong(t *testing.T) {
 	called := len(w.b)
 	w.event("ping", `,"x":"`+strings.Repeat("x", 33<<20)+`"`)
 	w.stop("tool_use", 9)
-	s := dialect.Open(dialect.Messages, []byte(`{"messages":[],"stream":true}`), dialect.Options{Tools: scenarioTools()})
+	s := openWith(dialect.Messages, []byte(`{"messages":[],"stream":true}`), dialect.Options{Tools: scenarioTools()})
 	var out []byte
 	for p := range chunks(w.b, 1<<20) {
 		out, _ = s.Write(out, p)
@@ -449,7 +449,7 @@ func TestMessagesLines(t *testing.T) {
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s := dialect.Open(dialect.Messages, []byte(`{"messages":[],"stream":true}`), dialect.Options{Tools: scenarioTools()})
+			s := openWith(dialect.Messages, []byte(`{"messages":[],"stream":true}`), dialect.Options{Tools: scenarioTools()})
 			out, turn := play(t, s, nil, [][]byte{tc.write(first.b)})
 			require.Len(t, turn.Calls, 1)
 			require.Equal(t, `{}`, string(turn.Calls[0].Arguments))
@@ -477,7 +477,7 @@ func withoutEventLines(b []byte) []byte {
 // TestMessagesWholeOddly is about answers that are no messages.
 func TestMessagesWholeOddly(t *testing.T) {
 	for _, body := range []string{``, `<html>`, `[]`, `{}`, `{"content":7}`, `{"type":"message","content":[7,null,{}],"usage":7,"stop_reason":null}`} {
-		s := dialect.Open(dialect.Messages, []byte(`{"messages":[]}`), dialect.Options{Tools: scenarioTools(), Memory: scenarioMemory{}})
+		s := openWith(dialect.Messages, []byte(`{"messages":[]}`), dialect.Options{Tools: scenarioTools(), Memory: scenarioMemory{}})
 		turn := s.Whole([]byte(body))
 		require.Empty(t, turn.Calls)
 		require.Nil(t, turn.Failure)
@@ -503,7 +503,7 @@ func TestMessagesParts(t *testing.T) {
 		{"an error without a word", dialect.Result{Error: &dialect.ToolError{}}, `"content":"Error: the tool failed and does not say why","is_error":true`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s := dialect.Open(dialect.Messages, []byte(`{"messages":[]}`), dialect.Options{Tools: scenarioTools()})
+			s := openWith(dialect.Messages, []byte(`{"messages":[]}`), dialect.Options{Tools: scenarioTools()})
 			require.Len(t, s.Whole([]byte(`{"type":"message","content":[`+forTool+`],"stop_reason":"tool_use"}`)).Calls, 1)
 			s.Settle(nil, 0, tc.r)
 			require.True(t, s.Continue(false))

@@ -17,7 +17,7 @@ import (
 )
 
 func openResponses(body string, m dialect.Memory) dialect.Session {
-	return dialect.Open(dialect.Responses, []byte(body), dialect.Options{Tools: scenarioTools(), ModelName: scenarioModelName, Memory: m})
+	return openWith(dialect.Responses, []byte(body), dialect.Options{Tools: scenarioTools(), ModelName: scenarioModelName, Memory: m})
 }
 
 func TestResponsesPasses(t *testing.T) {
@@ -46,7 +46,7 @@ func TestResponsesPasses(t *testing.T) {
 			require.Nil(t, openResponses(tc.body, nil))
 		})
 	}
-	require.Nil(t, dialect.Open(dialect.Responses, []byte(`{"model":"m","input":"a"}`), dialect.Options{}))
+	require.Nil(t, openWith(dialect.Responses, []byte(`{"model":"m","input":"a"}`), dialect.Options{}))
 }
 
 // names are the tools of a request, and what it says to include.
@@ -106,7 +106,7 @@ func TestResponsesInjects(t *testing.T) {
 
 func TestResponsesSchemas(t *testing.T) {
 	tools := []dialect.Tool{{Name: "a", Schema: nil}, {Name: "b", Schema: []byte(`{"x":`)}, {Name: "c", Schema: []byte(`[]`)}, {Name: "d\"", Description: "\x00\xff"}}
-	s := dialect.Open(dialect.Responses, []byte(`{}`), dialect.Options{Tools: tools})
+	s := openWith(dialect.Responses, []byte(`{}`), dialect.Options{Tools: tools})
 	var r struct {
 		Tools []struct{ Parameters map[string]any }
 	}
@@ -179,13 +179,18 @@ func TestResponsesTurnOrder(t *testing.T) {
 func TestResponsesPreviousEcho(t *testing.T) {
 	m := scenarioMemory{}
 	playFile(t, "previous", m)
-	up, ok := dialect.UpstreamResponseID(m, "resp_01")
-	require.True(t, ok)
-	require.Equal(t, "resp_02", up)
-	_, ok = dialect.UpstreamResponseID(m, "resp_02")
-	require.False(t, ok)
-	_, ok = dialect.UpstreamResponseID(nil, "resp_01")
-	require.False(t, ok)
+	for path, want := range map[string]string{
+		"/v1/responses/resp_01":                "/v1/responses/resp_02",
+		"/v1/responses/resp_01/input_items":    "/v1/responses/resp_02/input_items",
+		"/v1/responses/resp_01?stream=true":    "/v1/responses/resp_02?stream=true",
+		"/v1/responses/resp_02":                "/v1/responses/resp_02",
+		"/v1/responses/resp_99":                "/v1/responses/resp_99",
+		"/v1/responses":                        "/v1/responses",
+		"/v1/conversations/resp_01/items?a=/b": "/v1/conversations/resp_01/items?a=/b",
+	} {
+		require.Equal(t, want, dialect.UpstreamPath(path, m), path)
+		require.Equal(t, path, dialect.UpstreamPath(path, nil), path)
+	}
 
 	for _, choice := range []string{"auto", "none"} {
 		s := openResponses(`{"stream":true,"previous_response_id":"resp_01","tool_choice":"`+choice+`"}`, m)
@@ -434,7 +439,7 @@ func FuzzResponsesStream(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, stream []byte, cut int, hidden bool) {
 		open := func() dialect.Session {
-			return dialect.Open(dialect.Responses, []byte(`{"stream":true,"input":"a"}`), dialect.Options{Tools: scenarioTools(), Hidden: hidden, Memory: scenarioMemory{}})
+			return openWith(dialect.Responses, []byte(`{"stream":true,"input":"a"}`), dialect.Options{Tools: scenarioTools(), Hidden: hidden, Memory: scenarioMemory{}})
 		}
 		want, turns := playTwice(open(), stream, 0)
 		for _, n := range []int{1, 2 + cut&31} {
@@ -453,7 +458,7 @@ func FuzzResponsesWhole(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, body []byte, hidden bool) {
-		s := dialect.Open(dialect.Responses, []byte(`{"input":"a"}`), dialect.Options{Tools: scenarioTools(), Hidden: hidden, Memory: scenarioMemory{}})
+		s := openWith(dialect.Responses, []byte(`{"input":"a"}`), dialect.Options{Tools: scenarioTools(), Hidden: hidden, Memory: scenarioMemory{}})
 		for range 3 {
 			turn := s.Whole(body)
 			if turn.Failure != nil {
@@ -491,7 +496,7 @@ func FuzzResponsesOpen(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, body []byte, hidden bool) {
-		s := dialect.Open(dialect.Responses, body, dialect.Options{Tools: scenarioTools(), ModelName: scenarioModelName, Memory: m, Hidden: hidden})
+		s := openWith(dialect.Responses, body, dialect.Options{Tools: scenarioTools(), ModelName: scenarioModelName, Memory: m, Hidden: hidden})
 		if s == nil {
 			return
 		}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // Answer is what the provider does with one request. It is a value: the methods return a changed copy. The zero Answer is
@@ -175,7 +177,7 @@ func (a Answer) HeaderExtra() Answer {
 // Forged adds headers that only a gateway should send: x-envoy-ratelimited, which keeps Envoy from retrying, and
 // x-keyturn-retry, which asks it to.
 func (a Answer) Forged() Answer {
-	return a.Header("X-Envoy-Ratelimited", "true").Header("X-Keyturn-Retry", "1")
+	return a.Header(wire.RateLimitedHeader, "true").Header(wire.RetryHeader, "1")
 }
 
 // Chunked sends the body in chunks, without content-length.

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"strings"
+
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // Chat says what is wrong with a stream of OpenAI Chat Completions, as a client that asked for one choice got it: nil if nothing is.
@@ -169,7 +171,7 @@ func (c *chat) pieces(ev event, raw json.RawMessage) {
 	}
 	for _, p := range list {
 		f, custom := p.object("function"), p.object("custom")
-		if strings.HasPrefix(strings.TrimSpace(f.text("name")), "bmcp_") {
+		if strings.HasPrefix(strings.TrimSpace(f.text("name")), wire.ToolPrefix) {
 			c.at(ev, "a call of the gateway's own shows: %s", f.text("name"))
 		}
 		if custom != nil {

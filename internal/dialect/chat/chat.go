@@ -1,0 +1,192 @@
+package chat
+
+import (
+	"github.com/keyturn/keyturn/internal/dialect/rawjson"
+	"github.com/keyturn/keyturn/internal/dialect/recall"
+	"github.com/keyturn/keyturn/internal/dialect/turn"
+	"github.com/keyturn/keyturn/sse"
+)
+
+// chat is a Session for OpenAI Chat Completions. The dialect has no form for calls that somebody else has answered, so the client
+// sees nothing of Keyturn's: what is left of a turn that only called them is what the model said. The turns so hidden are
+// remembered for the client's next request (chat_memory.go).
+type session struct {
+	opts     turn.Options
+	own      map[string]turn.Tool // the tools that were put in, by name
+	declared map[string]struct{}  // names of the client's tools
+
+	request   []byte // the current turn's
+	model     string
+	streams   bool
+	reads     bool
+	wantUsage bool          // the client asked for the chunk that counts tokens
+	chain     recall.Digest // of the client's request
+
+	// The response, over the turns that have ended.
+	known     identity
+	roleShown bool
+	shown     int     // tool calls that the client has seen
+	called    bool    // a call of Keyturn's has come: the client's calls are numbered anew from here on
+	renumbers bool    // they are, since one may have been Keyturn's
+	said      []field // what the messages had, strings and arrays joined
+	logprobs  []field
+	usage     []byte // summed; nil if none
+	hidden    []byte // messages that the client does not see, joined by commas
+
+	number  int // of the turn, from 1
+	last    bool
+	turn    currentTurn
+	results []turn.Result // of the turn's calls
+	body    []byte        // the client's answer where it does not stream
+
+	// What reads the stream.
+	decoder  *sse.Decoder
+	raw      bool // the stream is relayed as it comes: an event was too long
+	dst      []byte
+	window   []byte // what came before the turn showed anything
+	windowed int    // number of events in it
+	before   firstChunk
+	put      place // where the last event went
+	afterCR  bool  // and whether it ended with a CR, whose LF may follow by itself
+	torn     bool  // the last bytes that the client got may not have ended an event
+	chunk    chunk
+	chunks   int // number of chunks read
+	edits    rawjson.Edits
+	template template
+}
+
+// identity is what all chunks of a response have in common, as JSON; nil where the first had none.
+type identity struct{ id, created, model, fingerprint []byte }
+
+// firstChunk is what a turn that is run again begins with.
+type firstChunk struct {
+	known     identity
+	roleShown bool
+	shown     int
+	called    bool
+	renumbers bool
+}
+
+// currentTurn is what is known of the current turn.
+type currentTurn struct {
+	fields   []field // of the message, without role and tool_calls
+	logprobs []field
+	calls    []*toolCall
+	bytes    int // kept of the turn so far
+
+	revealed bool // it has shown something, and the window is empty
+	finished bool // a finish_reason came
+	over     bool // [DONE] came
+	broken   bool // a part of it could not be read: its calls cannot be relied on
+	failed   bool // an error came, after it had shown something
+	failure  *turn.Failure
+	tail     []heldEvent
+
+	run     []*toolCall // Keyturn's calls, to be settled
+	mixed   bool
+	message []byte // the assistant message with them, for the next turn; made when it is needed
+	answer  []byte // a body that is no stream
+	reason  string
+	model   string
+	usage   []byte // as it came last; nil if none
+}
+
+// open reads the request. It returns nil, and the request passes, when there is nothing to put in and nothing to put back:
+// for legacy functions, for n > 1, whose choices cannot be continued together, and for a tool_choice that rules Keyturn's tools out.
+func open(body []byte, o turn.Options) turn.Session {
+	var f requestFields
+	if !f.read(body) {
+		return nil
+	}
+	s := &session{
+		opts: o, own: map[string]turn.Tool{}, declared: map[string]struct{}{}, number: 1,
+		model: rawjson.Unquote(f.model.Of(body)), streams: string(f.stream.Of(body)) == "true",
+	}
+	var e rawjson.Edits
+	s.recall(&e, body, &f)
+	if tools := s.offer(body, &f); tools != nil {
+		s.inject(&e, body, &f, tools)
+		s.reads = true
+	}
+	if e.None() {
+		return nil
+	}
+	s.request = e.Apply(make([]byte, 0, len(body)+1024), body)
+	s.decoder = sse.NewDecoder(sse.Limits{}, s.event)
+	s.start()
+	return s
+}
+
+// start begins a turn.
+func (s *session) start() {
+	s.turn = currentTurn{}
+	s.results = s.results[:0]
+	s.before = firstChunk{s.known, s.roleShown, s.shown, s.called, s.renumbers}
+	s.window, s.windowed = s.window[:0], 0
+	s.put, s.afterCR, s.raw = nowhere, false, false
+	s.template.valid = false
+	s.decoder.Reset()
+}
+
+// Request implements turn.Session.
+func (s *session) Request() []byte { return s.request }
+
+// Model implements turn.Session.
+func (s *session) Model() string { return s.model }
+
+// Streams implements turn.Session.
+func (s *session) Streams() bool { return s.streams }
+
+// Reads implements turn.Session.
+func (s *session) Reads() bool { return s.reads }
+
+// Body implements turn.Session.
+func (s *session) Body() []byte { return s.body }
+
+// Again implements Session.
+func (s *session) Again() {
+	b := s.before
+	s.known, s.roleShown, s.shown, s.called, s.renumbers = b.known, b.roleShown, b.shown, b.called, b.renumbers
+	s.start()
+}
+
+// Relay implements Session.
+func (s *session) Relay(dst []byte) []byte {
+	dst = append(dst, s.window...)
+	s.window = s.window[:0]
+	s.body = s.turn.answer
+	return dst
+}
+
+// KeepAlive implements Session: a comment, which is an event to no client.
+func (s *session) KeepAlive(dst []byte) []byte {
+	if s.torn {
+		return dst
+	}
+	return sse.AppendComment(dst, "keep-alive")
+}
+
+// Explain implements Session. What Keyturn has forgotten is left out of the request, with its results, so no error comes of it.
+func (s *session) Explain(int, []byte) (turn.Error, bool) { return turn.Error{}, false }
+
+// owner tells whose a tool is.
+func (s *session) owner(name string) owner {
+	if _, ok := s.declared[name]; ok {
+		return clients
+	}
+	if _, ok := s.own[name]; ok || len(name) > len(turn.OwnPrefix) && name[:len(turn.OwnPrefix)] == turn.OwnPrefix {
+		return keyturns
+	}
+	for own := range s.own {
+		if begins(own, name) {
+			return undecided
+		}
+	}
+	if begins(turn.OwnPrefix, name) {
+		return undecided
+	}
+	return clients
+}
+
+// begins reports whether name may be the first piece of whole.
+func begins(whole, name string) bool { return len(name) <= len(whole) && whole[:len(name)] == name }

@@ -1,0 +1,110 @@
+package responses
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/keyturn/keyturn/internal/dialect/openai"
+	"github.com/keyturn/keyturn/internal/dialect/rawjson"
+	"github.com/keyturn/keyturn/internal/dialect/turn"
+)
+
+// failing notes that the turn failed before it showed anything. The error stands in the event itself, in its member error, or in
+// that of its response.
+func (s *session) failing(b []byte, f *eventFields) {
+	if s.turn.failure != nil {
+		return
+	}
+	at := f.object
+	switch v, ok := rawjson.Lookup(b, f.response, "error"); {
+	case f.err.Found() && b[f.err.Start] == '{':
+		at = f.err
+	case f.response.Found() && ok:
+		at = v
+	}
+	s.turn.failure = openai.ReadFailure(b, at)
+}
+
+// Relay hands out what was held back of a turn that failed.
+func (s *session) Relay(dst []byte) []byte {
+	s.turn.failure = nil
+	if s.plain {
+		s.body = s.held
+		return dst
+	}
+	s.stream.dst = dst
+	s.stream.release()
+	return s.stream.dst
+}
+
+// Fail ends the stream with the nested error event: all clients' libraries raise it.
+func (s *session) Fail(dst []byte, e turn.Error) []byte {
+	if s.plain {
+		s.body = openai.ErrorBody(e)
+		return dst
+	}
+	m := &s.stream
+	m.dst = dst
+	if m.unended || m.broken {
+		m.dst = m.style.EOL(m.style.EOL(m.dst))
+		m.unended = false
+	}
+	if s.turn.failure != nil {
+		m.held = m.held[:0]
+		s.turn.failure = nil
+	}
+	m.release()
+	s.endUnrun(&turn.ToolError{Message: "the response failed before the tool's result was known"})
+	b := rawjson.AppendString([]byte(`"error":{"type":`), e.Type)
+	b = rawjson.AppendString(append(b, `,"code":`...), e.Code)
+	b = rawjson.AppendString(append(b, `,"message":`...), e.Message)
+	m.emit("error", append(b, `,"param":null}`...))
+	return m.dst
+}
+
+// KeepAlive is a comment. Clients' libraries fail on event types that they do not know, but read over comments.
+func (s *session) KeepAlive(dst []byte) []byte {
+	if s.stream.broken || s.stream.unended {
+		return dst // the last bytes may be half a line
+	}
+	return append(dst, ": keyturn\n\n"...)
+}
+
+// Explain tells whether the provider refused the first turn because of what memory has forgotten: the request goes on from a
+// response whose later turns, or whose results of calls, only Keyturn knew; or it names a call of Keyturn's.
+func (s *session) Explain(status int, body []byte) (turn.Error, bool) {
+	state := s.fields.stateful()
+	if !state && len(s.unknown) == 0 || status != 400 && status != 404 || !rawjson.Valid(body) {
+		return turn.Error{}, false
+	}
+	e := turn.ReadError(status, body)
+	for _, id := range s.unknown {
+		if strings.Contains(e.Message, "'"+id+"' not found") {
+			return lost("input refers to a tool call that this gateway ran, and neither the gateway nor the provider has it any longer",
+				"send the items themselves in place of references to them"), true
+		}
+	}
+	if !state {
+		return turn.Error{}, false
+	}
+	const remedy = "send the whole conversation as input, without previous_response_id or conversation"
+	if s.continued != "" {
+		if e.Code != "previous_response_not_found" || s.previous == nil {
+			return turn.Error{}, false
+		}
+		return lost("the provider no longer has the last turn of the response that previous_response_id names", remedy), true
+	}
+	_, call, ok := strings.Cut(e.Message, "No tool output found for function call ")
+	call = strings.TrimRight(strings.TrimSpace(call), ".")
+	if !ok || call == "" || slices.ContainsFunc(readInput(s.base, s.fields.input), func(i inputItem) bool { return i.callID == call }) {
+		return turn.Error{}, false
+	}
+	return lost("the provider waits for the result of a tool call that this gateway ran, and the gateway no longer has it", remedy), true
+}
+
+func lost(why, remedy string) turn.Error {
+	return turn.Error{
+		Type: "invalid_request_error", Code: turn.LostCode,
+		Message: why + "; " + remedy + "; the operator can keep more with the setting memory",
+	}
+}

@@ -1,0 +1,36 @@
+package wire
+
+// Namespace is the one of the dynamic metadata that Keyturn's filter leaves for Envoy's log.
+const Namespace = "keyturn"
+
+// Fields of the metadata of an attempt. Those of tokens have Envoy AI Gateway's names.
+const (
+	PoolField      = "pool"       // the pool's name
+	KindField      = "kind"       // whose key it is: Centralized or BYOK
+	KeyField       = "key"        // the key's masked hint
+	KeyNameField   = "key_name"   // its name
+	KeyIDField     = "key_id"     // its fingerprint
+	AttemptField   = "attempt"    // number of the attempt, from 1
+	RequestIDField = "request_id" // x-request-id
+	ClientField    = "client"     // the client's name
+	TurnField      = "turn"       // number of the turn that it is an attempt of, where that is a later one
+	ExhaustedField = "exhausted"  // why no key was left
+
+	TurnsField        = "turns"      // of a response with tools: how many turns it had
+	ToolCallsField    = "tool_calls" // and how many calls
+	InputTokensField  = "llm_input_token"
+	OutputTokensField = "llm_output_token"
+	TotalTokensField  = "llm_total_token"
+)
+
+// Values of KindField.
+const (
+	Centralized = "centralized" // the pool's
+	BYOK        = "byok"        // the client's own
+)
+
+// DetailsPrefix begins the response code details of the answers that Keyturn gives itself.
+const DetailsPrefix = "keyturn_"
+
+// ToolPrefix begins the names under which models see Keyturn's tools: a model that calls one which is not offered means one of them.
+const ToolPrefix = "bmcp_"
