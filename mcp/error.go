@@ -116,9 +116,12 @@ func (e *Error) ForModel() string {
 const maxMessage = 1 << 10
 
 // cut returns at most maxMessage bytes of text, as valid UTF-8.
-func cut(text string) string {
-	if len(text) > maxMessage {
-		text = text[:maxMessage]
+func cut(text string) string { return limited(text, maxMessage) }
+
+// limited returns at most so many bytes of text, as valid UTF-8.
+func limited(text string, most int) string {
+	if len(text) > most {
+		text = text[:most]
 	}
 	return strings.ToValidUTF8(text, "")
 }

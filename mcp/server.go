@@ -43,6 +43,7 @@ type server struct {
 	session   *session      // in phase up
 	all       []Tool        // of the last list, sorted
 	tools     []Tool        // those of all that the patterns let through; never changed in place
+	advice    string        // of the last session: how its tools are to be used; "": none
 	heard     bool          // an attempt has ended, well or not
 	down      bool          // the last one did not end well
 	last      *Error        // why; or why the session before was lost
@@ -186,6 +187,7 @@ func (v *server) keep(ctx context.Context, s *session, age time.Duration) {
 func (v *server) opened(s *session, tools []Tool) {
 	v.change(func() {
 		v.session, v.phase, v.heard, v.down = s, up, true, false
+		v.advice = limited(s.cs.InitializeResult().Instructions, maxInstructions)
 		v.setTools(tools)
 		v.setConnected(true)
 	})
@@ -276,6 +278,16 @@ func (v *server) offered() (tools []Tool, heard bool, news <-chan struct{}) {
 		tools = v.tools
 	}
 	return tools, v.heard, v.news
+}
+
+// instructions are what the server says about the use of its tools, if it offers some.
+func (v *server) instructions() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.down || len(v.tools) == 0 {
+		return ""
+	}
+	return v.advice
 }
 
 func (v *server) config() Server {
