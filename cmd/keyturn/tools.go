@@ -35,7 +35,8 @@ func poolTools(t *config.PoolTools) *extproc.Tools {
 	}
 	out := &extproc.Tools{
 		Servers: t.Servers, Hidden: t.Present == "hidden", Turns: t.Turns, Calls: t.Calls, Time: t.Time, ResultBytes: t.ResultBytes,
-		Memory: t.Memory, MemoryBytes: t.MemoryBytes,
+		DefinitionBytes: t.DefinitionBytes,
+		Memory:          t.Memory, MemoryBytes: t.MemoryBytes,
 	}
 	if t.Memory == 0 {
 		out.Memory = -1 // remember nothing

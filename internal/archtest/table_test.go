@@ -40,7 +40,7 @@ var dialectMay = []string{"internal/dialect/turn", "internal/dialect/rawjson", "
 var table = map[string]rule{
 	"cmd/keyturn": {is: "joins the others", may: []string{"*"}, not: []string{"go-control-plane"}},
 	"extproc": {
-		is: "is told everything", may: []string{"keypool", "mcp", "internal/dialect", "internal/agent"},
+		is: "is told everything", may: []string{"keypool", "mcp", "internal/dialect", "internal/agent", "internal/schema"},
 		not: []string{"os"},
 	},
 	"sse":             {is: "is pure", not: impure},
@@ -63,6 +63,7 @@ var table = map[string]rule{
 	"internal/dialect/messages":  {is: "is a dialect", may: dialectMay, not: impure},
 	"internal/dialect/check":     {is: "is pure", may: []string{"sse"}, not: impure},
 
+	"internal/schema":          {is: "is pure", not: impure},
 	"internal/agent":           {is: "moves what others understand", may: []string{"internal/dialect", "mcp"}, not: append(slices.Clone(envoys), "os")},
 	"internal/toolserver":      {is: "stands for somebody else's server", not: envoys},
 	"internal/scripted":        {is: "stands for somebody else's server", not: envoys},

@@ -41,6 +41,9 @@ var defaultPoolTools = PoolTools{
 	Calls:       50,
 	Time:        10 * time.Minute,
 	ResultBytes: mebibyte,
+
+	DefinitionBytes: 256 << 10,
+
 	Memory:      time.Hour,
 	MemoryBytes: 64 * mebibyte,
 }
