@@ -61,13 +61,20 @@ var table = map[string]rule{
 
 	"internal/agent":      {is: "moves what others understand", may: []string{"internal/dialect", "mcp"}, not: append(slices.Clone(envoys), "os")},
 	"internal/toolserver": {is: "stands for somebody else's server", not: envoys},
-	"internal/scripted":   {is: "stands for somebody else's server", not: envoys},
-	"internal/telemetry":  {is: "measures and judges nothing", not: envoys},
-	"internal/admin":      {is: "shows and does not decide", may: []string{"keypool", "mcp", "internal/telemetry"}, not: envoys},
-	"internal/kube":       {is: "is pure", may: []string{"charts"}, not: impure},
-	"charts":              {is: "is data", not: impure},
-	"internal/archtest":   {test: true},
-	"test":                {test: true},
+	// The scripted provider shares no code with Keyturn, so that each can judge the other. Its dialects know one another as little.
+	"internal/scripted":           {is: "stands for somebody else's server", not: envoys},
+	"internal/scripted/talk":      {is: "stands for somebody else's server", not: envoys},
+	"internal/scripted/openai":    {is: "stands for somebody else's server", may: []string{"internal/scripted/talk"}, not: envoys},
+	"internal/scripted/responses": {is: "stands for somebody else's server", may: []string{"internal/scripted/talk"}, not: envoys},
+	"internal/scripted/chat":      {is: "stands for somebody else's server", may: []string{"internal/scripted/talk"}, not: envoys},
+	"internal/scripted/messages":  {is: "stands for somebody else's server", may: []string{"internal/scripted/talk"}, not: envoys},
+
+	"internal/telemetry": {is: "measures and judges nothing", not: envoys},
+	"internal/admin":     {is: "shows and does not decide", may: []string{"keypool", "mcp", "internal/telemetry"}, not: envoys},
+	"internal/kube":      {is: "is pure", may: []string{"charts"}, not: impure},
+	"charts":             {is: "is data", not: impure},
+	"internal/archtest":  {test: true},
+	"test":               {test: true},
 }
 
 // row returns the row of a package, named without the module's path.
