@@ -9,25 +9,7 @@ import (
 
 // fillNumbers returns the usage last with the numbers that first has and last has not: message_delta overwrites what message_start
 // said, and leaves out what stays as it was. Either may be empty.
-func fillNumbers(last, first []byte) []byte {
-	if !rawjson.IsObject(last) {
-		return first
-	}
-	var e rawjson.Edits
-	for m := range rawjson.Members(first, rawjson.Whole(first)) {
-		v, ok := rawjson.Lookup(last, rawjson.Whole(last), string(m.Name))
-		if ok && !rawjson.IsNull(v.Of(last)) {
-			continue
-		}
-		if _, isInt := rawjson.ParseInt(m.Val.Of(first)); isInt || rawjson.IsObject(m.Val.Of(first)) {
-			e.Set(last, rawjson.Whole(last), string(m.Name), m.Val.Of(first))
-		}
-	}
-	if e.None() {
-		return last
-	}
-	return e.Apply(nil, last)
-}
+func fillNumbers(last, first []byte) []byte { return rawjson.FillNumbers(first, last) }
 
 // finalDelta is the data of the last turn's message_delta as that of all turns: its usage counts all of them, since clients take
 // it for the message's own.

@@ -46,6 +46,7 @@ func Once(b []byte, at Span, names ...string) bool {
 // walk reads b, an object and white space, and calls note with where each member's name (within its quotes) and value stand. It
 // returns false if b is anything else; what note was told before then means nothing. Names may have escapes.
 func walk(b []byte, note func(name, val Span)) bool {
+	looked(len(b))
 	i := SkipSpace(b, 0)
 	if i >= len(b) || b[i] != '{' {
 		return false
@@ -108,6 +109,7 @@ func Members(b []byte, at Span) iter.Seq[Member] {
 			if m.Val.End = SkipValue(b, m.Val.Start, 0); m.Val.End < 0 {
 				return
 			}
+			looked(m.Val.End - m.Key.Start)
 			if !yield(m) {
 				return
 			}
@@ -129,7 +131,7 @@ func Elements(b []byte, at Span) iter.Seq[Span] {
 		}
 		for i = SkipSpace(b, i+1); i < at.End && b[i] != ']'; {
 			end := SkipValue(b, i, 0)
-			if end < 0 || !yield(Span{i, end}) {
+			if looked(end - i); end < 0 || !yield(Span{i, end}) {
 				return
 			}
 			i = SkipSpace(b, end)
