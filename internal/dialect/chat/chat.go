@@ -100,7 +100,7 @@ func open(body []byte, o turn.Options) turn.Session {
 	}
 	s := &session{
 		opts: o, own: map[string]turn.Tool{}, declared: map[string]struct{}{}, number: 1,
-		model: rawjson.Unquote(f.model.Of(body)), streams: string(f.stream.Of(body)) == "true",
+		model: rawjson.Word(f.model.Of(body)), streams: string(f.stream.Of(body)) == "true",
 	}
 	var e rawjson.Edits
 	s.recall(&e, body, &f)
@@ -111,7 +111,7 @@ func open(body []byte, o turn.Options) turn.Session {
 	if e.None() {
 		return nil
 	}
-	s.request = e.Apply(make([]byte, 0, len(body)+1024), body)
+	s.request = e.Apply(make([]byte, 0, len(body)+e.Growth()), body)
 	s.decoder = sse.NewDecoder(sse.Limits{}, s.event)
 	s.start()
 	return s

@@ -68,14 +68,15 @@ func (s *session) offer(b []byte, f *requestFields) []byte {
 	for t := range rawjson.Elements(b, f.tools) {
 		has++
 		kind := rawjson.Text(b, t, "type")
-		if !rawjson.Once(b, t, "type", "function", "custom") {
+		if !rawjson.Once(b, t, "type", "function", "custom") || has >= turn.MaxTools {
 			return nil
 		}
 		if at, ok := rawjson.Lookup(b, t, kind); ok {
 			if !rawjson.Once(b, at, "name") {
 				return nil
 			}
-			s.declared[rawjson.Text(b, at, "name")] = struct{}{}
+			name, _ := rawjson.Lookup(b, at, "name")
+			s.declared[rawjson.Word(name.Of(b))] = struct{}{}
 		}
 	}
 	var list []byte
@@ -132,8 +133,11 @@ func (s *session) choice(b []byte, at rawjson.Span) turn.Choice {
 		}
 	case "allowed_tools":
 		list, _ := rawjson.Lookup(b, at, "allowed_tools", "tools")
+		if !rawjson.Once(b, at, "type", "allowed_tools") {
+			return turn.ChoiceForeign
+		}
 		for t := range rawjson.Elements(b, list) {
-			if _, ok := s.own[rawjson.Text(b, t, "function", "name")]; ok && rawjson.Once(b, at, "type", "allowed_tools") {
+			if _, ok := s.own[rawjson.Text(b, t, "function", "name")]; ok {
 				return turn.ChoiceAllowed
 			}
 		}

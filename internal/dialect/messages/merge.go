@@ -72,6 +72,10 @@ func (s *session) Whole(body []byte) turn.Turn {
 		t.over, t.broken = true, true
 		return s.result()
 	}
+	if rawjson.Count(body, content) < 0 || rawjson.Count(body, content) > maxBlocks {
+		t.over, t.broken = true, true
+		return s.result()
+	}
 	for v := range rawjson.Elements(body, content) {
 		if b := s.newBlock(len(t.blocks), v.Of(body)); !b.own {
 			s.see(b)
@@ -97,6 +101,9 @@ func (s *session) Whole(body []byte) turn.Turn {
 	return cameTo
 }
 
+// maxBlocks bounds the blocks of an answer that is read. No model writes as many.
+const maxBlocks = 4096
+
 // merged is the last turn's answer as that of all turns.
 func (s *session) merged(body []byte) []byte {
 	at := rawjson.Whole(body)
@@ -105,10 +112,12 @@ func (s *session) merged(body []byte) []byte {
 	if s.number > 1 || len(s.turn.calls) > 0 {
 		e.Set(body, at, "content", slices.Concat([]byte{'['}, s.shown(), []byte{']'}))
 	} else {
-		for i, v := range slices.Collect(rawjson.Elements(body, content)) {
+		i := 0
+		for v := range rawjson.Elements(body, content) {
 			if s.turn.blocks[i].own {
 				e.Drop(body, content, v)
 			}
+			i++
 		}
 	}
 	if s.number > 1 {

@@ -156,6 +156,15 @@ func (e *Edits) Push(b []byte, array Span, values []byte) {
 	e.Insert(end, values)
 }
 
+// Growth is by how many bytes the changes make what they are in longer; less, where some of them overlap.
+func (e *Edits) Growth() int {
+	n := 0
+	for _, c := range e.list {
+		n += len(c.with) - (c.at.End - c.at.Start)
+	}
+	return max(n, 0)
+}
+
 // Apply appends b with the changes in it to dst.
 func (e *Edits) Apply(dst, b []byte) []byte { return e.ApplyTo(dst, b, Span{0, len(b)}) }
 

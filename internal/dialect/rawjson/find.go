@@ -13,7 +13,7 @@ func ReadFields(b []byte, named func(name string) *Span) bool {
 	seen := map[*Span]bool{}
 	twice := false
 	ok := walk(b, func(name, val Span) {
-		at := named(Unquote(b[name.Start-1 : name.End+1]))
+		at := named(Word(b[name.Start-1 : name.End+1]))
 		if at == nil {
 			return
 		}
@@ -140,6 +140,22 @@ func Elements(b []byte, at Span) iter.Seq[Span] {
 			}
 		}
 	}
+}
+
+// Count is how many elements the array at b[at] has, if they are no more than anybody has reason to send in so many bytes; -1
+// otherwise. What is kept of each element so stays below what the bytes themselves cost.
+func Count(b []byte, at Span) int {
+	const (
+		some  = 1024
+		bytes = 48 // of an element, where there are many
+	)
+	n, most := 0, some+(at.End-at.Start)/bytes
+	for range Elements(b, at) {
+		if n++; n > most {
+			return -1
+		}
+	}
+	return n
 }
 
 // Lookup follows names from the object at b[at] and returns where the value stands. Of a name that stands twice the last counts,

@@ -52,6 +52,17 @@ func Unquote(raw []byte) string {
 	return s
 }
 
+// maxWord bounds names and ids: of a model, a tool, a call.
+const maxWord = 1024
+
+// Word is the meaning of a JSON string that is a name or an id; "" for anything else, and for what is longer than those ever are.
+func Word(raw []byte) string {
+	if len(raw) > maxWord {
+		return ""
+	}
+	return Unquote(raw)
+}
+
 // AppendString appends s as a JSON string. Bytes that are no UTF-8 become U+FFFD.
 func AppendString[T ~string | ~[]byte](dst []byte, s T) []byte {
 	dst, _ = jsontext.AppendQuote(dst, s) // its error only says that it has replaced bytes

@@ -109,25 +109,26 @@ func (s *session) byText(r *returning, b []byte, f *requestFields, items []input
 
 // runByText finds it for the items of one response.
 func (s *session) runByText(r *returning, b []byte, run []inputItem) {
-	said, calls, reasons := "", []string(nil), false
+	var said strings.Builder
+	calls, reasons := []string(nil), false
 	ends := make([]int, len(run)) // how much was said up to the end of an item
 	for i := range run {
 		item := &run[i]
 		switch {
 		case item.isMessage():
 			content, _ := rawjson.Lookup(b, item.at, "content")
-			said += squeezed(openai.ContentText(b, content))
+			said.WriteString(squeezed(openai.ContentText(b, content)))
 		case item.isCall():
 			calls = append(calls, item.callID)
 		case item.kind == "reasoning", item.reference:
 			reasons = true
 		}
-		ends[i] = len(said)
+		ends[i] = said.Len()
 	}
-	if said == "" {
+	if said.Len() == 0 {
 		return
 	}
-	key := textKey(s.chain, said, calls)
+	key := textKey(s.chain, said.String(), calls)
 	bare := !reasons && string(s.recall(key, "reasons")) == "true"
 	list := s.recall(key, "gaps")
 	var gaps []*hiddenRun
@@ -135,10 +136,11 @@ func (s *session) runByText(r *returning, b []byte, run []inputItem) {
 		v, _ := rawjson.Lookup(list, gap, "items")
 		at := int(rawjson.Int(list, gap, "at"))
 		g := &hiddenRun{items: v.Of(list), bare: bare}
-		if i := slices.IndexFunc(ends, func(end int) bool { return end > at }); i >= 0 {
+		if i, _ := slices.BinarySearch(ends, at+1); i < len(ends) {
 			g.at = run[i].at.Start
 		} else {
-			g.at, g.after = run[slices.Index(ends, len(said))].at.End, true
+			last, _ := slices.BinarySearch(ends, said.Len())
+			g.at, g.after = run[last].at.End, true
 		}
 		gaps = append(gaps, g)
 	}
@@ -148,11 +150,12 @@ func (s *session) runByText(r *returning, b []byte, run []inputItem) {
 // rememberText keeps what the client did not see of this response by what it did: {"gaps": [{"at": bytes that were said before it,
 // "items": [hidden items]}, …], "reasons": whether the client saw reasoning}.
 func (s *session) rememberText() {
-	said, calls, reasons := "", []string(nil), false
+	var said strings.Builder
+	calls, reasons := []string(nil), false
 	var gaps, hidden []byte
 	gap := func() {
 		if hidden != nil {
-			gaps = append(strconv.AppendInt(append(rawjson.Separate(gaps), `{"at":`...), int64(len(said)), 10), `,"items":[`...)
+			gaps = append(strconv.AppendInt(append(rawjson.Separate(gaps), `{"at":`...), int64(said.Len()), 10), `,"items":[`...)
 			gaps = append(append(gaps, hidden...), `]}`...)
 			hidden = nil
 		}
@@ -167,7 +170,7 @@ func (s *session) rememberText() {
 		switch {
 		case i.kind == "message":
 			content, _ := rawjson.Lookup(i.raw, rawjson.Whole(i.raw), "content")
-			said += squeezed(openai.ContentText(i.raw, content))
+			said.WriteString(squeezed(openai.ContentText(i.raw, content)))
 		case i.isCall():
 			calls = append(calls, i.callID)
 		case i.kind == "reasoning":
@@ -175,11 +178,11 @@ func (s *session) rememberText() {
 		}
 	}
 	gap()
-	if said == "" || gaps == nil {
+	if said.Len() == 0 || gaps == nil {
 		return
 	}
 	var r recall.Record
 	r.AddList("gaps", gaps)
 	r.Add("reasons", strconv.AppendBool(nil, reasons))
-	s.opts.Memory.Put(textKey(s.chain, said, calls), r)
+	s.opts.Memory.Put(textKey(s.chain, said.String(), calls), r)
 }
