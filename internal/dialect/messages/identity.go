@@ -127,7 +127,13 @@ func (d *identity) word(s string) {
 	d.inText = false
 	d.size += len(s)
 	d.buffer = append(strconv.AppendInt(append(d.buffer, '\n'), int64(len(s)), 10), '\n')
-	d.buffer = append(d.buffer, s...)
+	for ; len(s) > maxBuffer; s = s[maxBuffer:] {
+		d.buffer = append(d.buffer, s[:maxBuffer]...)
+		d.flush()
+	}
+	if d.buffer = append(d.buffer, s...); len(d.buffer) >= maxBuffer {
+		d.flush()
+	}
 }
 
 // Bounds of values whose members are put in order. The API's have some members, three levels deep.

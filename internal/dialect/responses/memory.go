@@ -16,7 +16,7 @@ import (
 //	ownKey:      an mcp_call: {"call": the function_call item, "output": its result as the model had it}; where that is more than
 //	             text, also "shown": what the client saw of it
 //	endKey:      the mcp_call of a turn's last call of Keyturn's: {"id": that of the turn's last item}
-//	textKey:     what a response said, after one conversation: see rememberText
+//	saying:      what a response said, after one conversation: see rememberText
 func responseKey(id string) string { return "responses/response/" + id }
 
 func callKey(id string) string { return "responses/call/" + id }
