@@ -53,13 +53,17 @@ func encoded(b *testing.B, r *extprocv3.ProcessingRequest) mem.BufferSlice {
 }
 
 // handled hands a message to x, and gives the answer away as the transport does.
-func handled(b *testing.B, x *exchange, m *message, data mem.BufferSlice, now time.Time) due {
+func handled(b *testing.B, x *exchange, m *message, data mem.BufferSlice, now time.Time, offered ...dialect.Tool) due {
 	if err := m.unmarshal(data); err != nil {
 		b.Fatal(err)
 	}
 	d, err := x.handle(m, now)
 	if err != nil {
 		b.Fatal(err)
+	}
+	if d == offer {
+		x.putTools(m, offered)
+		d = answer
 	}
 	if d == answer {
 		wire := x.out.marshal()
@@ -69,7 +73,7 @@ func handled(b *testing.B, x *exchange, m *message, data mem.BufferSlice, now ti
 }
 
 // beginTools is an attempt whose request has its body yet to come.
-func beginTools(b *testing.B, x *exchange, pools *poolSet, tools []dialect.Tool) {
+func beginTools(b *testing.B, x *exchange, pools *poolSet) {
 	x.clear()
 	x.begin(pools, defaultMaxRetry)
 	m := &message{}
@@ -79,7 +83,6 @@ func beginTools(b *testing.B, x *exchange, pools *poolSet, tools []dialect.Tool)
 	require.NoError(b, m.unmarshal(wire))
 	x.front = readFront(m)
 	handled(b, x, m, wire, time.Now())
-	x.offered = tools
 }
 
 // BenchmarkStreamChunk is one chunk of a stream, 1 KB with four events, from the bytes of Envoy's message to those of the reply.
@@ -88,11 +91,11 @@ func BenchmarkStreamChunk(b *testing.B) {
 	pools, tools := benchTools(b)
 	now := time.Now()
 	var x exchange
-	beginTools(b, &x, pools, tools)
+	beginTools(b, &x, pools)
 	m := &message{}
 	handled(b, &x, m, encoded(b, &extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_RequestBody{RequestBody: &extprocv3.HttpBody{
 		Body: []byte(`{"model":"m","input":"hi","stream":true}`), EndOfStream: true,
-	}}}), now)
+	}}}), now, tools...)
 	handled(b, &x, m, encoded(b, &extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_ResponseHeaders{ResponseHeaders: &extprocv3.HttpHeaders{
 		Headers: headerMap("", ":status: 200", "content-type: text/event-stream"),
 	}}}), now)
@@ -134,9 +137,9 @@ func BenchmarkRequestWithTools(b *testing.B) {
 	for b.Loop() {
 		b.StopTimer()
 		x.finish()
-		beginTools(b, &x, pools, tools)
+		beginTools(b, &x, pools)
 		b.StartTimer()
-		if handled(b, &x, m, request, now) != answer || x.session == nil {
+		if handled(b, &x, m, request, now, tools...) != answer || x.merged() == nil {
 			b.Fatal("no session")
 		}
 	}

@@ -107,8 +107,11 @@ func (s *stage) play(t testing.TB, c script) (furthest due) {
 		late := m.kind == requestBody && x.request == ended || m.kind == requestTrailers && x.request == ended ||
 			m.kind == responseBody && x.response == ended || m.kind == responseTrailers && x.response == ended || m.kind == unknownMessage
 		streams := x.shape == streaming || x.shape == drained
-		x.offered = s.offered
 		d, err := x.handle(m, time.Now())
+		if d == offer {
+			x.putTools(m, s.offered)
+			d = answer
+		}
 		s.trails.leave(x)
 		switch {
 		case err != nil, late:

@@ -48,7 +48,7 @@ func (x *exchange) concerns() bool {
 
 // explainable reports whether the provider may have refused what Keyturn made of the request.
 func (x *exchange) explainable() bool {
-	return x.session != nil && (x.status == 400 || x.status == 404)
+	return x.merged() != nil && (x.status == 400 || x.status == 404)
 }
 
 // responseBody takes what comes of a body, and its trailers.
@@ -56,10 +56,10 @@ func (x *exchange) responseBody(m *message, now time.Time) due {
 	whole := m.kind == responseBody
 	switch {
 	case x.shape == streaming:
-		x.trailers = m.kind == responseTrailers
-		return x.streamed(m.body, m.end || x.trailers)
+		x.tools.trailers = m.kind == responseTrailers
+		return x.streamed(m.body, m.end || x.tools.trailers)
 	case x.shape == drained:
-		x.trailers = m.kind == responseTrailers
+		x.tools.trailers = m.kind == responseTrailers
 		return nothing
 	case x.shape == errorBody && whole:
 		x.shape = unread

@@ -258,11 +258,8 @@ func (s *Server) receive(stream grpc.ServerStream, a *attempt) (due, error) {
 	if err := stream.RecvMsg(a.message); err != nil {
 		return nothing, err
 	}
-	switch {
-	case a.message.kind == requestHeaders:
+	if a.message.kind == requestHeaders {
 		s.trails.follow(&a.exchange, a.message)
-	case a.message.kind == requestBody && a.origin != nil:
-		a.offered = s.offer(stream.Context(), a.pool.tools)
 	}
 	d, err := a.handle(a.message, s.clock.Now())
 	if err != nil {
@@ -281,8 +278,11 @@ func (s *Server) send(stream grpc.ServerStream, a *attempt, d due) error {
 	switch d {
 	case answer:
 		return stream.SendMsg(&a.out)
+	case offer:
+		a.putTools(a.message, s.offered(stream.Context(), a.pool.tools))
+		return stream.SendMsg(&a.out)
 	case piece:
-		if err := sendChunks(stream, &a.out, a.chunk); err != nil || len(a.rest) == 0 {
+		if err := sendChunks(stream, &a.out, a.chunk); err != nil || !a.unread() {
 			return err
 		}
 		return s.send(stream, a, a.streamedOn())
@@ -290,9 +290,9 @@ func (s *Server) send(stream grpc.ServerStream, a *attempt, d due) error {
 		return s.sendEnd(stream, a)
 	case turns:
 		if a.shape == drained {
-			return s.relay(stream, a)
+			return s.finishStream(stream, a)
 		}
-		return s.complete(stream, a)
+		return s.finishWhole(stream, a)
 	case nothing:
 	}
 	return nil

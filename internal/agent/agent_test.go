@@ -214,11 +214,7 @@ type rig struct {
 	emit    func(p []byte) error
 	again   bool // a turn that failed is run again
 	judged  []string
-	report  struct { // of the response that has ended
-		Turns, Calls int
-		Usage        dialect.Usage
-		Used         string
-	}
+	report  agent.Report // of the response that has ended
 
 	mu  sync.Mutex // protects out
 	out strings.Builder
@@ -260,40 +256,49 @@ func (r *rig) agent(t *testing.T) *agent.Agent {
 	return a
 }
 
-// response is one whose first turn has not come.
-func (r *rig) response() *agent.Response {
-	return &agent.Response{
-		Session: r.session, Origin: r.origin, Limits: r.limits, Began: r.clock.Now(),
-		Emit: func(p []byte) error { return r.emit(p) },
-		Judge: func(key string, f *dialect.Failure) bool {
-			r.judged = append(r.judged, key+":"+f.Code)
-			return r.again
-		},
-	}
+// Emit, FirstFailed and LaterFailed make the rig the response's sink and its keys.
+func (r *rig) Emit(p []byte) error { return r.emit(p) }
+
+func (r *rig) FirstFailed(f *dialect.Failure) bool {
+	r.judged = append(r.judged, "first:"+f.Code)
+	return r.again
+}
+
+func (r *rig) LaterFailed(key string, f *dialect.Failure) bool {
+	r.judged = append(r.judged, key+":"+f.Code)
+	return r.again
 }
 
 // stream runs a response that streams, whose first turn is this.
 func (r *rig) stream(ctx context.Context, a *agent.Agent, first string) error {
-	resp := r.response()
-	out, _ := r.session.Write(nil, []byte(first))
-	out, turn := r.session.End(out)
+	r.origin.Began = r.clock.Now()
+	resp := agent.Begin(r.session, &r.origin, r.limits)
+	defer func() { r.report = resp.Report() }()
+	out, _ := resp.Write(nil, []byte(first))
+	out, more := resp.End(out)
 	r.out.Write(out)
-	defer r.ended(resp)
-	return a.Stream(ctx, resp, turn)
+	if !more {
+		return nil
+	}
+	instead, err := a.Finish(ctx, resp, r, r)
+	if instead != nil {
+		panic("an answer in place of a stream")
+	}
+	return err
 }
 
 // whole runs a response that does not stream, whose first answer is this.
-func (r *rig) whole(ctx context.Context, a *agent.Agent, first string) (*agent.Answer, error) {
+func (r *rig) whole(ctx context.Context, a *agent.Agent, first string) (*agent.ErrorAnswer, error) {
 	if s, ok := r.session.(*session); ok {
 		r.session = unstreamed{s}
 	}
-	resp := r.response()
-	defer r.ended(resp)
-	return a.Whole(ctx, resp, r.session.Whole([]byte(first)))
-}
-
-func (r *rig) ended(resp *agent.Response) {
-	r.report.Turns, r.report.Calls, r.report.Usage, r.report.Used = resp.Turns, resp.Calls, resp.Usage, resp.Used
+	r.origin.Began = r.clock.Now()
+	resp := agent.Begin(r.session, &r.origin, r.limits)
+	defer func() { r.report = resp.Report() }()
+	if !resp.Whole([]byte(first)) {
+		return nil, nil
+	}
+	return a.Finish(ctx, resp, r, nil)
 }
 
 // unstreamed is the session of a client that asked for no stream.
@@ -469,7 +474,7 @@ func TestFailuresWithinA200(t *testing.T) {
 		r := newRig(t, answer{body: "fail insufficient_quota\n", header: map[string]string{"X-Keyturn-Used-Name": "k1"}}, answer{body: "fine\n"})
 		r.again = true
 		require.Equal(t, "fine\n", r.run(t, "fail rate_limit_exceeded"))
-		require.Equal(t, []string{":rate_limit_exceeded", "k1:insufficient_quota"}, r.judged)
+		require.Equal(t, []string{"first:rate_limit_exceeded", "k1:insufficient_quota"}, r.judged)
 		require.Equal(t, []string{"", ""}, r.got, "the same request again")
 	})
 	t.Run("not the key's", func(t *testing.T) {
@@ -486,7 +491,7 @@ func TestFailuresWithinA200(t *testing.T) {
 		r := newRig(t, answer{body: "fail rate_limit_exceeded\n"})
 		r.again = true
 		require.Equal(t, "relayed\n", r.run(t, "fail rate_limit_exceeded"))
-		require.Equal(t, []string{":rate_limit_exceeded"}, r.judged, "only the first turn's key")
+		require.Equal(t, []string{"first:rate_limit_exceeded"}, r.judged, "only the first turn's key")
 	})
 }
 
@@ -640,7 +645,7 @@ func TestParallel(t *testing.T) {
 }
 
 func TestWhole(t *testing.T) {
-	run := func(t *testing.T, r *rig, first string) *agent.Answer {
+	run := func(t *testing.T, r *rig, first string) *agent.ErrorAnswer {
 		t.Helper()
 		a, err := r.whole(t.Context(), r.agent(t), first)
 		require.NoError(t, err)
@@ -664,7 +669,7 @@ func TestWhole(t *testing.T) {
 		require.Equal(t, 429, got.Status)
 		require.Equal(t, `{"error":{}}`, string(got.Body))
 		require.Equal(t, http.Header{"Content-Type": {json}, "Retry-After": {"3"}, "X-Keyturn-Error": {"rate_limited"}}, got.Header)
-		require.Equal(t, "k1", r.report.Used)
+		require.Equal(t, "k1", r.report.Key)
 	})
 	t.Run("unreachable", func(t *testing.T) {
 		got := run(t, newRig(t, answer{err: errors.New("x")}), "call a {}")
@@ -717,7 +722,7 @@ func TestWhole(t *testing.T) {
 		r := newRig(t, answer{kind: json, body: "fail insufficient_quota", header: map[string]string{"X-Keyturn-Used-Name": "k1"}}, answer{kind: json, body: "done"})
 		r.again = true
 		require.Nil(t, run(t, r, "fail rate_limit_exceeded"))
-		require.Equal(t, []string{":rate_limit_exceeded", "k1:insufficient_quota"}, r.judged)
+		require.Equal(t, []string{"first:rate_limit_exceeded", "k1:insufficient_quota"}, r.judged)
 		require.Equal(t, []string{"", ""}, r.got, "the same request again")
 		r = newRig(t)
 		require.Nil(t, run(t, r, "fail content_policy"), "it is the client's to read")

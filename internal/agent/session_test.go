@@ -42,7 +42,7 @@ func TestRealSessions(t *testing.T) {
 			require.Contains(t, r.got[0], talk.callID)
 			require.Equal(t, 2, r.report.Turns)
 			require.Equal(t, 1, r.report.Calls)
-			require.Equal(t, "k1", r.report.Used)
+			require.Equal(t, "k1", r.report.Key)
 		})
 		t.Run(name+" does not stream", func(t *testing.T) {
 			r := newRig(t, answer{kind: "application/json", body: talk.wholeSays, header: map[string]string{used: "k1"}})
