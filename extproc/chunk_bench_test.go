@@ -61,11 +61,11 @@ func handled(b *testing.B, x *exchange, m *message, data mem.BufferSlice, now ti
 	if err != nil {
 		b.Fatal(err)
 	}
-	if d == offer {
+	if d == dueTools {
 		x.putTools(m, offered)
-		d = answer
+		d = dueReply
 	}
-	if d == answer {
+	if d == dueReply {
 		wire := x.out.marshal()
 		wire.Free()
 	}
@@ -109,7 +109,7 @@ func BenchmarkStreamChunk(b *testing.B) {
 	b.SetBytes(int64(deltas.Len()))
 	b.ReportAllocs()
 	for b.Loop() {
-		if handled(b, &x, m, chunk, now) != piece {
+		if handled(b, &x, m, chunk, now) != duePiece {
 			b.Fatal("no piece")
 		}
 		x.out.chunk(x.chunk, false, nil)
@@ -139,7 +139,7 @@ func BenchmarkRequestWithTools(b *testing.B) {
 		x.finish()
 		beginTools(b, &x, pools)
 		b.StartTimer()
-		if handled(b, &x, m, request, now, tools...) != answer || x.merged() == nil {
+		if handled(b, &x, m, request, now, tools...) != dueReply || x.merged() == nil {
 			b.Fatal("no session")
 		}
 	}
@@ -222,7 +222,7 @@ func (x *exchange) opened(b *testing.B, trails *trails, m *message, request mem.
 		b.Fatal(err)
 	}
 	trails.follow(x, m)
-	if d, err := x.handle(m, now); err != nil || d != answer {
+	if d, err := x.handle(m, now); err != nil || d != dueReply {
 		b.Fatal(d, err)
 	}
 	wire := x.out.marshal()

@@ -43,7 +43,7 @@ func (s *Server) finishStream(stream grpc.ServerStream, a *attempt) error {
 	}
 	for a.response != ended { // Envoy's own end comes before ours
 		d, err := s.receive(stream, a)
-		if err == nil && d == answer {
+		if err == nil && d == dueReply {
 			err = stream.SendMsg(&a.out)
 		}
 		if err != nil {
@@ -96,9 +96,9 @@ func (s *Server) finishWhole(stream grpc.ServerStream, a *attempt) error {
 	case err != nil:
 		return err
 	case instead != nil:
-		a.answerInstead(instead)
+		a.sendInstead(instead)
 	default:
-		a.answerWhole(a.tools.response.Body(), false)
+		a.sendWhole(a.tools.response.Body(), false)
 	}
 	return stream.SendMsg(&a.out)
 }

@@ -67,12 +67,12 @@ func (o outcome) String() string { return outcomeNames[o] }
 type due uint8
 
 const (
-	nothing   due = iota
-	answer        // what stands in out
-	offer         // putTools with the pool's tools, and then what stands in out
-	piece         // what stands in chunk: the next of a stream that goes on
-	lastPiece     // what stands in chunk, and the stream's end
-	turns         // what stands in chunk, and then what comes of the turns after the first
+	dueNothing   due = iota
+	dueReply         // what stands in out
+	dueTools         // putTools with the pool's tools, and then what stands in out
+	duePiece         // what stands in chunk: the next of a stream that goes on
+	dueLastPiece     // what stands in chunk, and the stream's end
+	dueTurns         // what stands in chunk, and then what comes of the turns after the first
 )
 
 // exchange is one attempt: one request to a provider with one key. It takes messages and says what is due; it does no I/O and
@@ -186,23 +186,23 @@ func (x *exchange) handle(m *message, now time.Time) (d due, err error) {
 	case requestHeaders, requestBody, requestTrailers:
 		if m.kind != requestHeaders && x.request == ended {
 			x.dropped++
-			return nothing, nil
+			return dueNothing, nil
 		}
 		x.request, err = x.request.next(m.kind, m.end)
 	case responseHeaders, responseBody, responseTrailers:
 		if m.kind != responseHeaders && x.response == ended {
 			x.dropped++
-			return nothing, nil
+			return dueNothing, nil
 		}
 		if x.request == wantHeaders {
-			return nothing, fmt.Errorf("%v before the request's headers", m.kind)
+			return dueNothing, fmt.Errorf("%v before the request's headers", m.kind)
 		}
 		x.response, err = x.response.next(m.kind, m.end)
 	case unknownMessage:
-		return nothing, nil // a newer Envoy's flow control
+		return dueNothing, nil // a newer Envoy's flow control
 	}
 	if err != nil {
-		return nothing, err
+		return dueNothing, err
 	}
 	x.mut.reset()
 	x.dyn.reset()
@@ -220,5 +220,5 @@ func (x *exchange) handle(m *message, now time.Time) (d due, err error) {
 		x.out.pass(m.kind, nil, modes{}, nil)
 	case unknownMessage:
 	}
-	return answer, nil
+	return dueReply, nil
 }

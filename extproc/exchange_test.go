@@ -102,7 +102,7 @@ func (tr *transcript) run(d *datadriven.TestData) string {
 	case "turn-fails": // a later turn's error, of a response that does not stream
 		var status int
 		d.ScanArgs(tr.t, "status", &status)
-		tr.x.answerInstead(&agent.ErrorAnswer{Status: status, Header: http.Header{"Retry-After": {"3"}}, Body: []byte(d.Input)})
+		tr.x.sendInstead(&agent.ErrorAnswer{Status: status, Header: http.Header{"Retry-After": {"3"}}, Body: []byte(d.Input)})
 		return tr.answer()
 	case "judge": // what is made of the first turn's failure, or of one by the key named
 		key, name := tr.x.key, ""
@@ -292,9 +292,9 @@ func (tr *transcript) send(r *extprocv3.ProcessingRequest) string {
 		tr.trails.follow(tr.x, m)
 	}
 	d, err := tr.x.handle(m, tr.clock.Now())
-	if d == offer {
+	if d == dueTools {
 		tr.x.putTools(m, tr.offered)
-		d = answer
+		d = dueReply
 	}
 	tr.trails.leave(tr.x)
 	if tr.x.awaiting != m {
@@ -307,19 +307,19 @@ func (tr *transcript) send(r *extprocv3.ProcessingRequest) string {
 	}
 	var w strings.Builder
 	switch d {
-	case nothing:
+	case dueNothing:
 		return "no reply"
-	case answer:
+	case dueReply:
 		return tr.answer()
-	case piece:
+	case duePiece:
 		renderChunk(&w, tr.x.chunk)
-	case lastPiece:
+	case dueLastPiece:
 		renderChunk(&w, tr.x.chunk)
 		tr.x.dyn.reset()
 		tr.x.describeTurns(&tr.x.dyn)
 		tr.x.out.chunk(nil, true, &tr.x.dyn)
 		w.WriteString("end of stream\n" + tr.answer())
-	case turns:
+	case dueTurns:
 		renderChunk(&w, tr.x.chunk)
 		tr.goOn(&w)
 	}

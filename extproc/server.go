@@ -256,7 +256,7 @@ func (s *Server) process(stream grpc.ServerStream) (err error) {
 // receive takes Envoy's next message and says what is due.
 func (s *Server) receive(stream grpc.ServerStream, a *attempt) (due, error) {
 	if err := stream.RecvMsg(a.message); err != nil {
-		return nothing, err
+		return dueNothing, err
 	}
 	if a.message.kind == requestHeaders {
 		s.trails.follow(&a.exchange, a.message)
@@ -264,7 +264,7 @@ func (s *Server) receive(stream grpc.ServerStream, a *attempt) (due, error) {
 	d, err := a.handle(a.message, s.clock.Now())
 	if err != nil {
 		s.log.Warn("Envoy's message does not fit", slog.Any("error", err))
-		return nothing, status.Error(codes.InvalidArgument, err.Error())
+		return dueNothing, status.Error(codes.InvalidArgument, err.Error())
 	}
 	if a.awaiting == a.message {
 		a.message = messages.Get().(*message)
@@ -276,24 +276,24 @@ func (s *Server) receive(stream grpc.ServerStream, a *attempt) (due, error) {
 // send sends what is due.
 func (s *Server) send(stream grpc.ServerStream, a *attempt, d due) error {
 	switch d {
-	case answer:
+	case dueReply:
 		return stream.SendMsg(&a.out)
-	case offer:
+	case dueTools:
 		a.putTools(a.message, s.offered(stream.Context(), a.pool.tools))
 		return stream.SendMsg(&a.out)
-	case piece:
+	case duePiece:
 		if err := sendChunks(stream, &a.out, a.chunk); err != nil || !a.unread() {
 			return err
 		}
 		return s.send(stream, a, a.streamedOn())
-	case lastPiece:
+	case dueLastPiece:
 		return s.sendEnd(stream, a)
-	case turns:
+	case dueTurns:
 		if a.shape == drained {
 			return s.finishStream(stream, a)
 		}
 		return s.finishWhole(stream, a)
-	case nothing:
+	case dueNothing:
 	}
 	return nil
 }

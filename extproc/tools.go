@@ -111,12 +111,12 @@ func (x *exchange) remember(m *message, own []byte) {
 func (x *exchange) requestBody(m *message) due {
 	if x.tools != nil && x.tools.response == nil && x.response == wantHeaders {
 		if int64(len(m.body)) <= x.pool.maxBody {
-			return offer
+			return dueTools
 		}
 		x.tools = nil
 	}
 	x.out.pass(m.kind, nil, modes{}, nil)
-	return answer
+	return dueReply
 }
 
 // putTools puts the pool's tools into the request, unless it is to pass as it is. m is its body.
@@ -204,8 +204,8 @@ func (x *exchange) continued(path string, own []byte) string {
 	return dialect.UpstreamPath(path, x.memory(own))
 }
 
-// answers asks for what must be read of an answer that is not the key's fault, or lets it pass.
-func (x *exchange) answers(m *message) {
+// goodAnswer asks for what must be read of an answer that is not the key's fault, or lets it pass.
+func (x *exchange) goodAnswer(m *message) {
 	x.mut.remove(wire.RetryHeader)
 	x.cleanResponse(m)
 	r := x.merged()
@@ -246,32 +246,32 @@ func (x *exchange) streamedOn() due {
 	var failed bool
 	x.chunk, failed = t.response.Write(x.chunk[:0], p)
 	if !failed && (x.unread() || !t.last) {
-		return piece
+		return duePiece
 	}
 	t.rest = nil // of a stream that fails nothing more is wanted
 	x.shape = drained
 	if x.chunk, t.more = t.response.End(x.chunk); t.more {
-		return turns
+		return dueTurns
 	}
-	return lastPiece
+	return dueLastPiece
 }
 
-// whole takes a JSON answer. One that turns out to be too large passes as it is, as if it had said how large it is: it may be cut.
-func (x *exchange) whole(m *message) due {
+// wholeAnswer takes a JSON answer. One that turns out to be too large passes as it is, as if it had said how large it is: it may be cut.
+func (x *exchange) wholeAnswer(m *message) due {
 	if int64(len(m.body)) > x.pool.maxBody {
 		x.finalReply(m.kind)
-		return answer
+		return dueReply
 	}
 	r := x.tools.response
 	if x.tools.more = r.Whole(m.body); x.tools.more {
-		return turns
+		return dueTurns
 	}
-	x.answerWhole(r.Body(), bytes.Equal(r.Body(), m.body))
-	return answer
+	x.sendWhole(r.Body(), bytes.Equal(r.Body(), m.body))
+	return dueReply
 }
 
-// answerWhole hands the client its JSON answer, which may be the provider's as it was.
-func (x *exchange) answerWhole(body []byte, same bool) {
+// sendWhole hands the client its JSON answer, which may be the provider's as it was.
+func (x *exchange) sendWhole(body []byte, same bool) {
 	x.done = true
 	x.describeTurns(&x.dyn)
 	if same {
@@ -284,8 +284,8 @@ func (x *exchange) answerWhole(body []byte, same bool) {
 	x.out.body(responseBody, &x.mut, body, &x.dyn)
 }
 
-// answerInstead hands the client a later turn's error in the place of its JSON answer.
-func (x *exchange) answerInstead(a *agent.ErrorAnswer) {
+// sendInstead hands the client a later turn's error in the place of its JSON answer.
+func (x *exchange) sendInstead(a *agent.ErrorAnswer) {
 	x.done = true
 	for name, values := range a.Header {
 		x.mut.set(strings.ToLower(name), "", values[0])

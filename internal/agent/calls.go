@@ -16,8 +16,8 @@ import (
 // errTime ends the context of calls whose time is over.
 var errTime = errors.New("the time for tools is used up")
 
-// run runs one call and makes its result one of the dialects'. It does not fail: what goes wrong is for the model to read.
-func (a *Agent) run(ctx context.Context, c dialect.Call, limits Limits) dialect.Result {
+// runCall runs one call and makes its result one of the dialects'. It does not fail: what goes wrong is for the model to read.
+func (a *Agent) runCall(ctx context.Context, c dialect.Call, limits Limits) dialect.Result {
 	switch {
 	case c.Tool.Name == "":
 		return refusal("there is no tool called %q; the tools that there are stand in the request", c.Name)
@@ -184,7 +184,7 @@ func (l *loop) settled(ctx context.Context, i int, c dialect.Call) (s settled) {
 		}
 	}()
 	ctx, done := l.agent.watch.tool(ctx, l.origin, c)
-	result := l.agent.run(ctx, c, l.limits)
+	result := l.agent.runCall(ctx, c, l.limits)
 	done(result)
 	return settled{i: i, result: result}
 }

@@ -10,7 +10,7 @@ import (
 
 // piece is the next that came of a turn's answer.
 type piece struct {
-	response *http.Response // the head; bytes are the body then, unless it is the stream that the client waits for
+	answer   *http.Response // the head; bytes are the body then, unless it is the stream that the client waits for
 	bytes    []byte         // of the stream
 	err      error          // how the body ended, if not well; a stream's end is io.EOF
 	unsent   error          // why there is no answer
@@ -45,28 +45,28 @@ func (l *loop) fetch(ctx context.Context) *fetching {
 				f.put(ctx, piece{panicked: fmt.Errorf("%v\n%s", r, debug.Stack())})
 			}
 		}()
-		resp, err := l.agent.send(ctx, request)
+		answer, err := l.agent.send(ctx, request)
 		if err != nil {
 			f.put(ctx, piece{unsent: err})
 			return
 		}
-		defer resp.Body.Close()
-		if l.awaits(resp) {
-			f.stream(ctx, resp)
+		defer answer.Body.Close()
+		if l.awaits(answer) {
+			f.stream(ctx, answer)
 			return
 		}
-		body, err := io.ReadAll(io.LimitReader(resp.Body, most)) // of what broke off the beginning may tell enough
-		f.put(ctx, piece{response: resp, bytes: body, err: err})
+		body, err := io.ReadAll(io.LimitReader(answer.Body, most)) // of what broke off the beginning may tell enough
+		f.put(ctx, piece{answer: answer, bytes: body, err: err})
 	}()
 	return f
 }
 
 // stream hands over a stream, piece by piece.
-func (f *fetching) stream(ctx context.Context, resp *http.Response) {
+func (f *fetching) stream(ctx context.Context, answer *http.Response) {
 	for range buffers {
 		f.free <- make([]byte, bufferBytes)
 	}
-	if !f.put(ctx, piece{response: resp}) {
+	if !f.put(ctx, piece{answer: answer}) {
 		return
 	}
 	for {
@@ -76,7 +76,7 @@ func (f *fetching) stream(ctx context.Context, resp *http.Response) {
 		case <-ctx.Done():
 			return
 		}
-		n, err := resp.Body.Read(b[:cap(b)])
+		n, err := answer.Body.Read(b[:cap(b)])
 		switch {
 		case n == 0:
 			f.free <- b

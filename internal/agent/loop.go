@@ -69,7 +69,7 @@ func (a *Agent) Finish(ctx context.Context, r *Response, keys Keys, sink Sink) (
 	case r.Streams():
 		return nil, l.emit(l.session.Fail(l.out[:0], p.Error))
 	}
-	return p.whole(r.origin.Dialect), nil
+	return p.asAnswer(r.origin.Dialect), nil
 }
 
 // turns runs the later turns. A problem is still to be told.
@@ -79,7 +79,7 @@ func (l *loop) turns(ctx context.Context) (*problem, error) {
 		if err != nil || !follows {
 			return nil, err
 		}
-		e, err := l.run(ctx)
+		e, err := l.runTurn(ctx)
 		switch {
 		case err != nil:
 			return nil, err
@@ -107,7 +107,7 @@ func (l *loop) conclude(ctx context.Context) (follows bool, err error) {
 	if err := l.settle(ctx); err != nil {
 		return false, err
 	}
-	if l.turn.Mixed || !l.next() {
+	if l.turn.Mixed || !l.prepare() {
 		return false, l.emit(l.session.Finish(l.out[:0]))
 	}
 	return true, nil
@@ -129,9 +129,9 @@ func (l *loop) again() (yes bool) {
 	return yes
 }
 
-// next makes the next turn's request. It returns false when there is none: the client's tokens are used up, or the model called
+// prepare makes the next turn's request. It returns false when there is none: the client's tokens are used up, or the model called
 // tools in the last turn, in which it may call none.
-func (l *loop) next() bool {
+func (l *loop) prepare() bool {
 	if l.forbidden {
 		return false
 	}
@@ -205,9 +205,9 @@ type ending struct {
 	problem *problem
 }
 
-// run sends the turn's request, hands its answer to the session, and to the client what comes of it. It returns an ending or an error,
+// runTurn sends the turn's request, hands its answer to the session, and to the client what comes of it. It returns an ending or an error,
 // which ends the loop, or both.
-func (l *loop) run(ctx context.Context) (e *ending, err error) {
+func (l *loop) runTurn(ctx context.Context) (e *ending, err error) {
 	ctx, done := l.agent.watch.turn(ctx, l.Response)
 	defer func() { done(e, err) }()
 	if int64(len(l.session.Request())) > l.limits.MaxBody {
@@ -241,7 +241,7 @@ func (l *loop) take(ctx context.Context, f *fetching, p piece) (e *ending, err e
 		return nil, ctx.Err()
 	case p.unsent != nil:
 		return &ending{problem: l.agent.unreachable(ctx, p.unsent)}, nil
-	case p.response != nil:
+	case p.answer != nil:
 		return l.head(p), nil
 	case p.err != nil:
 		e, err = l.over()
@@ -269,18 +269,18 @@ func (l *loop) over() (*ending, error) {
 
 // head takes the head of a turn's answer, and its body unless it is the stream that the client waits for.
 func (l *loop) head(p piece) *ending {
-	l.report.Key = p.response.Header.Get(wire.UsedNameHeader)
+	l.report.Key = p.answer.Header.Get(wire.UsedNameHeader)
 	switch {
-	case l.awaits(p.response):
+	case l.awaits(p.answer):
 		return nil
 	case l.Streams():
-		return &ending{problem: refused(p.response, p.bytes)}
+		return &ending{problem: refused(p.answer, p.bytes)}
 	case p.err != nil:
 		return &ending{problem: &brokeOff}
 	case int64(len(p.bytes)) > l.limits.MaxBody:
 		return &ending{problem: &answerTooLarge}
-	case p.response.StatusCode != http.StatusOK:
-		return &ending{problem: refused(p.response, p.bytes)}
+	case p.answer.StatusCode != http.StatusOK:
+		return &ending{problem: refused(p.answer, p.bytes)}
 	}
 	return &ending{turn: l.session.Whole(p.bytes)}
 }

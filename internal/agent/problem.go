@@ -28,8 +28,8 @@ type ErrorAnswer struct {
 // gets an answer with a status of its own.
 type problem struct {
 	dialect.Error
-	status int          // of the answer that is made of the error
-	answer *ErrorAnswer // the provider's own; nil: it is made of the error
+	status  int          // of the answer that is made of the error
+	instead *ErrorAnswer // the provider's own; nil: it is made of the error
 }
 
 // Problems that no provider made.
@@ -64,14 +64,14 @@ func (a *Agent) unreachable(ctx context.Context, err error) *problem {
 }
 
 // refused is an answer to a later turn that is not what was asked for.
-func refused(resp *http.Response, body []byte) *problem {
+func refused(answer *http.Response, body []byte) *problem {
 	h := http.Header{}
-	for name, v := range resp.Header {
+	for name, v := range answer.Header {
 		if slices.Contains(handed, strings.ToLower(name)) {
 			h[name] = v
 		}
 	}
-	return &problem{Error: dialect.ReadError(resp.StatusCode, body), answer: &ErrorAnswer{Status: resp.StatusCode, Header: h, Body: body}}
+	return &problem{Error: dialect.ReadError(answer.StatusCode, body), instead: &ErrorAnswer{Status: answer.StatusCode, Header: h, Body: body}}
 }
 
 // handed are the headers of a refusal that tell the client what to do.
@@ -79,10 +79,10 @@ var handed = []string{
 	"content-type", wire.RetryAfterHeader, wire.RetryAfterMillisHeader, wire.ShouldRetryHeader, wire.ErrorHeader, wire.RequestIDHeader, "request-id",
 }
 
-// whole is the problem as an answer in the words of the client's dialect.
-func (p *problem) whole(d dialect.Dialect) *ErrorAnswer {
-	if p.answer != nil {
-		return p.answer
+// asAnswer is the problem as an answer in the words of the client's dialect.
+func (p *problem) asAnswer(d dialect.Dialect) *ErrorAnswer {
+	if p.instead != nil {
+		return p.instead
 	}
 	h := http.Header{"Content-Type": {"application/json"}}
 	h.Set(wire.ErrorHeader, p.Code)
