@@ -183,6 +183,36 @@ func BenchmarkAnswer(b *testing.B) {
 	}
 }
 
+// BenchmarkAnswerWithTools is an attempt whose small request gets ten tools and whose stream, of one chunk, calls none of them.
+func BenchmarkAnswerWithTools(b *testing.B) {
+	pools, tools := benchTools(b)
+	trails, now := newTrails(quartz.NewReal()), time.Now()
+	request, _ := benchHeads(b, 1, "200")
+	body := encoded(b, &extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_RequestBody{RequestBody: &extprocv3.HttpBody{
+		Body: []byte(`{"model":"m","input":"hi","stream":true}`), EndOfStream: true,
+	}}})
+	head := encoded(b, &extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_ResponseHeaders{ResponseHeaders: &extprocv3.HttpHeaders{
+		Headers: headerMap("", ":status: 200", "content-type: text/event-stream"),
+	}}})
+	chunk := encoded(b, &extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_ResponseBody{ResponseBody: &extprocv3.HttpBody{
+		Body: []byte("data: {\"type\":\"response.completed\",\"response\":{\"id\":\"resp_1\",\"status\":\"completed\",\"output\":[]}}\n\n"), EndOfStream: true,
+	}}})
+	var x exchange
+	m := &message{}
+	b.ReportAllocs()
+	for b.Loop() {
+		x.begin(pools, defaultMaxRetry)
+		x.opened(b, trails, m, request, now)
+		handled(b, &x, m, body, now, tools...)
+		handled(b, &x, m, head, now)
+		if handled(b, &x, m, chunk, now) != dueLastPiece {
+			b.Fatal("not the last piece")
+		}
+		x.finish()
+		x.clear()
+	}
+}
+
 // BenchmarkTurn is a request whose first key fails and whose second does not.
 func BenchmarkTurn(b *testing.B) {
 	pools, _ := benchTools(b)

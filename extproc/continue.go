@@ -56,7 +56,6 @@ func (s *Server) finishStream(stream grpc.ServerStream, a *attempt) error {
 // sendEnd sends a.chunk and the end of the stream: on a body's last piece, or as trailers where the provider sent some.
 func (s *Server) sendEnd(stream grpc.ServerStream, a *attempt) error {
 	a.done = true
-	a.dyn.reset()
 	a.describeTurns(&a.dyn)
 	last := a.chunk[len(a.chunk)-min(len(a.chunk), maxChunk):]
 	if a.tools.trailers {

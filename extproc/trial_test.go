@@ -1,0 +1,59 @@
+package extproc
+
+import (
+	"testing"
+	"time"
+
+	"github.com/coder/quartz"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/metric/noop"
+
+	"github.com/keyturn/keyturn/internal/wire"
+	"github.com/keyturn/keyturn/keypool"
+)
+
+// TestTrialEndsWithTheAnswer holds that a key on trial, which one request has at a time, is free again with an answer that does not blame
+// it: the next attempt may come before this one's stream has ended.
+func TestTrialEndsWithTheAnswer(t *testing.T) {
+	for name, m := range map[string]*message{
+		"a refusal that is the client's fault": {kind: responseHeaders, end: true, headers: lines([]string{":status: 400"})},
+		"Envoy's own answer": {
+			kind: responseHeaders, end: true, headers: lines([]string{":status: 503"}), details: []byte("upstream_reset_before_response_started{remote_connection_failure}"), flags: 0x20,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			clock := quartz.NewMock(t)
+			keys, err := keypool.NewPool(named("openai", "k0-long-key"), clock)
+			require.NoError(t, err)
+			metrics, err := newMetrics(noop.NewMeterProvider(), func() *poolSet { return nil })
+			require.NoError(t, err)
+			pools, err := newPoolSet([]Pool{{Keys: keys, Cluster: "c", Header: "authorization"}}, metrics, newMemories(clock))
+			require.NoError(t, err)
+			trails := newTrails(clock)
+			begin := func() *exchange {
+				x := &exchange{}
+				x.begin(pools, defaultMaxRetry)
+				t.Cleanup(x.finish)
+				m := &message{kind: requestHeaders, end: true, headers: lines([]string{":path: /v1/models", ":method: GET", wire.PoolHeader + ": openai"})}
+				trails.follow(x, m)
+				d, err := x.handle(m, clock.Now())
+				require.NoError(t, err)
+				require.Equal(t, dueReply, d)
+				return x
+			}
+			answer := func(x *exchange, m *message) {
+				d, err := x.handle(m, clock.Now())
+				require.NoError(t, err)
+				require.Equal(t, dueReply, d)
+			}
+			answer(begin(), &message{kind: responseHeaders, end: true, headers: lines([]string{":status: 401"})})
+			require.Equal(t, keypool.Permanent, keys.PoolState()[0])
+			clock.Advance(15 * time.Minute).MustWait(t.Context())
+			first := begin()
+			require.NotNil(t, first.key)
+			require.Equal(t, exhausted, begin().outcome, "one request at a time")
+			answer(first, m)
+			require.NotNil(t, begin().key)
+		})
+	}
+}
