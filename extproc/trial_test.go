@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/metric/noop"
 
+	"github.com/keyturn/keyturn/internal/dialect"
 	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 )
@@ -56,4 +57,43 @@ func TestTrialEndsWithTheAnswer(t *testing.T) {
 			require.NotNil(t, begin().key)
 		})
 	}
+}
+
+// TestTrialGivenUpForTheModel holds that a key on trial which turns out to be parked for the request's model is free for others as soon as
+// another key is chosen.
+func TestTrialGivenUpForTheModel(t *testing.T) {
+	clock := quartz.NewMock(t)
+	keys, err := keypool.NewPool(named("openai", "k0-long-key", "k1-long-key"), clock)
+	require.NoError(t, err)
+	metrics, err := newMetrics(noop.NewMeterProvider(), func() *poolSet { return nil })
+	require.NoError(t, err)
+	pools, err := newPoolSet([]Pool{{Keys: keys, Cluster: "c", Header: "authorization", Tools: &Tools{Servers: []string{"demo"}}}}, metrics, newMemories(clock))
+	require.NoError(t, err)
+	trails := newTrails(clock)
+	begin := func() *exchange {
+		x := &exchange{}
+		x.begin(pools, defaultMaxRetry)
+		t.Cleanup(x.finish)
+		m := &message{kind: requestHeaders, headers: lines([]string{":path: /v1/responses", ":method: POST", wire.PoolHeader + ": openai"})}
+		trails.follow(x, m)
+		_, err := x.handle(m, clock.Now())
+		require.NoError(t, err)
+		return x
+	}
+	first, known := keys.Key("openai-1")
+	require.True(t, known)
+	keys.Mark(first, keypool.Verdict{Action: keypool.NextKey, Scope: keypool.ScopeKeyModel, Class: keypool.ModelAccess, Cooldown: 30 * time.Minute}, "m")
+	keys.Mark(first, keypool.Verdict{Action: keypool.Retire, Scope: keypool.ScopeKey}, "")
+	clock.Advance(15 * time.Minute).MustWait(t.Context())
+
+	x := begin()
+	require.Equal(t, "openai-1", x.key.Name(), "the model is not known yet")
+	require.Equal(t, "openai-2", begin().key.Name(), "one request at a time")
+	body := &message{kind: requestBody, end: true, body: []byte(`{"model":"m","input":"hi"}`)}
+	d, err := x.handle(body, clock.Now())
+	require.NoError(t, err)
+	require.Equal(t, dueTools, d)
+	x.putTools(body, []dialect.Tool{{Name: "bmcp_demo_echo", Server: "demo", Tool: "echo", Schema: []byte(`{"type":"object"}`)}})
+	require.Equal(t, "openai-2", x.key.Name())
+	require.Equal(t, "openai-1", begin().key.Name())
 }
