@@ -282,7 +282,7 @@ func (s *Server) send(stream grpc.ServerStream, a *attempt, d due) error {
 		a.putTools(a.message, s.offered(stream.Context(), a.pool.tools))
 		return stream.SendMsg(&a.out)
 	case duePiece:
-		if err := sendChunks(stream, &a.out, a.chunk); err != nil || !a.unread() {
+		if err := sendChunks(stream, &a.out, a.chunk); err != nil || !a.hasRest() {
 			return err
 		}
 		return s.send(stream, a, a.streamedOn())

@@ -235,8 +235,8 @@ func (x *exchange) streamed(body []byte, end bool) due {
 	return x.streamedOn()
 }
 
-// unread reports whether what has come of a stream is not all read yet.
-func (x *exchange) unread() bool { return len(x.tools.rest) > 0 }
+// hasRest reports whether what has come of a stream is not all read yet.
+func (x *exchange) hasRest() bool { return len(x.tools.rest) > 0 }
 
 // streamedOn takes the next piece of what has come.
 func (x *exchange) streamedOn() due {
@@ -245,7 +245,7 @@ func (x *exchange) streamedOn() due {
 	t.rest = t.rest[len(p):]
 	var failed bool
 	x.chunk, failed = t.response.Write(x.chunk[:0], p)
-	if !failed && (x.unread() || !t.last) {
+	if !failed && (x.hasRest() || !t.last) {
 		return duePiece
 	}
 	t.rest = nil // of a stream that fails nothing more is wanted

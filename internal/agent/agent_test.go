@@ -274,9 +274,12 @@ func (r *rig) stream(ctx context.Context, a *agent.Agent, first string) error {
 	r.origin.Began = r.clock.Now()
 	resp := agent.Begin(r.session, &r.origin, r.limits)
 	defer func() { r.report = resp.Report() }()
-	out, _ := resp.Write(nil, []byte(first))
+	out, failed := resp.Write(nil, []byte(first))
 	out, more := resp.End(out)
 	r.out.Write(out)
+	if fails := strings.HasPrefix(first, "fail") || strings.Contains(first, `"slow"`); failed != fails {
+		return fmt.Errorf("the first turn failed: %v, want %v", failed, fails)
+	}
 	if !more {
 		return nil
 	}
@@ -453,6 +456,18 @@ func TestRunAgainIsNoTurnMore(t *testing.T) {
 	r.limits.Turns, r.again = 3, true
 	require.Equal(t, "settled 0\nsettled 0\ndone\n", r.run(t, "fail rate_limit_exceeded"))
 	require.Equal(t, []string{"", "a{}", "b{} last"}, r.got)
+}
+
+// TestCut holds that a later turn whose stream lacks its end is a problem, and that the first turn's is the client's to see.
+func TestCut(t *testing.T) {
+	r := newRig(t, answer{body: "do\n"})
+	r.session = &shaped{&session{}, func(turn *dialect.Turn) { turn.Cut = len(turn.Calls) == 0 }}
+	require.Equal(t, "settled 0\ndo\nfailed server_error: the provider's answer broke off; try again\n", r.run(t, "call a {}"))
+	require.Equal(t, 2, r.report.Turns)
+
+	r = newRig(t)
+	r.session = &shaped{&session{}, func(turn *dialect.Turn) { turn.Cut = true }}
+	require.Equal(t, "do\n", r.run(t, "do\n"))
 }
 
 // stopper is a session whose model obeys when it may call no more tools.
