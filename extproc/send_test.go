@@ -1,6 +1,7 @@
 package extproc
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/keyturn/keyturn/internal/agent"
 	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 	"github.com/keyturn/keyturn/mcp"
@@ -29,6 +31,8 @@ type played struct {
 	in     []*extprocv3.ProcessingRequest
 	breaks int // the number of the reply that cannot be sent, from 1; 0: none
 	sent   int
+	bodies [][]byte // the pieces of a stream that were sent
+	ended  bool     // the last of them ended the stream
 }
 
 var errBroken = errors.New("the connection is broken")
@@ -49,9 +53,16 @@ func (p *played) RecvMsg(m any) error {
 
 func (p *played) SendMsg(m any) error {
 	b := m.(*reply).marshal()
-	b.Free()
+	defer b.Free()
 	if p.sent++; p.sent == p.breaks {
 		return errBroken
+	}
+	var r extprocv3.ProcessingResponse
+	if err := proto.Unmarshal(b.Materialize(), &r); err != nil {
+		return err
+	}
+	if s := r.GetResponseBody().GetResponse().GetBodyMutation().GetStreamedResponse(); s != nil {
+		p.bodies, p.ended = append(p.bodies, s.GetBody()), s.GetEndOfStream()
 	}
 	return nil
 }
@@ -109,5 +120,40 @@ func TestBrokenSends(t *testing.T) {
 			require.Equal(t, breaks, sent)
 			require.LessOrEqual(t, calls, max(breaks-4, 0), "the first turn's last reply is the fourth")
 		}
+	}
+}
+
+// TestChunks holds that every byte of a piece is sent once, in messages of at most 64 KiB, with the end of the stream on the last.
+func TestChunks(t *testing.T) {
+	for _, n := range []int{0, 1, maxChunk - 1, maxChunk, maxChunk + 1, 2 * maxChunk, 2*maxChunk + 1} {
+		want := make([]byte, n)
+		for i := range want {
+			want[i] = byte(i * 7)
+		}
+		messages := (n + maxChunk - 1) / maxChunk
+		sent := func(send func(*played) error) *played {
+			p := &played{ctx: t.Context()}
+			require.NoError(t, send(p))
+			for _, b := range p.bodies {
+				require.LessOrEqual(t, len(b), maxChunk)
+			}
+			require.True(t, bytes.Equal(want, bytes.Join(p.bodies, nil)), "%d bytes", n)
+			return p
+		}
+		p := sent(func(p *played) error { return sendChunks(p, &reply{}, want) })
+		require.Equal(t, messages, p.sent)
+		require.False(t, p.ended)
+
+		a := &attempt{}
+		a.tools = &withTools{response: agent.Begin(nil, nil, agent.Limits{})}
+		a.chunk = want
+		s := &Server{}
+		p = sent(func(p *played) error { return s.sendEnd(p, a) })
+		require.Equal(t, max(messages, 1), p.sent)
+		require.True(t, p.ended)
+		a.tools.trailers = true
+		p = sent(func(p *played) error { return s.sendEnd(p, a) })
+		require.Equal(t, messages+1, p.sent, "the trailers are a message of their own")
+		require.False(t, p.ended)
 	}
 }

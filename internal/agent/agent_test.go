@@ -580,6 +580,43 @@ func TestNothingToSay(t *testing.T) {
 	require.Equal(t, ":\n:\nsettled 0\nlate\n", r.text())
 }
 
+// TestKeepAliveCannotBeSent holds that the response ends with the first keep-alive that cannot be sent, while a tool runs and while a turn
+// thinks.
+func TestKeepAliveCannotBeSent(t *testing.T) {
+	for name, slow := range map[string]bool{"a tool runs": true, "a turn thinks": false} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, answer{body: "", hangs: true})
+			if slow {
+				r.call = func(ctx context.Context, _, _ string, _ json.RawMessage) (*mcp.Result, error) {
+					<-ctx.Done()
+					return nil, ctx.Err()
+				}
+			}
+			gone := errors.New("gone")
+			r.emit = func(p []byte) error {
+				if string(p) == ":\n" {
+					return gone
+				}
+				return nil
+			}
+			reset := r.clock.Trap().TimerReset("agent", "keepalive")
+			defer reset.Close()
+			begun := r.clock.Trap().NewTimer("agent", "keepalive")
+			defer begun.Close()
+			done := make(chan error, 1)
+			a := r.agent(t)
+			go func() { done <- r.stream(t.Context(), a, "call a {}") }()
+			begun.MustWait(t.Context()).MustRelease(t.Context())
+			if !slow { // the result is shown
+				reset.MustWait(t.Context()).MustRelease(t.Context())
+			}
+			r.clock.Advance(10 * time.Second).MustWait(t.Context())
+			reset.MustWait(t.Context()).MustRelease(t.Context())
+			require.ErrorIs(t, <-done, gone)
+		})
+	}
+}
+
 // TestTime holds that calls are cut short when the time is over, and the model answers with what it has.
 func TestTime(t *testing.T) {
 	r := newRig(t, answer{body: "enough\n"})

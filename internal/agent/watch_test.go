@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/attribute"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -96,8 +97,9 @@ func (s *shaped) End(dst []byte) ([]byte, dialect.Turn) {
 	return dst, t
 }
 
-// watched runs a response and returns its spans by their names, and the outcomes that the counter of turns has.
-func watched(t *testing.T, r *rig, first string) (spans map[string][]tracetest.SpanStub, outcomes map[string]int64) {
+// watched runs a response and returns its spans by their names, and what was counted: events by their outcome, durations by their type of
+// error, tokens by their kind.
+func watched(t *testing.T, r *rig, first string) (spans map[string][]tracetest.SpanStub, counts map[string]int64) {
 	t.Helper()
 	exporter, reader := tracetest.NewInMemoryExporter(), sdkmetric.NewManualReader()
 	a, err := agent.New(agent.Config{
@@ -117,25 +119,31 @@ func watched(t *testing.T, r *rig, first string) (spans map[string][]tracetest.S
 	if err := r.stream(ctx, a, first); err != nil {
 		require.ErrorIs(t, err, context.Canceled)
 	}
-	spans, outcomes = map[string][]tracetest.SpanStub{}, map[string]int64{}
+	spans, counts = map[string][]tracetest.SpanStub{}, map[string]int64{}
 	for _, s := range exporter.GetSpans() {
 		spans[s.Name] = append(spans[s.Name], s)
 	}
+	value := func(set attribute.Set, name attribute.Key) string {
+		v, _ := set.Value(name)
+		return v.AsString()
+	}
 	for _, m := range collected(t, reader) {
-		if m.Name == "turns" {
-			for _, p := range m.Data.(metricdata.Sum[int64]).DataPoints {
-				v, _ := p.Attributes.Value("outcome")
-				outcomes[v.AsString()] += p.Value
+		switch data := m.Data.(type) {
+		case metricdata.Sum[int64]:
+			for _, p := range data.DataPoints {
+				counts[m.Name+" "+value(p.Attributes, "outcome")] += p.Value
 			}
-		}
-		if m.Name == "gen_ai.client.token.usage" {
-			for _, p := range m.Data.(metricdata.Histogram[int64]).DataPoints {
-				v, _ := p.Attributes.Value("gen_ai.token.type")
-				outcomes[v.AsString()+" tokens"] += p.Sum
+		case metricdata.Histogram[int64]:
+			for _, p := range data.DataPoints {
+				counts[strings.TrimSpace(m.Name+" "+value(p.Attributes, "gen_ai.token.type"))] += p.Sum
+			}
+		case metricdata.Histogram[float64]:
+			for _, p := range data.DataPoints {
+				counts[strings.TrimSpace(m.Name+" "+value(p.Attributes, "error.type"))] += int64(p.Count)
 			}
 		}
 	}
-	return spans, outcomes
+	return spans, counts
 }
 
 func collected(t *testing.T, reader *sdkmetric.ManualReader) (all []metricdata.Metrics) {
@@ -179,23 +187,24 @@ func TestOutcomesOfTurns(t *testing.T) {
 			if tc.limits != nil {
 				tc.limits(&r.limits)
 			}
-			spans, outcomes := watched(t, r, "call a {}")
+			spans, counts := watched(t, r, "call a {}")
 			want := map[string]int64{}
 			for i, outcome := range tc.want {
-				want[outcome]++
+				want["turns "+outcome]++
 				if outcome == "ok" {
 					outcome = ""
 				}
+				want[strings.TrimSpace("gen_ai.client.operation.duration "+outcome)]++
 				require.Equal(t, outcome, attr(spans["chat m"][i], "error.type"))
 				require.Equal(t, outcome, spans["chat m"][i].Status.Description)
 			}
 			require.Len(t, spans["chat m"], len(tc.want))
-			for name := range outcomes {
-				if strings.HasSuffix(name, " tokens") {
-					delete(outcomes, name)
+			for name := range counts {
+				if !strings.HasPrefix(name, "turns ") && !strings.HasPrefix(name, "gen_ai.client.operation.") {
+					delete(counts, name)
 				}
 			}
-			require.Equal(t, want, outcomes)
+			require.Equal(t, want, counts)
 		})
 	}
 }
@@ -210,7 +219,7 @@ func TestWhatATurnTells(t *testing.T) {
 			turn.Usage = dialect.Usage{Output: 1, CacheRead: 1, CacheWrite: 1, Reasoning: 1}
 		}
 	}}
-	spans, tokens := watched(t, r, "call a {}")
+	spans, counts := watched(t, r, "call a {}")
 	whole, turn := spans["invoke_agent keyturn"][0], spans["chat m"][0]
 	require.Equal(t, "m-2026", attr(turn, "gen_ai.response.model"))
 	require.Equal(t, `["stop"]`, attr(turn, "gen_ai.response.finish_reasons"))
@@ -222,10 +231,17 @@ func TestWhatATurnTells(t *testing.T) {
 	require.Equal(t, "1", attr(whole, "gen_ai.usage.input_tokens"))
 	require.Equal(t, "2", attr(whole, "keyturn.turns"))
 	require.Equal(t, "1", attr(whole, "keyturn.tool_calls"))
-	require.Equal(t, map[string]int64{"ok": 1, "input tokens": 1, "output tokens": 1}, tokens)
+	require.Equal(t, map[string]int64{
+		"turns ok": 1, "tool_calls ok": 1, "gen_ai.client.operation.duration": 1, "gen_ai.execute_tool.duration": 1, "gen_ai.invoke_agent.duration": 1,
+		"gen_ai.invoke_agent.inference_calls": 2, "gen_ai.invoke_agent.tool_calls": 1, "gen_ai.client.token.usage input": 1, "gen_ai.client.token.usage output": 1,
+	}, counts)
 
-	spans, tokens = watched(t, newRig(t), "call a {}\nown b") // a session that says neither model nor reason
-	require.Equal(t, map[string]int64{"input tokens": 10, "output tokens": 1}, tokens)
+	spans, counts = watched(t, newRig(t), "call a {}\ncall unknown {}\nown b") // a session that says neither model nor reason
+	require.Equal(t, map[string]int64{
+		"tool_calls ok": 1, "tool_calls execution_error": 1, "gen_ai.execute_tool.duration": 1, "gen_ai.execute_tool.duration execution_error": 1,
+		"gen_ai.invoke_agent.duration": 1, "gen_ai.invoke_agent.inference_calls": 1, "gen_ai.invoke_agent.tool_calls": 2,
+		"gen_ai.client.token.usage input": 10, "gen_ai.client.token.usage output": 1,
+	}, counts)
 	require.Empty(t, spans["chat m"])
 	spans, _ = watched(t, newRig(t, answer{body: "done"}), "call a {}")
 	for _, a := range spans["chat m"][0].Attributes {
