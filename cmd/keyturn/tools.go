@@ -3,7 +3,6 @@ package main
 import (
 	"slices"
 
-	"github.com/keyturn/keyturn/extproc"
 	"github.com/keyturn/keyturn/internal/config"
 	"github.com/keyturn/keyturn/mcp"
 )
@@ -26,19 +25,4 @@ func toolServers(cfg *config.Config) []mcp.Server {
 		servers = append(servers, m)
 	}
 	return servers
-}
-
-// poolTools is what the configuration says about a pool's tools, in the words of package extproc.
-func poolTools(t *config.PoolTools) *extproc.Tools {
-	if t == nil {
-		return nil
-	}
-	out := &extproc.Tools{
-		Servers: t.Servers, Hidden: t.Present == "hidden", Turns: t.Turns, Calls: t.Calls, Time: t.Time, ResultBytes: t.ResultBytes,
-		Memory: t.Memory, MemoryBytes: t.MemoryBytes,
-	}
-	if t.Memory == 0 {
-		out.Memory = -1 // remember nothing
-	}
-	return out
 }

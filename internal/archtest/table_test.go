@@ -47,7 +47,7 @@ var table = map[string]rule{
 	"mcp":             {is: "knows streams and no other part", may: []string{"sse"}, not: envoys},
 	"keypool":         {is: "is pure", not: impure},
 	"envoy":           {is: "stands alone", not: []string{"grpc"}},
-	"internal/config": {is: "puts the settings of others into a file", may: []string{"keypool"}, not: envoys},
+	"internal/config": {is: "puts the settings of others into a file", may: []string{"keypool", "mcp", "extproc"}, not: envoys},
 	// A dialect knows no other: what two of them share stands in a package of its own, and only the table above names them all.
 	"internal/dialect":           {is: "is pure", not: impure},
 	"internal/dialect/rawjson":   {is: "is pure", not: impure},

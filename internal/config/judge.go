@@ -3,8 +3,8 @@ package config
 import (
 	"errors"
 	"fmt"
-	"strings"
 
+	"github.com/keyturn/keyturn/extproc"
 	"github.com/keyturn/keyturn/internal/setting"
 	"github.com/keyturn/keyturn/keypool"
 )
@@ -22,7 +22,7 @@ func (r *reader) judged(path string, found []*setting.Problem) {
 		if r.follows(path, at) || beside != "" && r.follows(path, beside) {
 			continue
 		}
-		if !r.given(at) && r.given(beside) {
+		if !r.given(at) && beside != "" && r.given(beside) {
 			at = beside
 		}
 		all = append(all, r.at(at, p.Text))
@@ -32,11 +32,17 @@ func (r *reader) judged(path string, found []*setting.Problem) {
 	}
 }
 
-// follows says whether the value at path, or the mapping that it is in, has a problem already, within what is judged.
+// follows says whether a problem with the value at path, within what stands at judged, may come of one that was noted before.
 func (r *reader) follows(judged, path string) bool {
-	in := above(path)
-	field := strings.LastIndexByte(path, '.') > strings.LastIndexByte(path, '[')
-	return r.failed(path) || field && in != judged && r.failed(in)
+	if r.failed(path) {
+		return true
+	}
+	for ; path != judged && path != ""; path = above(path) {
+		if r.refused[path] {
+			return true
+		}
+	}
+	return false
 }
 
 // KeyPool is what the file says about the keys of a pool, in the words of package keypool.
@@ -46,6 +52,21 @@ func (c *Config) KeyPool(p *Pool) keypool.Config {
 		kc.Keys = append(kc.Keys, keypool.KeyConfig{Name: k.Name, Secret: k.Secret, Group: k.Group})
 	}
 	return kc
+}
+
+// Processor is what the file says about requests to a pool with these keys, in the words of package extproc.
+func (p *Pool) Processor(keys *keypool.Pool) extproc.Pool {
+	e := extproc.Pool{
+		Keys: keys, Provider: p.Provider, Header: p.Credential.Header, Scheme: p.Credential.Scheme, BYOK: p.BYOK.Allow, Placeholders: p.BYOK.Placeholders,
+		MaxBody: p.MaxBody, Deadline: p.Deadline, KeepRateLimitHeaders: p.KeepRateLimitHeaders, Tools: p.Tools,
+	}
+	if len(p.Clusters) > 0 {
+		e.Cluster = p.Clusters[0]
+	}
+	if p.Upstream != nil {
+		e.Authority = p.Upstream.Host
+	}
+	return e
 }
 
 // judgeKeyPool has keypool judge the pool at path. origins say where its keys stand.

@@ -94,13 +94,9 @@ func (r *reader) wholeTools(c *Config) {
 			r.refuse(at, "tools need Keyturn beside its Envoy, whose loopback socket the next turns go through, and listen is %s; "+
 				"write listen: unix:PATH or 127.0.0.1:PORT, or remove the tools", c.Listen)
 		}
-		first := map[string]int{}
 		for j, name := range p.Tools.Servers {
 			one := fmt.Sprintf("%s.servers[%d]", at, j)
-			if n, twice := first[name]; twice && name != "" {
-				r.refuse(one, "%s is named twice, first by servers[%d]; remove one", name, n)
-			}
-			first[name], used[name] = j, true
+			used[name] = true
 			if names[name] == "" && !r.failed(one) && !r.failed("tools") && !r.strays[""] {
 				r.refuse(one, "%s", unknownServer(name, known))
 			}
