@@ -198,6 +198,8 @@ func TestViolations(t *testing.T) {
 		{"what all may", "keypool", []string{module + "/internal/wire"}, nil},
 		{"and what that may", "internal/wire", []string{module + "/keypool"}, []string{"internal/wire is data and must not import keypool: it imports nothing of this module"}},
 		{"a part of its own", "extproc", []string{module + "/extproc/wire"}, nil},
+		{"but not what is for tests", "envoy", []string{module + "/envoy/internal/envoytest"}, []string{"envoy must not import envoy/internal/envoytest, which is for tests"}},
+		{"a neighbour", "envoy/check", []string{module + "/envoy", module + "/envoy/process"}, []string{"envoy/check judges settings and must not import envoy/process: of this module it imports envoy, envoy/internal/address"}},
 		{"a new package", "internal/helper", nil, []string{"internal/helper has no row in the table of internal/archtest: say there what it may import"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) { require.Equal(t, tc.want, violations(tc.of, tc.imports)) })
