@@ -72,7 +72,7 @@ func (g *gateway) currentPools() []*keypool.Pool {
 // prepare makes the change to cfg ready. The error joins what each part has against it.
 func (g *gateway) prepare(cfg *config.Config) (*change, error) {
 	c, err := g.preparePools(cfg)
-	tools, toolsErr := g.catalogue.Prepare(toolServers(cfg))
+	tools, toolsErr := g.catalogue.Prepare(cfg.ToolServers())
 	if err != nil {
 		return nil, errors.Join(err, toolsErr)
 	}

@@ -57,7 +57,7 @@ var settings = []setting{
 	{"pools[0].tools.servers", []string{"[docs]"}, []string{"[]", "[docs, docs]", "[other]"}},
 	{"tools.servers[0].name", []string{"docs"}, []string{"docs-", "Docs", strings.Repeat("d", 33)}},
 	{"tools.servers[0].url", []string{`"http://127.0.0.1:65535"`}, []string{`"http://h:0"`, `"ftp://h"`, `"http://u@h"`, `"http://h#f"`}},
-	{"tools.servers[0].timeout", []string{"1s", "1h"}, []string{"0", "999ms", "1h1ms"}},
+	{"tools.servers[0].timeout", []string{"1ms", "1h"}, []string{"0", "1h1ms"}},
 	{"tools.servers[0].refresh", []string{"1s", "24h"}, []string{"0", "999ms", "24h1ms"}},
 	{"tools.servers[0].allow", []string{`["*"]`}, []string{"[]", `[""]`}},
 	{"tools.servers[0].deny", []string{`[a]`}, []string{`["*"]`, `[""]`}},

@@ -3,10 +3,12 @@ package config
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/keyturn/keyturn/extproc"
 	"github.com/keyturn/keyturn/internal/setting"
 	"github.com/keyturn/keyturn/keypool"
+	"github.com/keyturn/keyturn/mcp"
 )
 
 // Each setting has one judge: the package that uses it. It names the setting by its path; here it gets its file and line.
@@ -67,6 +69,25 @@ func (p *Pool) Processor(keys *keypool.Pool) extproc.Pool {
 		e.Authority = p.Upstream.Host
 	}
 	return e
+}
+
+// ToolServers is what the file says about MCP servers, in the words of package mcp.
+func (c *Config) ToolServers() []mcp.Server {
+	var servers []mcp.Server
+	for _, s := range c.Tools.Servers {
+		m := mcp.Server{
+			Name: s.Name, Transport: s.Transport, Command: s.Command, Headers: s.Headers, Allow: s.Allow, Deny: s.Deny, MaxTools: s.MaxTools, Timeout: s.Timeout, Refresh: s.Refresh,
+		}
+		if s.URL != nil {
+			m.URL = s.URL.String()
+		}
+		for name, value := range s.Env {
+			m.Env = append(m.Env, name+"="+value)
+		}
+		slices.Sort(m.Env)
+		servers = append(servers, m)
+	}
+	return servers
 }
 
 // judgeKeyPool has keypool judge the pool at path. origins say where its keys stand.

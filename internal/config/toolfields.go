@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/extproc"
+	"github.com/keyturn/keyturn/mcp"
 )
 
 func toolsFields() object[Tools] {
@@ -38,10 +39,10 @@ func toolServerFields() object[ToolServer] {
 				"Tools that are offered, by their own names; `*` stands for any text."),
 			is("deny", func(s *ToolServer) *[]string { return &s.Deny }, list[string]{item: toolPattern(), example: `["delete_*"]`},
 				"Tools that are not offered, whatever allow says.").otherwise("none"),
-			is("max_tools", func(s *ToolServer) *int { return &s.MaxTools }, number(1, 10_000),
+			is("max_tools", func(s *ToolServer) *int { return &s.MaxTools }, number(1, mcp.MaxTools),
 				"Most tools that are offered; of more, the first by name. OpenAI takes 128 in one request."),
-			is("timeout", func(s *ToolServer) *time.Duration { return &s.Timeout }, duration(time.Second, time.Hour), "Longest time for one call."),
-			is("refresh", func(s *ToolServer) *time.Duration { return &s.Refresh }, duration(time.Second, day),
+			is("timeout", func(s *ToolServer) *time.Duration { return &s.Timeout }, duration(mcp.MinTimeout, mcp.MaxTimeout), "Longest time for one call."),
+			is("refresh", func(s *ToolServer) *time.Duration { return &s.Refresh }, duration(mcp.MinRefresh, mcp.MaxRefresh),
 				"Age at which the list of tools is fetched again, unless the server says."),
 		},
 		start:   func(func(string) string) ToolServer { return defaultToolServer },
@@ -90,11 +91,7 @@ func present() scalar[bool] {
 	}
 }
 
-// serverName is a part of the names of tools, which have at most 64 letters, digits, '_' and '-'.
-func serverName() scalar[string] {
-	return pattern("name", "a name of at most 32 letters a-z, digits and '-', which begins and ends with a letter or digit",
-		`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`, false)
-}
+func serverName() scalar[string] { return pattern("name", mcp.NameWanted, mcp.NamePattern, false) }
 
 // transport is kept as "" for auto.
 func transport() scalar[string] {
