@@ -60,7 +60,7 @@ func (x *exchange) read(m *message, now time.Time) {
 	x.path, _, _ = strings.Cut(path, "?")
 	x.doubted = x.before.doubted
 	x.laterTurn = len(x.front.turn) > 0
-	if x.laterTurn { // the first turn's attempt has read the body
+	if x.laterTurn && x.model == "" { // the first turn's attempt has read the body
 		x.model = agent.ModelOf(string(m.header(wire.ModelHeader)))
 	}
 	x.id = append(x.id[:0], x.front.id...)

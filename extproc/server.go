@@ -71,6 +71,7 @@ type Server struct {
 	tools    func(ctx context.Context, servers []string) []mcp.Tool // the catalogue's
 	agent    *agent.Agent                                           // nil: no pool may have tools
 	memories *memories
+	offers   *offers
 	close    func() // what the agent keeps open
 }
 
@@ -118,6 +119,7 @@ func newServer(cfg Config, out *outside) (*Server, error) {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
 	s.memories = newMemories(s.clock)
+	s.offers = newOffers(s.clock, s.log)
 	if out != nil {
 		s.tools, s.close = out.tools, out.close
 		if s.agent, err = agent.New(agent.Config{
@@ -272,7 +274,7 @@ func (s *Server) receive(stream grpc.ServerStream, a *attempt) (due, error) {
 	case a.message.kind == requestHeaders:
 		s.trails.follow(&a.exchange, a.message)
 	case a.message.kind == requestBody && a.origin != nil:
-		a.offered = s.offer(stream.Context(), a.pool.tools)
+		a.offered = s.offer(stream.Context(), a.pool, a.dialect)
 	}
 	d, err := a.handle(a.message, s.clock.Now())
 	if err != nil {

@@ -21,6 +21,9 @@ const (
 	MinCalls, MaxCalls             = 1, 1000
 	MinToolTime, MaxToolTime       = time.Second, time.Hour // as long as Envoy can be made to wait: max_message_timeout
 	MinResultBytes, MaxResultBytes = 1 << 10, 16 << 20
+
+	MinDefinitionBytes, MaxDefinitionBytes = 1 << 10, 16 << 20
+
 	MinMemory, MaxMemory           = time.Millisecond, 30 * 24 * time.Hour
 	MinMemoryBytes, MaxMemoryBytes = 1 << 20, 64 << 30
 )
@@ -29,7 +32,7 @@ const (
 func Defaults() Pool {
 	return Pool{
 		Deadline: 30 * time.Second, MaxBody: 32 << 20,
-		Tools: &Tools{Turns: 10, Calls: 50, Time: 10 * time.Minute, ResultBytes: 1 << 20, Memory: time.Hour, MemoryBytes: 64 << 20},
+		Tools: &Tools{Turns: 10, Calls: 50, Time: 10 * time.Minute, ResultBytes: 1 << 20, DefinitionBytes: 256 << 10, Memory: time.Hour, MemoryBytes: 64 << 20},
 	}
 }
 
@@ -66,6 +69,7 @@ func (t Tools) complete(d Tools) (Tools, setting.Problems) {
 	orElse(&t.Calls, d.Calls)
 	orElse(&t.Time, d.Time)
 	orElse(&t.ResultBytes, d.ResultBytes)
+	orElse(&t.DefinitionBytes, d.DefinitionBytes)
 	orElse(&t.Memory, d.Memory)
 	orElse(&t.MemoryBytes, d.MemoryBytes)
 	var found setting.Problems
@@ -81,6 +85,7 @@ func (t Tools) complete(d Tools) (Tools, setting.Problems) {
 	setting.Range(&found, "calls", t.Calls, MinCalls, MaxCalls, strconv.Itoa)
 	setting.Range(&found, "time", t.Time, MinToolTime, MaxToolTime, setting.Duration)
 	setting.Range(&found, "result_bytes", t.ResultBytes, MinResultBytes, MaxResultBytes, setting.Bytes)
+	setting.Range(&found, "definition_bytes", t.DefinitionBytes, MinDefinitionBytes, MaxDefinitionBytes, setting.Bytes)
 	if t.Memory > 0 {
 		setting.Range(&found, "memory", t.Memory, MinMemory, MaxMemory, setting.Duration)
 	}

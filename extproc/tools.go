@@ -33,6 +33,8 @@ type Tools struct {
 	Time time.Duration
 	// ResultBytes is how much of one result the model gets. Zero means 1 MiB.
 	ResultBytes int64
+	// DefinitionBytes is how much the definitions of the tools may add to a request. Zero means 256 KiB.
+	DefinitionBytes int64
 	// Memory is how long is remembered what a client's next request needs and the client cannot replay. Zero means 1 h; negative
 	// remembers nothing.
 	Memory time.Duration
@@ -117,7 +119,7 @@ func (x *exchange) open(body []byte) {
 	if x.session != nil && int64(len(x.session.Request())) > x.pool.maxBody { // Envoy could not hold it
 		x.session = nil
 	}
-	if x.session != nil {
+	if x.session != nil && x.model == "" { // a path that names the model decides
 		x.model = x.session.Model()
 	}
 }

@@ -59,7 +59,7 @@ func Classify(p Policy, a Answer) Verdict {
 	if a.Code != "" {
 		b.code = a.Code
 	}
-	if b.message == "" && b.word() == "" && strings.Contains(a.header("content-type"), "html") {
+	if b.silent() && strings.Contains(a.header("content-type"), "html") {
 		b.page = true // its body was not read
 	}
 	v := judge(p, a, b)
@@ -77,6 +77,9 @@ func judge(p Policy, a Answer, b problem) Verdict {
 	r, ruled := p.match(a, b)
 	if !ruled {
 		r.Action = p.Preset.action(a.Status, v.Class)
+		if a.Status == 403 && p.Preset == Strict && b.silent() {
+			r.Action = NextKey // to a HEAD, for one: there is nothing to hand on either
+		}
 	}
 	v.Action = r.Action
 	v.Weak = v.Action == Retire && !sure && !ruled
@@ -102,6 +105,9 @@ func (p Policy) match(a Answer, b problem) (Rule, bool) {
 	}
 	return Rule{}, false
 }
+
+// silent reports whether the body says nothing, or could not be read.
+func (b problem) silent() bool { return b.message == "" && b.word() == "" && !b.page && !b.moderated }
 
 // is reports whether the glob matches one of the error's names for itself.
 func (b problem) is(glob string) bool {

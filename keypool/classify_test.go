@@ -85,7 +85,7 @@ func TestClassify(t *testing.T) {
 		{"any 400", 400, "", caller, caller, ""},
 		{"any 401", 401, "", retire, doubt, ""},
 		{"any 402", 402, "", quota, quota, ""},
-		{"any 403", 403, "", unknown, unknown, ""},
+		{"any 403", 403, "", another, unknown, ""},
 		{"any 404", 404, "", caller, caller, ""},
 		{"any 405", 405, "", caller, caller, ""},
 		{"any 408", 408, "", broken, broken, ""},
@@ -107,7 +107,7 @@ func TestClassify(t *testing.T) {
 		{"garbage empty array", 429, `[]`, limited, limited, ""},
 		{"garbage numbers", 429, `{"error":{"code":{},"type":[],"message":7,"status":true,"details":5,"metadata":"x"}}`, limited, limited, ""},
 		{"garbage null error", 401, `{"error":null,"code":"mismatched_project"}`, caller, caller, "mismatched_project"},
-		{"garbage error of another type", 403, `{"error":true}`, unknown, unknown, ""},
+		{"garbage error of another type", 403, `{"error":true}`, another, unknown, ""},
 		{"garbage nested too deep", 429, `[[[[[[{"error":{"code":"insufficient_quota"}}]]]]]]`, limited, limited, ""},
 		{"garbage beyond 1 MiB", 429, openAI("x", "insufficient_quota", strings.Repeat("x", 1<<20)), limited, limited, ""},
 		{"garbage code that is a sentence", 403, `{"code":"The caller does not have permission","error":"no"}`, unknown, unknown, ""},
@@ -223,6 +223,8 @@ func TestClassify(t *testing.T) {
 
 		// What is, in words.
 		{"403 disabled", 403, openAI("invalid_request_error", "", "This API key has been disabled."), retire, shown, "invalid_request_error"},
+		{"403 may not be used", 403, openAI("permission_error", "", "This key may not be used."), retire, shown, "permission_error"},
+		{"403 may not be used for a model", 403, openAI("permission_error", "", "This key may not be used for the model gpt-5."), access, access, "permission_error"},
 		{"403 leaked", 403, gemini(403, "PERMISSION_DENIED", "Your API key was reported as leaked. Please use another API key.", ""), retire, shown, "PERMISSION_DENIED"},
 		{"403 suspended consumer", 403, gemini(403, "PERMISSION_DENIED", "Permission denied: Consumer 'api_key:AIza' has been suspended.", ""), retire, shown, "PERMISSION_DENIED"},
 		{"403 project denied", 403, gemini(403, "PERMISSION_DENIED", "Your project has been denied access. Please contact support.", ""), retire, shown, "PERMISSION_DENIED"},

@@ -125,6 +125,20 @@ func (c *Catalogue) Tools(ctx context.Context, servers []string) []Tool {
 	return tools
 }
 
+// Instructions are what a server says about the use of its tools, for the model: at most 8 KiB. They are as little to be trusted as the server is.
+// https://modelcontextprotocol.io/specification/2025-11-25/schema#initializeresult-instructions
+type Instructions struct{ Server, Text string }
+
+// Instructions returns what those of these servers say that offer tools now, in this order. It waits for nothing: ask for the tools first.
+func (c *Catalogue) Instructions(servers []string) (found []Instructions) {
+	for _, v := range c.named(servers) {
+		if text := v.instructions(); text != "" {
+			found = append(found, Instructions{v.config().Name, text})
+		}
+	}
+	return found
+}
+
 // named returns the servers of these names; names that are not configured are left out.
 func (c *Catalogue) named(names []string) (found []*server) {
 	c.mu.Lock()

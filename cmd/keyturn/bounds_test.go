@@ -52,6 +52,7 @@ var settings = []setting{
 	{"pools[0].tools.calls", []string{"1", "1000"}, []string{"0", "1001"}},
 	{"pools[0].tools.time", []string{"1s", "1h"}, []string{"0", "999ms", "1h1ms"}},
 	{"pools[0].tools.result_bytes", []string{"1KiB", "16MiB"}, []string{"1023B", "16777217B"}},
+	{"pools[0].tools.definition_bytes", []string{"1KiB", "16MiB"}, []string{"1023B", "16777217B"}},
 	{"pools[0].tools.memory", []string{"0", "1ms", "720h"}, []string{"-1s", "720h1ms"}},
 	{"pools[0].tools.memory_bytes", []string{"1MiB", "64GiB"}, []string{"1023KiB", "65GiB"}},
 	{"pools[0].tools.servers", []string{"[docs]"}, []string{"[]", "[docs, docs]", "[other]"}},

@@ -42,6 +42,9 @@ type gateway struct {
 
 // newGateway makes what serve runs. It leaves nothing open when it fails; else close ends it, unless serve does.
 func newGateway(cfg *config.Config, log *slog.Logger) (*gateway, error) {
+	if err := hide(); err != nil {
+		return nil, err
+	}
 	t, err := telemetry.New()
 	if err != nil {
 		return nil, err

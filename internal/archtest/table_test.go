@@ -40,7 +40,7 @@ var dialectMay = []string{"internal/dialect/turn", "internal/dialect/rawjson", "
 var table = map[string]rule{
 	"cmd/keyturn": {is: "joins the others", may: []string{"*"}, not: []string{"go-control-plane"}},
 	"extproc": {
-		is: "is told everything", may: []string{"keypool", "mcp", "internal/dialect", "internal/agent"},
+		is: "is told everything", may: []string{"keypool", "mcp", "internal/dialect", "internal/agent", "internal/schema"},
 		not: []string{"os"},
 	},
 	"sse":             {is: "is pure", not: impure},
@@ -63,18 +63,25 @@ var table = map[string]rule{
 	"internal/dialect/messages":  {is: "is a dialect", may: dialectMay, not: impure},
 	"internal/dialect/check":     {is: "is pure", may: []string{"sse"}, not: impure},
 
-	"internal/agent":           {is: "moves what others understand", may: []string{"internal/dialect", "mcp"}, not: append(slices.Clone(envoys), "os")},
-	"internal/toolserver":      {is: "stands for somebody else's server", not: envoys},
-	"internal/scripted":        {is: "stands for somebody else's server", not: envoys},
-	"internal/telemetry":       {is: "measures and judges nothing", not: envoys},
-	"internal/admin":           {is: "shows and does not decide", may: []string{"keypool", "mcp", "internal/telemetry"}, not: envoys},
-	"internal/kube":            {is: "is pure", may: []string{"charts"}, not: impure},
-	"charts":                   {is: "is data", not: impure},
-	"internal/wire":            {is: "is data", not: impure, all: true},
-	"internal/setting":         {is: "is pure", not: impure, all: true},
-	"internal/archtest":        {test: true},
-	"envoy/internal/envoytest": {test: true},
-	"test":                     {test: true},
+	"internal/schema":     {is: "is pure", not: impure},
+	"internal/agent":      {is: "moves what others understand", may: []string{"internal/dialect", "mcp"}, not: append(slices.Clone(envoys), "os")},
+	"internal/toolserver": {is: "stands for somebody else's server", not: envoys},
+	// The scripted provider shares no code with Keyturn, so that each can judge the other. Its dialects know one another as little.
+	"internal/scripted":           {is: "stands for somebody else's server", not: envoys},
+	"internal/scripted/talk":      {is: "stands for somebody else's server", not: envoys},
+	"internal/scripted/openai":    {is: "stands for somebody else's server", may: []string{"internal/scripted/talk"}, not: envoys},
+	"internal/scripted/responses": {is: "stands for somebody else's server", may: []string{"internal/scripted/talk"}, not: envoys},
+	"internal/scripted/chat":      {is: "stands for somebody else's server", may: []string{"internal/scripted/talk"}, not: envoys},
+	"internal/scripted/messages":  {is: "stands for somebody else's server", may: []string{"internal/scripted/talk"}, not: envoys},
+	"internal/telemetry":          {is: "measures and judges nothing", not: envoys},
+	"internal/admin":              {is: "shows and does not decide", may: []string{"keypool", "mcp", "internal/telemetry"}, not: envoys},
+	"internal/kube":               {is: "is pure", may: []string{"charts"}, not: impure},
+	"charts":                      {is: "is data", not: impure},
+	"internal/wire":               {is: "is data", not: impure, all: true},
+	"internal/setting":            {is: "is pure", not: impure, all: true},
+	"internal/archtest":           {test: true},
+	"envoy/internal/envoytest":    {test: true},
+	"test":                        {test: true},
 }
 
 // row returns the row of a package, named without the module's path.

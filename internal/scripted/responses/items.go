@@ -1,6 +1,10 @@
-package scripted
+package responses
 
-import "encoding/json"
+import (
+	"encoding/json"
+
+	"github.com/keyturn/keyturn/internal/scripted/talk"
+)
 
 // The items of a response's output ("The response object" in OpenAI's API reference).
 type (
@@ -56,15 +60,15 @@ type (
 )
 
 // itemsOf groups the parts of a turn by the item that says them: texts and refusals that follow one another are one message.
-func itemsOf(parts []Part) [][]Part {
-	var items [][]Part
+func itemsOf(parts []talk.Part) [][]talk.Part {
+	var items [][]talk.Part
 	worded := false // the last item is a message
 	for _, p := range parts {
-		words := p.kind == partText || p.kind == partRefusal
+		words := p.Kind == talk.PartText || p.Kind == talk.PartRefusal
 		if words && worded {
 			items[len(items)-1] = append(items[len(items)-1], p)
 		} else {
-			items = append(items, []Part{p})
+			items = append(items, []talk.Part{p})
 		}
 		worded = words
 	}
@@ -72,51 +76,51 @@ func itemsOf(parts []Part) [][]Part {
 }
 
 // item is the i-th item of the output, as it stands when it has this status. In progress it is empty.
-func (x *exchange) item(i int, parts []Part, status string) any {
+func (x exchange) item(i int, parts []talk.Part, status string) any {
 	p := parts[0]
 	begun := status == "in_progress"
 	if begun {
-		p.text = ""
+		p.Text = ""
 	}
-	switch p.kind {
-	case partThought, partRedacted:
-		r := reasoningItem{ID: x.idOf("rs_", i), Type: "reasoning", Summary: []summaryText{}}
-		r.EncryptedContent = x.p.seal(r.ID)
+	switch p.Kind {
+	case talk.PartThought, talk.PartRedacted:
+		r := reasoningItem{ID: x.IDOf("rs_", i), Type: "reasoning", Summary: []summaryText{}}
+		r.EncryptedContent = x.Seal(r.ID)
 		if begun {
 			r.EncryptedContent = r.EncryptedContent[:len(r.EncryptedContent)/2] // only the item that is done has it whole
-		} else if p.kind == partThought {
-			r.Summary = append(r.Summary, summaryText{Type: "summary_text", Text: p.text})
+		} else if p.Kind == talk.PartThought {
+			r.Summary = append(r.Summary, summaryText{Type: "summary_text", Text: p.Text})
 		}
 		return r
-	case partCall:
+	case talk.PartCall:
 		return functionCall{
-			ID: x.idOf("fc_", i), Type: "function_call", Status: status, CallID: x.idOf("call_", i), Name: p.name, Arguments: p.text,
+			ID: x.IDOf("fc_", i), Type: "function_call", Status: status, CallID: x.IDOf("call_", i), Name: p.Name, Arguments: p.Text,
 		}
-	case partCustom:
+	case talk.PartCustom:
 		return customCall{
-			ID: x.idOf("ctc_", i), Type: "custom_tool_call", Status: status, CallID: x.idOf("call_", i), Name: p.name, Input: p.text,
+			ID: x.IDOf("ctc_", i), Type: "custom_tool_call", Status: status, CallID: x.IDOf("call_", i), Name: p.Name, Input: p.Text,
 		}
-	case partSearch:
+	case talk.PartSearch:
 		return webSearchCall{
-			ID: x.idOf("ws_", i), Type: "web_search_call", Status: status,
-			Action: encode(struct {
+			ID: x.IDOf("ws_", i), Type: "web_search_call", Status: status,
+			Action: talk.Encode(struct {
 				Type  string `json:"type"`
 				Query string `json:"query"`
-			}{"search", p.text}),
+			}{"search", p.Text}),
 		}
 	default:
 	}
-	m := messageItem{ID: x.idOf("msg_", i), Type: "message", Status: status, Role: "assistant", Content: []any{}}
+	m := messageItem{ID: x.IDOf("msg_", i), Type: "message", Status: status, Role: "assistant", Content: []any{}}
 	if !begun {
 		for _, p := range parts {
-			m.Content = append(m.Content, contentPart(p.kind, p.text))
+			m.Content = append(m.Content, contentPart(p.Kind, p.Text))
 		}
 	}
 	return m
 }
 
-func contentPart(kind partKind, text string) any {
-	if kind == partRefusal {
+func contentPart(kind talk.PartKind, text string) any {
+	if kind == talk.PartRefusal {
 		return outputRefusal{Type: "refusal", Refusal: text}
 	}
 	return outputText{Type: "output_text", Annotations: []struct{}{}, Logprobs: []struct{}{}, Text: text}

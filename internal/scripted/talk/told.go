@@ -1,17 +1,18 @@
-package scripted
+// Package talk has the words that the scripted dialects share: what a request tells, what a model says to it, and errors.
+package talk
 
 import (
 	"encoding/json"
 	"strings"
 )
 
-// told is what a request says, as far as its sense matters here. Each dialect uses some of the members.
-type told struct {
-	err   error      // the body is no object of the right shape
-	tools []toolTold // of Tools
+// Told is what a request says, as far as its sense matters here. Each dialect uses some of the members.
+type Told struct {
+	Err   error          `json:"-"` // the body is no object of the right shape
+	Tools []DeclaredTool `json:"-"` // of RawTools
 
 	Model      string            `json:"model"`
-	Tools      []json.RawMessage `json:"tools"`
+	RawTools   []json.RawMessage `json:"tools"`
 	ToolChoice json.RawMessage   `json:"tool_choice"`
 	Parallel   *bool             `json:"parallel_tool_calls"`
 	Stream     bool              `json:"stream"`
@@ -19,12 +20,11 @@ type told struct {
 	// Responses.
 	Input           json.RawMessage `json:"input"`
 	Previous        string          `json:"previous_response_id"`
-	Conversation    json.RawMessage `json:"conversation"`
 	Store           *bool           `json:"store"`
 	MaxOutputTokens *int64          `json:"max_output_tokens"`
 	Reasoning       json.RawMessage `json:"reasoning"`
-	items           []itemTold      // what the model reads: the stored ones, then those of Input
-	own             []itemTold      // those of Input alone
+	Items           []Item          `json:"-"` // what the model reads: the stored ones, then those of Input
+	Own             []Item          `json:"-"` // those of Input alone
 
 	// Chat Completions and Messages.
 	Messages      []messageTold   `json:"messages"`
@@ -41,28 +41,30 @@ type thinkingTold struct {
 	} `json:"block_binding"`
 }
 
-// thinks reports whether thoughts were asked for on Messages.
-func (t *told) thinks() bool {
+// Thinks reports whether thoughts were asked for on Messages.
+func (t *Told) Thinks() bool {
 	return t.Thinking != nil && t.Thinking.Type != "" && t.Thinking.Type != "disabled"
 }
 
-// toolTold is a tool of any dialect.
-type toolTold struct {
+// DeclaredTool is a tool of any dialect.
+type DeclaredTool struct {
 	Type        string          `json:"type"`
 	Name        string          `json:"name"`
 	Description string          `json:"description"`
 	Parameters  json.RawMessage `json:"parameters"`   // Responses
 	InputSchema json.RawMessage `json:"input_schema"` // Messages
-	Function    *toolTold       `json:"function"`     // Chat Completions
-	Custom      *toolTold       `json:"custom"`
+	Function    *DeclaredTool   `json:"function"`     // Chat Completions
+	Custom      *DeclaredTool   `json:"custom"`
 }
 
-// callable reports whether the client, and not the provider, runs the tool.
-func (t toolTold) callable() bool { return t.Type == "" || t.Type == "function" || t.Type == "custom" }
+// Callable reports whether the client, and not the provider, runs the tool.
+func (t DeclaredTool) Callable() bool {
+	return t.Type == "" || t.Type == "function" || t.Type == "custom"
+}
 
-// itemTold is an item of the input of Responses.
-type itemTold struct {
-	raw       json.RawMessage
+// Item is an item of the input of Responses.
+type Item struct {
+	Raw       json.RawMessage `json:"-"`
 	Type      string          `json:"type"`
 	ID        string          `json:"id"`
 	CallID    string          `json:"call_id"`
@@ -97,9 +99,9 @@ type callTold struct {
 	} `json:"custom"`
 }
 
-// blockTold is a part of a content, in any dialect.
-type blockTold struct {
-	raw       json.RawMessage
+// Block is a part of a content, in any dialect.
+type Block struct {
+	Raw       json.RawMessage `json:"-"`
 	Type      string          `json:"type"`
 	Text      string          `json:"text"`
 	ID        string          `json:"id"`
@@ -113,53 +115,53 @@ type blockTold struct {
 	Data      string          `json:"data"`
 }
 
-// hear reads a body. What it cannot read is left out, and err says why.
-func hear(e Endpoint, body []byte) *told {
-	t := &told{}
-	t.err = json.Unmarshal(body, t)
-	for _, raw := range t.Tools {
-		var tool toolTold
-		if err := json.Unmarshal(raw, &tool); err != nil && t.err == nil {
-			t.err = err
+// Hear reads a body. What it cannot read is left out, and err says why.
+func Hear(e Endpoint, body []byte) *Told {
+	t := &Told{}
+	t.Err = json.Unmarshal(body, t)
+	for _, raw := range t.RawTools {
+		var tool DeclaredTool
+		if err := json.Unmarshal(raw, &tool); err != nil && t.Err == nil {
+			t.Err = err
 		}
-		for _, inner := range []*toolTold{tool.Function, tool.Custom} {
+		for _, inner := range []*DeclaredTool{tool.Function, tool.Custom} {
 			if inner != nil {
 				inner.Type = tool.Type
 				tool = *inner
 				break
 			}
 		}
-		t.tools = append(t.tools, tool)
+		t.Tools = append(t.Tools, tool)
 	}
 	if e == Responses {
 		var err error
-		if t.own, err = itemsTold(t.Input); err != nil && t.err == nil {
-			t.err = err
+		if t.Own, err = Items(t.Input); err != nil && t.Err == nil {
+			t.Err = err
 		}
-		t.items = t.own
+		t.Items = t.Own
 	}
 	return t
 }
 
-// itemsTold reads the input of Responses, which may be a string.
-func itemsTold(input json.RawMessage) ([]itemTold, error) {
+// Items reads the input of Responses, which may be a string.
+func Items(input json.RawMessage) ([]Item, error) {
 	if len(input) == 0 || string(input) == "null" {
 		return nil, nil
 	}
 	if input[0] == '"' {
-		raw := encode(map[string]any{"role": "user", "content": input})
-		return []itemTold{{raw: raw, Type: "message", Role: "user", Content: input}}, nil
+		raw := Encode(map[string]any{"role": "user", "content": input})
+		return []Item{{Raw: raw, Type: "message", Role: "user", Content: input}}, nil
 	}
 	var raws []json.RawMessage
 	if err := json.Unmarshal(input, &raws); err != nil {
 		return nil, err
 	}
-	items := make([]itemTold, len(raws))
+	items := make([]Item, len(raws))
 	for i, raw := range raws {
 		if err := json.Unmarshal(raw, &items[i]); err != nil {
 			return nil, err
 		}
-		items[i].raw = raw
+		items[i].Raw = raw
 		if items[i].Type == "" {
 			items[i].Type = "message"
 		}
@@ -167,29 +169,29 @@ func itemsTold(input json.RawMessage) ([]itemTold, error) {
 	return items, nil
 }
 
-// blocksTold reads a content, which may be a string. What it cannot read is no block.
-func blocksTold(content json.RawMessage) []blockTold {
+// Blocks reads a content, which may be a string. What it cannot read is no block.
+func Blocks(content json.RawMessage) []Block {
 	var text string
 	if json.Unmarshal(content, &text) == nil {
 		if string(content) == "null" || len(content) == 0 {
 			return nil
 		}
-		return []blockTold{{raw: encode(map[string]any{"type": "text", "text": text}), Type: "text", Text: text}}
+		return []Block{{Raw: Encode(map[string]any{"type": "text", "text": text}), Type: "text", Text: text}}
 	}
 	var raws []json.RawMessage
 	_ = json.Unmarshal(content, &raws)
-	blocks := make([]blockTold, len(raws))
+	blocks := make([]Block, len(raws))
 	for i, raw := range raws {
 		_ = json.Unmarshal(raw, &blocks[i])
-		blocks[i].raw = raw
+		blocks[i].Raw = raw
 	}
 	return blocks
 }
 
-// wordsTold is the text of a content, and how many images it has.
-func wordsTold(content json.RawMessage) (text string, images int) {
+// Words is the text of a content, and how many images it has.
+func Words(content json.RawMessage) (text string, images int) {
 	var words []string
-	for _, b := range blocksTold(content) {
+	for _, b := range Blocks(content) {
 		switch b.Type {
 		case "text", "input_text", "output_text":
 			words = append(words, b.Text)
@@ -200,8 +202,8 @@ func wordsTold(content json.RawMessage) (text string, images int) {
 	return strings.Join(words, "\n"), images
 }
 
-// choice is what tool_choice means, in any dialect.
-func (t *told) choice() ToolChoice {
+// Choice is what tool_choice means, in any dialect.
+func (t *Told) Choice() ToolChoice {
 	var word string
 	if len(t.ToolChoice) == 0 || string(t.ToolChoice) == "null" {
 		return ToolChoice{Mode: "auto"}
@@ -212,10 +214,10 @@ func (t *told) choice() ToolChoice {
 	var c struct {
 		Type, Name, Mode string
 		Function, Custom struct{ Name string }
-		Tools            []toolTold
+		Tools            []DeclaredTool
 		Allowed          struct {
 			Mode  string
-			Tools []toolTold
+			Tools []DeclaredTool
 		} `json:"allowed_tools"` // Chat Completions
 		DisableParallel bool `json:"disable_parallel_tool_use"` // Messages
 	}

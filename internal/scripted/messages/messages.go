@@ -1,9 +1,14 @@
-package scripted
+// Package messages says turns in Anthropic's Messages, and knows what Anthropic refuses there.
+package messages
 
-import "encoding/json"
+import (
+	"encoding/json"
 
-// messageObject is the object of the Messages API ("Messages" in Anthropic's API reference).
-type messageObject struct {
+	"github.com/keyturn/keyturn/internal/scripted/talk"
+)
+
+// object is the object of the Messages API ("Messages" in Anthropic's API reference).
+type object struct {
 	ID           string       `json:"id"`
 	Type         string       `json:"type"`
 	Role         string       `json:"role"`
@@ -14,7 +19,7 @@ type messageObject struct {
 	StopReason   *string      `json:"stop_reason"`
 	StopSequence *string      `json:"stop_sequence"`
 	StopDetails  *stopDetails `json:"stop_details"`
-	Usage        messageUsage `json:"usage"`
+	Usage        usage        `json:"usage"`
 }
 
 // stopDetails say why the model refused.
@@ -65,7 +70,7 @@ type (
 	}
 )
 
-// tokenCounts are the usage of the event at a message's end; messageUsage is that of the message itself.
+// tokenCounts are the usage of the event at a message's end; usage is that of the message itself.
 type tokenCounts struct {
 	InputTokens              int             `json:"input_tokens"`
 	CacheCreationInputTokens int             `json:"cache_creation_input_tokens"`
@@ -84,7 +89,7 @@ type serverToolUse struct {
 	WebSearchRequests int `json:"web_search_requests"`
 }
 
-type messageUsage struct {
+type usage struct {
 	tokenCounts
 	CacheCreation cacheCreation `json:"cache_creation"`
 	ServiceTier   string        `json:"service_tier"`
@@ -97,25 +102,40 @@ type cacheCreation struct {
 	Ephemeral1h int `json:"ephemeral_1h_input_tokens"`
 }
 
-func (x *exchange) messageObject() messageObject {
-	t := x.usage(tally{})
-	return messageObject{
-		ID: x.id("msg_"), Type: "message", Role: "assistant", Model: x.model(), Content: []any{},
-		Usage: messageUsage{
-			tokenCounts: tokenCounts{InputTokens: t.in - t.cached, CacheReadInputTokens: t.cached, OutputTokens: 1}, ServiceTier: "standard",
+// Exchange is an exchange whose provider remembers which calls came after a thought.
+type Exchange interface {
+	talk.Answering
+	Thinks(toolUse string)
+}
+
+// exchange says a turn in Messages.
+type exchange struct{ Exchange }
+
+// Dialect is Messages.
+func Dialect(t Exchange) talk.Dialect {
+	x := exchange{t}
+	return talk.Dialect{Whole: x.whole, Stream: x.stream, Lead: 3}
+}
+
+func (x exchange) object() object {
+	t := x.Usage(talk.Tally{})
+	return object{
+		ID: x.ID("msg_"), Type: "message", Role: "assistant", Model: x.ModelName(), Content: []any{},
+		Usage: usage{
+			tokenCounts: tokenCounts{InputTokens: t.In - t.Cached, CacheReadInputTokens: t.Cached, OutputTokens: 1}, ServiceTier: "standard",
 		},
 	}
 }
 
-// messageTokens is the usage at the end. Anthropic counts cached tokens beside input_tokens, not in them.
-func (x *exchange) messageTokens(said []Part, n tally) tokenCounts {
-	t := x.usage(n)
-	c := tokenCounts{InputTokens: t.in - t.cached, CacheReadInputTokens: t.cached, OutputTokens: t.out}
-	if t.reasoning > 0 {
-		c.OutputTokensDetails = &thinkingTokens{ThinkingTokens: t.reasoning}
+// tokensOf is the usage at the end. Anthropic counts cached tokens beside input_tokens, not in them.
+func (x exchange) tokensOf(said []talk.Part, n talk.Tally) tokenCounts {
+	t := x.Usage(n)
+	c := tokenCounts{InputTokens: t.In - t.Cached, CacheReadInputTokens: t.Cached, OutputTokens: t.Out}
+	if t.Reasoning > 0 {
+		c.OutputTokensDetails = &thinkingTokens{ThinkingTokens: t.Reasoning}
 	}
 	for _, p := range said {
-		if p.kind == partSearch {
+		if p.Kind == talk.PartSearch {
 			if c.ServerToolUse == nil {
 				c.ServerToolUse = &serverToolUse{}
 			}
@@ -126,68 +146,68 @@ func (x *exchange) messageTokens(said []Part, n tally) tokenCounts {
 }
 
 // stopReason is why the model stopped, in the words of Anthropic.
-func stopReason(said []Part, end Part) (reason string, details *stopDetails) {
+func stopReason(said []talk.Part, end talk.Part) (reason string, details *stopDetails) {
 	reason = "end_turn"
 	for _, p := range said {
 		switch {
-		case p.kind == partRefusal:
+		case p.Kind == talk.PartRefusal:
 			reason, details = "refusal", &stopDetails{Type: "refusal"}
-		case p.called():
+		case p.Called():
 			reason = "tool_use"
 		}
 	}
-	if end.kind == partIncomplete {
-		switch end.text {
+	if end.Kind == talk.PartIncomplete {
+		switch end.Text {
 		case "max_output_tokens":
 			return "max_tokens", nil
 		case "content_filter":
 			return "refusal", &stopDetails{Type: "refusal"}
 		}
-		return end.text, nil
+		return end.Text, nil
 	}
 	return reason, details
 }
 
 // blocks are the i-th part of a turn as it stands in a message. Only a search has two.
-func (x *exchange) blocks(i int, p Part, thoughts *binding) []any {
-	switch p.kind {
-	case partThought:
-		return []any{thinkingBlock{Type: "thinking", Thinking: p.text, Signature: thoughts.sign(p.text)}}
-	case partRedacted:
+func (x exchange) blocks(i int, p talk.Part, thoughts *binding) []any {
+	switch p.Kind {
+	case talk.PartThought:
+		return []any{thinkingBlock{Type: "thinking", Thinking: p.Text, Signature: thoughts.sign(p.Text)}}
+	case talk.PartRedacted:
 		return []any{redactedBlock{Type: "redacted_thinking", Data: thoughts.sign("")}}
-	case partCall, partCustom:
-		return []any{toolUseBlock{Type: "tool_use", ID: x.idOf("toolu_", i), Name: p.name, Input: p.input(), Caller: caller{"direct"}}}
-	case partSearch:
-		id := x.idOf("srvtoolu_", i)
+	case talk.PartCall, talk.PartCustom:
+		return []any{toolUseBlock{Type: "tool_use", ID: x.IDOf("toolu_", i), Name: p.Name, Input: p.Input(), Caller: caller{"direct"}}}
+	case talk.PartSearch:
+		id := x.IDOf("srvtoolu_", i)
 		return []any{
 			toolUseBlock{
-				Type: "server_tool_use", ID: id, Name: p.name, Caller: caller{"direct"}, Input: encode(map[string]string{"query": p.text}),
+				Type: "server_tool_use", ID: id, Name: p.Name, Caller: caller{"direct"}, Input: talk.Encode(map[string]string{"query": p.Text}),
 			},
 			searchResultBlock{
 				Type: "web_search_tool_result", ToolUseID: id, Caller: caller{"direct"}, Content: []searchResult{{
-					Type: "web_search_result", Title: "A page", URL: "https://example.com/", EncryptedContent: x.p.seal(id),
+					Type: "web_search_result", Title: "A page", URL: "https://example.com/", EncryptedContent: x.Seal(id),
 				}},
 			},
 		}
 	default:
-		return []any{textBlock{Type: "text", Text: p.text}}
+		return []any{textBlock{Type: "text", Text: p.Text}}
 	}
 }
 
-func (x *exchange) messagesWhole(t turn) any {
-	said, end := t.ended()
-	m := x.messageObject()
+func (x exchange) whole(t talk.Turn) any {
+	said, end := t.Ended()
+	m := x.object()
 	thoughts := x.binding(said)
-	var n tally
+	var n talk.Tally
 	for i, p := range said {
-		p.text, p.deltas = p.all(), nil
-		n.add(p, len(p.text))
+		p.Text, p.Deltas = p.All(), nil
+		n.Add(p, len(p.Text))
 		blocks := x.blocks(i, p, thoughts)
 		x.spoke(thoughts, blocks)
 		m.Content = append(m.Content, blocks...)
 	}
 	reason, details := stopReason(said, end)
 	m.StopReason, m.StopDetails = &reason, details
-	m.Usage.tokenCounts = x.messageTokens(said, n)
+	m.Usage.tokenCounts = x.tokensOf(said, n)
 	return m
 }

@@ -1,4 +1,4 @@
-package scripted
+package messages
 
 import (
 	"bytes"
@@ -8,9 +8,11 @@ import (
 	"encoding/json"
 	"hash"
 	"slices"
+
+	"github.com/keyturn/keyturn/internal/scripted/talk"
 )
 
-// binding binds thoughts to the conversation before them, as Anthropic's preserved thinking does: a thought's signature holds for
+// binding binds thoughts to the conversation before them, as Anthropic's preserved Exchange does: a thought's signature holds for
 // that thought after that system prompt, those tools and those messages, and nowhere else. What the model does not see does not
 // count: how the JSON is written, cache_control, a null, a string in place of a block of text, and where one message of a role ends
 // and the next begins.
@@ -19,30 +21,28 @@ type binding struct {
 	thought bool      // the answer has thought
 }
 
-const half = sha256.Size / 2
-
 // bind begins a conversation.
-func bind(t *told) *binding {
+func bind(t *talk.Told) *binding {
 	b := &binding{before: sha256.New()}
-	for _, block := range blocksTold(t.System) {
-		b.add("system", block.raw)
+	for _, block := range talk.Blocks(t.System) {
+		b.add("system", block.Raw)
 	}
-	for _, tool := range t.Tools {
+	for _, tool := range t.RawTools {
 		b.add("tools", tool)
 	}
 	return b
 }
 
 // binding is the state after the request's messages, where the answer begins. It is only kept for answers that think.
-func (x *exchange) binding(said []Part) *binding {
-	if !slices.ContainsFunc(said, Part.thinks) {
+func (x exchange) binding(said []talk.Part) *binding {
+	if !slices.ContainsFunc(said, talk.Part.Thinks) {
 		return &binding{}
 	}
-	t := x.heard()
+	t := x.Told()
 	b := bind(t)
 	for _, m := range t.Messages {
-		for _, block := range blocksTold(m.Content) {
-			b.add(m.Role, block.raw)
+		for _, block := range talk.Blocks(m.Content) {
+			b.add(m.Role, block.Raw)
 		}
 	}
 	return b
@@ -59,21 +59,19 @@ func (b *binding) add(role string, block json.RawMessage) {
 	b.before.Write([]byte{'\n'})
 }
 
-// spoke goes on after the blocks of an answer. A strict provider remembers which calls came after a thought.
-func (x *exchange) spoke(thoughts *binding, blocks []any) {
+// spoke goes on after the blocks of an answer. The provider hears which calls came after a thought.
+func (x exchange) spoke(thoughts *binding, blocks []any) {
 	if thoughts.before == nil {
 		return
 	}
 	for _, b := range blocks {
-		thoughts.add("assistant", encode(b))
+		thoughts.add("assistant", talk.Encode(b))
 		switch b := b.(type) {
 		case thinkingBlock, redactedBlock:
 			thoughts.thought = true
 		case toolUseBlock:
-			if thoughts.thought && x.p.cfg.Strict {
-				x.p.mu.Lock()
-				x.p.ledger.thinks(b.ID, x.p.cfg.KeepRequests)
-				x.p.mu.Unlock()
+			if thoughts.thought {
+				x.Thinks(b.ID)
 			}
 		}
 	}
@@ -84,28 +82,17 @@ func (b *binding) sign(thought string) string {
 	if b.before == nil {
 		return ""
 	}
-	return base64.StdEncoding.EncodeToString(append(digest("thought", thought), b.before.Sum(nil)[:half]...))
+	return base64.StdEncoding.EncodeToString(append(talk.Digest("thought", thought), b.before.Sum(nil)[:talk.DigestSize]...))
 }
 
 // verify says whether a signature is the one of this thought, and whether it holds at this place.
 func (b *binding) verify(thought, signature string) (genuine, bound bool) {
 	raw, err := base64.StdEncoding.DecodeString(signature)
-	if err != nil || len(raw) != 2*half {
+	if err != nil || len(raw) != 2*talk.DigestSize {
 		return false, false
 	}
-	genuine = subtle.ConstantTimeCompare(raw[:half], digest("thought", thought)) == 1
-	return genuine, genuine && bytes.Equal(raw[half:], b.before.Sum(nil)[:half])
-}
-
-// seal is what the provider alone can read: the encrypted content that belongs to an id.
-func (p *Provider) seal(id string) string {
-	return "gAAAAAB" + base64.StdEncoding.EncodeToString(append(digest("sealed", id), digest("content", id)...))
-}
-
-// digest is half a SHA-256, enough to tell things apart here.
-func digest(what, of string) []byte {
-	sum := sha256.Sum256([]byte("scripted " + what + "\x00" + of))
-	return sum[:half]
+	genuine = subtle.ConstantTimeCompare(raw[:talk.DigestSize], talk.Digest("thought", thought)) == 1
+	return genuine, genuine && bytes.Equal(raw[talk.DigestSize:], b.before.Sum(nil)[:talk.DigestSize])
 }
 
 // canonical is a JSON value without what the model does not see.
@@ -116,7 +103,7 @@ func canonical(raw json.RawMessage) []byte {
 	if d.Decode(&v) != nil {
 		return raw
 	}
-	return encode(seen(v))
+	return talk.Encode(seen(v))
 }
 
 func seen(v any) any {
