@@ -201,7 +201,7 @@ func (tr *transcript) request(d *datadriven.TestData) string {
 	path, method := "/v1/responses", "POST"
 	d.MaybeScanArgs(tr.t, "path", &path)
 	d.MaybeScanArgs(tr.t, "method", &method)
-	limit, retryLimit := int64(defaultMaxBody), int64(defaultMaxRetry)
+	limit, retryLimit := Defaults().MaxBody, int64(defaultMaxRetry)
 	d.MaybeScanArgs(tr.t, "limit", &limit) // the pool's, from here on
 	tr.pools.all[0].maxBody = limit
 	d.MaybeScanArgs(tr.t, "retry-limit", &retryLimit)

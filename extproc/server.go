@@ -50,10 +50,9 @@ type Config struct {
 
 // Bodies, in bytes.
 const (
-	defaultMaxBody  = 32 << 20
 	defaultMaxRetry = 32 << 20
-	maxHeld         = 128 << 20 // the most that an inner listener holds: of what comes in chunks nobody knows the size before
-	maxErrorBody    = 1 << 20   // the body of an error beyond this is not read: its status alone is judged
+	maxHeld         = MaxBody // the most that an inner listener holds: of what comes in chunks nobody knows the size before
+	maxErrorBody    = 1 << 20 // the body of an error beyond this is not read: its status alone is judged
 )
 
 // Server is Envoy's external processor (envoy.service.ext_proc.v3.ExternalProcessor): one stream is one attempt of a request.

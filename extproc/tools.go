@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -35,34 +34,11 @@ type Tools struct {
 	ResultBytes int64
 	// DefinitionBytes is how much the definitions of the tools may add to a request. Zero means 256 KiB.
 	DefinitionBytes int64
-	// Memory is how long is remembered what a client's next request needs and the client cannot replay, MemoryBytes how much
-	// of it. Zero means 1 h and 64 MiB; negative remembers nothing.
-	Memory      time.Duration
+	// Memory is how long is remembered what a client's next request needs and the client cannot replay. Zero means 1 h; negative
+	// remembers nothing.
+	Memory time.Duration
+	// MemoryBytes is how much of that is remembered for the pool; the oldest goes first. Zero means 64 MiB.
 	MemoryBytes int64
-}
-
-func (t Tools) withDefaults() (Tools, error) {
-	orElse(&t.Turns, 10)
-	orElse(&t.Calls, 50)
-	orElse(&t.Time, 10*time.Minute)
-	orElse(&t.ResultBytes, 1<<20)
-	orElse(&t.DefinitionBytes, 256<<10)
-	orElse(&t.Memory, time.Hour)
-	orElse(&t.MemoryBytes, 64<<20)
-	switch {
-	case len(t.Servers) == 0:
-		return t, errors.New("tools: no server; name at least one")
-	case t.Turns < 2, t.Calls < 1, t.Time < 0, t.ResultBytes < 0, t.DefinitionBytes < 0:
-		return t, errors.New("tools: turns must be at least 2, calls at least 1, time, result_bytes and definition_bytes not negative")
-	}
-	return t, nil
-}
-
-func orElse[T comparable](v *T, otherwise T) {
-	var zero T
-	if *v == zero {
-		*v = otherwise
-	}
 }
 
 // shape is what of a response is read.
