@@ -112,6 +112,9 @@ var plainer = strings.NewReplacer("n't", "nt", "n’t", "nt", "\r", " ", "\n", "
 
 // headOf is the beginning of a message as the tables have it: in lower case, and without the apostrophe of "n't".
 func headOf(message string) string {
+	if message == "" {
+		return ""
+	}
 	return strings.ToLower(plainer.Replace(strings.TrimSpace(message[:min(len(message), maxHead)])))
 }
 
