@@ -1,6 +1,7 @@
 package keypool
 
 import (
+	"cmp"
 	"path"
 	"regexp"
 	"strings"
@@ -167,63 +168,64 @@ func scopeOf(v Verdict, ruled time.Duration, b problem, head string) Scope {
 
 // classOf tells what an answer of status 400 or more means, and whether it is sure: by the status, a code or a type, rather than by words alone.
 func (b problem) classOf(status int, head string) (c Class, sure bool) {
-	switch {
-	case status >= 500:
+	if status >= 500 || status == 408 {
 		return Transient, true // whatever it says, a broken provider is not the key's fault
-	case b.page && (status == 401 || status == 402 || status == 403 || status == 429):
-		return Unknown, false // of a firewall, a proxy or a login, for all that one knows
-	case b.upstream != "" && !b.moderated:
-		if c := b.classBehind(status); c != None {
-			return c, false
-		}
 	}
-	c, sure = b.named(status, head)
-	switch status {
-	case 400:
-		if c == None {
-			return CallerFault, true
-		}
-		return c, sure
-	case 401:
-		if c == None || c == Credential {
-			return Credential, true
-		}
-		return c, sure
-	case 402:
-		if c == CallerFault || c == Credential {
-			return c, sure
-		}
-		return Quota, true
-	case 403:
-		if c == None {
-			return Unknown, false
-		}
-		return c, sure
-	case 404, 410:
-		if c == ModelGone || c == ModelAccess {
-			return ModelGone, sure
-		}
-	case 408:
-		return Transient, true
-	case 429:
-		switch c {
-		case Quota, Transient, CallerFault:
-			return c, sure
-		default:
-			return RateLimit, true
-		}
+	if c := b.classBehind(status); c != None {
+		return c, false
 	}
-	return CallerFault, true
+	said, sure := b.named(status, head)
+	c = settled(status, said)
+	return c, sure || c != said || status == 401
 }
 
-// classBehind is what an error means that another provider sent, and the pool's only hands on: it has seen another key than the pool's. None: it may
-// be the pool's provider's own all the same.
+// settled is what an error means that comes with a status and gives itself a class, None when it does not.
+func settled(status int, c Class) Class {
+	switch status {
+	case 400:
+		return cmp.Or(c, CallerFault)
+	case 401:
+		return cmp.Or(c, Credential)
+	case 402:
+		if c != CallerFault && c != Credential {
+			return Quota
+		}
+		return c
+	case 403:
+		return cmp.Or(c, Unknown)
+	case 404, 410:
+		if c == ModelGone || c == ModelAccess {
+			return ModelGone
+		}
+	case 429:
+		if c != Quota && c != Transient && c != CallerFault {
+			return RateLimit
+		}
+		return c
+	}
+	return CallerFault
+}
+
+// classBehind is what an answer means that the provider did not make: a page of a firewall, a proxy or a login, or an error of another provider, which
+// has seen another key than the pool's. None: it may be the provider's own all the same.
 func (b problem) classBehind(status int) Class {
+	relayed := b.upstream != "" && !b.moderated
 	switch status {
 	case 401, 403:
-		return Unknown
+		if b.page || relayed {
+			return Unknown
+		}
+	case 402:
+		if b.page {
+			return Unknown
+		}
 	case 429:
-		return Transient
+		switch {
+		case b.page:
+			return Unknown
+		case relayed:
+			return Transient
+		}
 	}
 	return None
 }
