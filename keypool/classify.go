@@ -246,10 +246,11 @@ func (b problem) named(status int, head string) (c Class, sure bool) {
 			break
 		}
 	}
-	if c == None || status == 429 && c == RateLimit {
-		if p := classOfPhrase(status, head); p == Transient || c == None {
-			return p, false
-		}
+	switch {
+	case c == None:
+		return classOfPhrase(status, head, None), false
+	case status == 429 && c == RateLimit && classOfPhrase(status, head, Transient) != None:
+		return Transient, false // it is everybody's
 	}
 	return c, true
 }
@@ -257,9 +258,12 @@ func (b problem) named(status int, head string) (c Class, sure bool) {
 // aModel finds that a message is about a model.
 var aModel = regexp.MustCompile(`\b(?:for|of|on|per|specific to)(?: the| this)?(?: base)? (?:model|deployment)\b|\bthis (?:model|deployment)\b|\bmodel: |base_model|per_model`)
 
+// saysModel is a quick look before the expression.
+func saysModel(head string) bool { return strings.Contains(head, "model") || strings.Contains(head, "deployment") }
+
 // ofModel reports whether a rate limit is that of the model rather than the key's: the path, the quota's name or the message names it.
 func (b problem) ofModel(a Answer, head string) bool {
-	return b.perModel || aModel.MatchString(head) || names(a.Path, a.Model) || names(head, strings.ToLower(a.Model))
+	return b.perModel || saysModel(head) && aModel.MatchString(head) || names(a.Path, a.Model) || names(head, strings.ToLower(a.Model))
 }
 
 // names reports whether a text has a name in it, as a word.

@@ -2,6 +2,7 @@ package keypool
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -118,16 +119,14 @@ func headOf(message string) string {
 	return strings.ToLower(plainer.Replace(strings.TrimSpace(message[:min(len(message), maxHead)])))
 }
 
-// classOfPhrase is what the words of a message mean, None when they mean nothing here.
-func classOfPhrase(status int, head string) Class {
+// classOfPhrase is what the words of a message mean, None when they mean nothing here. With a class other than None, only that one is looked for.
+func classOfPhrase(status int, head string, only Class) Class {
 	if head == "" {
 		return None
 	}
 	for _, p := range phrases {
-		for _, s := range p.statuses {
-			if s == status && p.match.MatchString(head) {
-				return p.class
-			}
+		if (only == None || p.class == only) && slices.Contains(p.statuses, status) && p.match.MatchString(head) {
+			return p.class
 		}
 	}
 	return None
