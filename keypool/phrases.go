@@ -35,7 +35,7 @@ var phrases = []phrase{
 		"this key, account or organisation is invalid, expired, revoked, disabled, suspended …", Credential,
 	},
 	{
-		[]int{402, 403}, regexp.MustCompile(opening + `(?:` + whose + aToken + `|your (?:project|workspace|team))` + between + isNow + ended),
+		[]int{402, 403}, regexp.MustCompile(opening + `(?:` + whose + aToken + `|your (?:project|workspace|team))` + between + isNow + ended + `|` + opening + `(?:your )?access (?:was |has been )?(?:terminated|revoked)` + over),
 		"this token, or your project, workspace or team, is invalid, expired, suspended …", Credential,
 	},
 	{
