@@ -59,8 +59,8 @@ func Classify(p Policy, a Answer) Verdict {
 	if a.Code != "" {
 		b.code = a.Code
 	}
-	if b.silent() && strings.Contains(a.header("content-type"), "html") {
-		b.page = true // its body was not read
+	if n := a.header("content-length"); b.silent() && n != "" && n != "0" && strings.HasSuffix(mediaType(a.header("content-type")), "html") {
+		b.page = true // it was not read, or this answers a HEAD
 	}
 	v := judge(p, a, b)
 	if v.Cooldown == 0 && v.Scope != ScopeRequest && v.Action != Retire {
