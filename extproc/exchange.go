@@ -123,6 +123,8 @@ type exchange struct {
 	continuation *agent.Response // the turns after it
 	usage        dialect.Usage   // of a response of one turn
 	trailers     bool            // the provider's response ended with trailers
+	full         bool            // there is no memory for the body at hand
+	gone         func() bool     // nobody waits for the response any more
 
 	outcome    outcome
 	status     int

@@ -33,6 +33,9 @@ type Config struct {
 	Pools []Pool
 	// MaxRetry is the largest request in bytes that the front can send again: its request_body_buffer_limit. Zero means 32 MiB.
 	MaxRetry int64
+	// MaxMemory bounds the memory that the bodies in work take, in bytes: what is more waits a moment, and is answered with 503. Zero:
+	// nothing bounds it.
+	MaxMemory int64
 	// Log gets one line for each change of a key's state, and at level debug one for each attempt. Nil discards them. No line
 	// holds a key, a header's value or a body.
 	Log *slog.Logger
@@ -68,6 +71,7 @@ type Server struct {
 	pools    atomic.Pointer[poolSet]
 	trails   *trails
 	later    later
+	budget   *budget
 
 	tools    func(ctx context.Context, servers []string) []mcp.Tool // the catalogue's
 	agent    *agent.Agent                                           // nil: no pool may have tools
@@ -118,7 +122,7 @@ func newServer(cfg Config, out *outside) (*Server, error) {
 	if s.metrics, err = newMetrics(cfg.MeterProvider, s.pools.Load); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
-	s.memories = newMemories(s.clock)
+	s.memories, s.budget = newMemories(s.clock), newBudget(cfg.MaxMemory, s.clock)
 	if out != nil {
 		s.tools, s.close = out.tools, out.close
 		if s.agent, err = agent.New(agent.Config{
@@ -214,6 +218,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 type attempt struct {
 	exchange
 	message *message
+	share   share
 }
 
 var (
@@ -232,11 +237,13 @@ func (s *Server) process(stream grpc.ServerStream) (err error) {
 		if r := recover(); r != nil {
 			s.log.Error("attempt panicked; this is a bug", slog.Any("panic", r), slog.String("stack", string(debug.Stack())))
 			a.finish()
+			a.share.end()
 			err = status.Error(codes.Internal, "internal error")
 			return // a is not used again
 		}
 		s.record(stream.Context(), &a.exchange)
 		a.finish()
+		a.share.end()
 		a.clear()
 		a.message.release()
 		attempts.Put(a)
@@ -262,7 +269,11 @@ func (s *Server) receive(stream grpc.ServerStream, a *attempt) (due, error) {
 	case a.message.kind == requestHeaders:
 		s.trails.follow(&a.exchange, a.message)
 	case a.message.kind == requestBody && a.origin != nil:
+		a.full = !a.share.came(stream.Context(), int64(len(a.message.body)))
+		a.gone = func() bool { return stream.Context().Err() != nil }
 		a.offered = s.offer(stream.Context(), a.pool.tools)
+	case a.message.kind == responseBody && a.shape == wholeBody:
+		a.full = !a.share.more(stream.Context(), int64(len(a.message.body)))
 	}
 	d, err := a.handle(a.message, s.clock.Now())
 	if err != nil {
@@ -272,8 +283,31 @@ func (s *Server) receive(stream grpc.ServerStream, a *attempt) (due, error) {
 	if a.awaiting == a.message {
 		a.message = messages.Get().(*message)
 	}
+	s.account(stream.Context(), a)
 	s.trails.leave(&a.exchange) // before the front can make the next attempt
 	return d, nil
+}
+
+// account takes memory for the body that Envoy was asked for, or gives back what of it is not needed any more.
+func (s *Server) account(ctx context.Context, a *attempt) {
+	switch {
+	case a.message.kind == requestHeaders && a.bodyMode == bodyBuffered && !a.done:
+		length := a.length
+		if length < 0 { // it comes in chunks
+			length = a.pool.maxBody
+		}
+		if !a.share.announced(ctx, s.budget, length) {
+			a.busy()
+		}
+	case a.message.kind == requestBody && a.session != nil:
+		a.share.keep(int64(len(a.session.Request())))
+	case a.message.kind == requestBody:
+		a.share.end()
+	}
+	if a.full {
+		a.full = false
+		s.log.Warn("a request was refused, since the bodies in work take all the memory that limits.memory leaves them", slog.String("pool", a.pool.name))
+	}
 }
 
 // send sends what is due.

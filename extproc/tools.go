@@ -113,6 +113,10 @@ func (x *exchange) requestBody(m *message) {
 		x.out.pass(m.kind, nil, modes{}, nil)
 		return
 	}
+	if x.full {
+		x.busy()
+		return
+	}
 	if int64(len(m.body)) <= x.pool.maxBody { // it came in chunks, and passes as one whose length is known
 		x.open(m.body)
 	}
@@ -134,7 +138,7 @@ func (x *exchange) requestBody(m *message) {
 // open makes the session of a request, unless the request is to pass as it is.
 func (x *exchange) open(body []byte) {
 	x.session = x.dialect.Open(dialect.Request{Path: x.origin.Path, Body: body}, dialect.Options{
-		Tools: x.offered, Hidden: x.pool.tools.Hidden, ModelName: mcp.ModelName, Memory: x.memory(),
+		Tools: x.offered, Hidden: x.pool.tools.Hidden, ModelName: mcp.ModelName, Memory: x.memory(), Gone: x.gone,
 	})
 	x.offered = nil
 	if x.session != nil && int64(len(x.session.Request())) > x.pool.maxBody { // Envoy could not hold it
@@ -252,6 +256,10 @@ func (x *exchange) goesOn(turn dialect.Turn) bool {
 func (x *exchange) whole(m *message) due {
 	if int64(len(m.body)) > x.pool.maxBody {
 		x.finalReply(m.kind)
+		return answer
+	}
+	if x.full {
+		x.busy()
 		return answer
 	}
 	if x.goesOn(x.session.Whole(m.body)) {

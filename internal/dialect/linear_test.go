@@ -215,7 +215,6 @@ func TestMessagesRequestsAreLinear(t *testing.T) {
 	testLinear(t, all)
 }
 
-
 // wholes is the work on answers that do not stream: that of the first turn, with all that follows from it.
 func wholes(d dialect.Dialect, request string, o dialect.Options, body func(n int) string) func(n int) func() {
 	o.Tools, o.ModelName = scenarioTools(), scenarioModelName
