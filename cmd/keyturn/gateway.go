@@ -54,7 +54,7 @@ func newGateway(cfg *config.Config, log *slog.Logger) (*gateway, error) {
 		return nil, err
 	}
 	g.server, err = extproc.New(extproc.Config{
-		Pools: bound, MaxRetry: cfg.Envoy.MaxRequestBytes, Log: log, MeterProvider: t.MeterProvider(), TracerProvider: t.TracerProvider(),
+		Pools: bound, MaxRetry: cfg.Envoy.MaxRequestBytes, MaxMemory: bodyMemory(cfg), Log: log, MeterProvider: t.MeterProvider(), TracerProvider: t.TracerProvider(),
 		Catalogue: g.catalogue, Loopback: cfg.Envoy.Loopback,
 	})
 	if err != nil {
