@@ -7,8 +7,6 @@ SHELL := bash
 include tools.mk
 
 FUZZTIME ?= 30s
-# What of the slow clients' tests is run: SLOW=TestMatrix or SLOW=TestMemory.
-SLOW ?= .
 COUNT ?= 1
 IMAGE ?= keyturn:dev
 PLATFORMS := linux/amd64,linux/arm64
@@ -41,7 +39,7 @@ test-cuts: ## cut every stream of the dialects' scenarios at every byte; takes m
 
 test-slow: ## hold that no client that reads slowly, or never, harms Envoy, three versions of it; Linux, takes minutes
 	go vet -tags slow ./test/slowclients
-	go test -tags slow -count=1 -timeout=20m -run '$(SLOW)' ./test/slowclients
+	go test -tags slow -count=1 -timeout=20m ./test/slowclients
 
 test-kubernetes: ## hold render kubernetes, the chart and the image against Kubernetes' and Helm's own packages; Linux, as root
 	go -C test/kubernetes vet .

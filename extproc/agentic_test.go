@@ -95,6 +95,7 @@ type rig struct {
 	call  func(ctx context.Context, arguments string) (string, error)
 	turns turnsFunc
 	log   syncBuffer
+	most  int64 // of memory, in bytes
 
 	server *extproc.Server
 	conn   *grpc.ClientConn
@@ -117,7 +118,7 @@ func (r *rig) start(t testing.TB) {
 	pool.Tools = &extproc.Tools{Servers: []string{"demo"}}
 	r.reader = sdkmetric.NewManualReader()
 	s, err := extproc.NewWith(extproc.Config{
-		Pools: []extproc.Pool{pool}, MeterProvider: sdkmetric.NewMeterProvider(sdkmetric.WithReader(r.reader)),
+		Pools: []extproc.Pool{pool}, MaxMemory: r.most, MeterProvider: sdkmetric.NewMeterProvider(sdkmetric.WithReader(r.reader)),
 		Log: slog.New(slog.NewTextHandler(&r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}, extproc.Outside{
 		Tools: []mcp.Tool{{ModelName: "bmcp_demo_echo", Server: "demo", Name: "echo", Schema: json.RawMessage(`{"type":"object"}`)}},
@@ -279,6 +280,37 @@ func TestTwoTurns(t *testing.T) {
 				require.Equal(t, int64(1), counter(t, r.reader, "attempts", "ok"))
 				r.quiet(t)
 			})
+		})
+	}
+}
+
+// TestLargeMessage holds that a message of Envoy's with much of a stream in it is read and sent on piece by piece, whatever
+// follows in it: nothing more, the call that ends the turn, or a failure.
+func TestLargeMessage(t *testing.T) {
+	const lines = 100_000
+	silence := strings.Repeat(": so far\n\n", lines)
+	for name, says := range map[string]func(e *envoy){
+		"the call in it":    func(e *envoy) { e.says(silence+streamOfCall("1", `{"x":1}`), true) },
+		"the call after it": func(e *envoy) { e.says(silence, false); e.says(streamOfCall("1", `{"x":1}`), true) },
+		"a failure in it": func(e *envoy) {
+			e.says("data: {\"type\":\"error\",\"sequence_number\":0,\"code\":\"rate_limit_exceeded\",\"message\":\"slow\",\"param\":null}\n\n"+silence, true)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var r rig
+			r.start(t)
+			defer r.stop()
+			e := r.ask(t.Context(), t, true)
+			says(e)
+			out, _ := e.rest() // which holds how large a piece is
+			e.ends()
+			require.NoError(t, check.Responses([]byte(out)))
+			require.Contains(t, out, `"done"`)
+			want := lines
+			if strings.HasPrefix(name, "a failure") { // of a turn that is run again nothing is seen
+				want = 0
+			}
+			require.Equal(t, want, strings.Count(out, ": so far\n"))
 		})
 	}
 }

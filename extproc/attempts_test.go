@@ -117,7 +117,7 @@ type asked struct {
 // attempt makes the next attempt of r.
 func (g *game) attempt(t *testing.T, r *asked) {
 	x := &exchange{}
-	x.begin(g.pools, defaultMaxBody, defaultMaxRetry)
+	x.begin(g.pools, defaultMaxRetry)
 	defer x.finish()
 	r.attempts++
 	require.LessOrEqual(t, r.attempts, g.keys.Len()+2, "a request that does not end")
@@ -139,7 +139,7 @@ func (g *game) attempt(t *testing.T, r *asked) {
 	}
 	r.keys[x.key.ID()]++
 	require.LessOrEqual(t, r.keys[x.key.ID()], 2)
-	before := g.keys.PoolState()
+	before := keyStates(g.keys)
 	a := answers[g.random.IntN(len(answers))]
 	m := &message{kind: responseHeaders, end: a.body == "", details: []byte(a.details), headers: lines([]string{":status: " + a.status}), flags: a.flags}
 	if a.length {
@@ -151,7 +151,7 @@ func (g *game) attempt(t *testing.T, r *asked) {
 	}
 	require.True(t, x.done)
 	if a.details != "" {
-		require.Equal(t, before, g.keys.PoolState(), "Envoy's own answer marked a key")
+		require.Equal(t, before, keyStates(g.keys), "Envoy's own answer marked a key")
 	}
 	again := strings.Contains(resp, wire.RetryHeader+"=1")
 	require.Equal(t, x.outcome == turned, again, "%v: %s", x.outcome, resp)
@@ -182,7 +182,7 @@ func (g *game) send(t *testing.T, x *exchange, m *message) string {
 	}
 	d, err := x.handle(m, g.clock.Now())
 	require.NoError(t, err)
-	require.Equal(t, answer, d)
+	require.Equal(t, dueReply, d)
 	g.trails.leave(x)
 	var resp extprocv3.ProcessingResponse
 	require.NoError(t, proto.Unmarshal(x.out.wire, &resp))

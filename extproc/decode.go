@@ -58,8 +58,9 @@ type message struct {
 
 var errWire = errors.New("not a ProcessingRequest: broken protobuf")
 
-// buffers is where a message that arrived in pieces is put together.
-var buffers = mem.DefaultBufferPool()
+// buffers is where a message that arrived in pieces is put together: the smallest power of two that holds it, up to 1 MiB. gRPC's own
+// pool has nothing between 32 KiB and 1 MiB.
+var buffers = newBufferPool(8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20)
 
 // unmarshal decodes data in place of what m held before.
 func (m *message) unmarshal(data mem.BufferSlice) error {

@@ -21,14 +21,15 @@ type reply struct {
 }
 
 // replies is where replies are built. The transport gives their memory back once it is written to the connection.
-var replies = newReplyPool()
+var replies = newBufferPool(11, 12, 13, 14, 15, 16, 17)
 
 // mostPooled is the largest buffer of the pool, in bytes: what is larger is rare, and not worth keeping. The smallest has 2 KiB, since
 // package mem gives none back that has up to 1 KiB.
 const mostPooled = 1 << 17
 
-func newReplyPool() mem.BufferPool {
-	pool, err := mem.NewBinaryTieredBufferPool(11, 12, 13, 14, 15, 16, 17)
+// newBufferPool has buffers of 2 to the power of each of exponents.
+func newBufferPool(exponents ...uint8) mem.BufferPool {
+	pool, err := mem.NewBinaryTieredBufferPool(exponents...)
 	if err != nil { // never, with such sizes
 		return mem.NopBufferPool{}
 	}
@@ -84,6 +85,12 @@ func (m *mutation) set(name, prefix, value string) {
 	m.wire = append(m.wire, prefix...)
 	m.wire = append(m.wire, value...)
 	m.wire = append(m.wire, 3<<3, 2) // append_action: OVERWRITE_IF_EXISTS_OR_ADD
+}
+
+// number is set for a number.
+func (m *mutation) number(name string, n int) {
+	var b [20]byte
+	m.set(name, "", string(strconv.AppendInt(b[:0], int64(n), 10)))
 }
 
 func (m *mutation) remove(name string) { m.wire = appendText(m.wire, 2, name) }

@@ -67,18 +67,18 @@ func (o outcome) String() string { return outcomeNames[o] }
 type due uint8
 
 const (
-	nothing   due = iota
-	answer        // what stands in out
-	piece         // what stands in chunk: the next of a stream that goes on
-	lastPiece     // what stands in chunk, and the stream's end
-	turns         // what stands in chunk, and then what comes of the turns after the first
+	dueNothing   due = iota
+	dueReply         // what stands in out
+	dueTools         // putTools with the pool's tools, and then what stands in out
+	duePiece         // what stands in chunk: the next of a stream that goes on
+	dueLastPiece     // what stands in chunk, and the stream's end
+	dueTurns         // what stands in chunk, and then what comes of the turns after the first
 )
 
 // exchange is one attempt: one request to a provider with one key. It takes messages and says what is due; it does no I/O and
 // has no goroutine, lock or logger. What the world should hear of it stands in its fields when it is done.
 type exchange struct {
 	pools      *poolSet
-	bodyLimit  int64 // bytes; larger bodies are never asked for whole
 	retryLimit int64 // bytes; the front cannot send a larger request again
 
 	front  front // valid while the request's headers are handled
@@ -90,8 +90,10 @@ type exchange struct {
 	key       *keypool.Key // nil: the client has its own, or none is needed
 	walker    *keypool.Walker
 	dialect   dialect.Dialect
+	path      string // without the query
 	model     string
 	stored    bool
+	doubted   bool      // a key of this request was retired for the words of an answer alone
 	id        []byte    // of the request, at the front
 	attempt   int       // from 1
 	counted   bool      // it is the front that says so
@@ -112,16 +114,8 @@ type exchange struct {
 	partial   bool      // it comes with as much as Envoy can hold, and without a length: no other can take its place
 	judged    time.Time // when the response's headers were
 
-	// Of requests that the pool's tools may go into.
-	offered      []dialect.Tool  // set before the request's body is handled
-	origin       *agent.Origin   // what later turns repeat; nil: no tools
-	client       string          // whose memory it is
-	session      dialect.Session // nil: the answer passes as it is
-	chunk        []byte          // what goes to the client next, of a stream
-	firstTurn    *dialect.Turn   // when it is not the last
-	continuation *agent.Response // the turns after it
-	usage        dialect.Usage   // of a response of one turn
-	trailers     bool            // the provider's response ended with trailers
+	full bool        // there is no memory for the body at hand
+	gone func() bool // nobody waits for the response any more
 
 	outcome    outcome
 	status     int
@@ -129,9 +123,24 @@ type exchange struct {
 	transition keypool.Transition
 	exhaustion *keypool.Error
 
-	mut mutation
-	dyn dynamic
-	out reply
+	tools *withTools // nil: request and answer pass as they are
+
+	mut   mutation
+	dyn   dynamic
+	out   reply
+	chunk []byte // what goes to the client next, of a stream
+}
+
+// withTools is what only attempts need whose request the pool's tools may go into.
+type withTools struct {
+	origin   agent.Origin    // what later turns repeat
+	memory   dialect.Memory  // of what the client cannot replay; nil: none
+	response *agent.Response // nil until the tools are in the request
+	size     int64           // of the request with the tools in it, in bytes
+	more     bool            // the first turn is not all of the response
+	rest     []byte          // what has come of a stream and was not read yet; it belongs to the message at hand
+	last     bool            // nothing comes after rest
+	trailers bool            // the provider's response ended with trailers
 }
 
 // keptBytes bounds each buffer that is kept for another attempt.
@@ -151,8 +160,8 @@ func (x *exchange) clear() {
 }
 
 // begin makes x, which is clear, ready for an attempt.
-func (x *exchange) begin(pools *poolSet, bodyLimit, retryLimit int64) {
-	x.pools, x.bodyLimit, x.retryLimit = pools, bodyLimit, retryLimit
+func (x *exchange) begin(pools *poolSet, retryLimit int64) {
+	x.pools, x.retryLimit = pools, retryLimit
 }
 
 // after is what the attempt leaves to the next one, when it has turned.
@@ -161,7 +170,7 @@ func (x *exchange) after() trail {
 	if x.repeat {
 		tried = x.before.tried
 	}
-	return trail{tried: tried, attempt: x.attempt, started: x.started, repeated: x.before.repeated || x.repeat}
+	return trail{tried: tried, attempt: x.attempt, started: x.started, repeated: x.before.repeated || x.repeat, doubted: x.doubted}
 }
 
 // finish gives back what the attempt still holds. It may be called more than once.
@@ -183,23 +192,23 @@ func (x *exchange) handle(m *message, now time.Time) (d due, err error) {
 	case requestHeaders, requestBody, requestTrailers:
 		if m.kind != requestHeaders && x.request == ended {
 			x.dropped++
-			return nothing, nil
+			return dueNothing, nil
 		}
 		x.request, err = x.request.next(m.kind, m.end)
 	case responseHeaders, responseBody, responseTrailers:
 		if m.kind != responseHeaders && x.response == ended {
 			x.dropped++
-			return nothing, nil
+			return dueNothing, nil
 		}
 		if x.request == wantHeaders {
-			return nothing, fmt.Errorf("%v before the request's headers", m.kind)
+			return dueNothing, fmt.Errorf("%v before the request's headers", m.kind)
 		}
 		x.response, err = x.response.next(m.kind, m.end)
 	case unknownMessage:
-		return nothing, nil // a newer Envoy's flow control
+		return dueNothing, nil // a newer Envoy's flow control
 	}
 	if err != nil {
-		return nothing, err
+		return dueNothing, err
 	}
 	x.mut.reset()
 	x.dyn.reset()
@@ -208,7 +217,7 @@ func (x *exchange) handle(m *message, now time.Time) (d due, err error) {
 		x.requestHeaders(m, now)
 		x.front = front{} // its slices belong to m
 	case requestBody:
-		x.requestBody(m)
+		return x.requestBody(m), nil
 	case responseHeaders:
 		x.responseHeaders(m, now)
 	case responseBody, responseTrailers:
@@ -217,5 +226,5 @@ func (x *exchange) handle(m *message, now time.Time) (d due, err error) {
 		x.out.pass(m.kind, nil, modes{}, nil)
 	case unknownMessage:
 	}
-	return answer, nil
+	return dueReply, nil
 }

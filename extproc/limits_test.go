@@ -41,12 +41,12 @@ func TestLimitsAreHidden(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			x := &exchange{}
-			x.begin(pools, defaultMaxBody, defaultMaxRetry)
+			x.begin(pools, defaultMaxRetry)
 			defer x.finish()
 			handle := func(m *message) {
 				due, err := x.handle(m, clock.Now())
 				require.NoError(t, err)
-				require.Equal(t, answer, due)
+				require.Equal(t, dueReply, due)
 			}
 			m := &message{kind: requestHeaders, headers: lines(append(tc.request, wire.PoolHeader+": openai"))}
 			newTrails(clock).follow(x, m)

@@ -85,9 +85,9 @@ func (x *exchange) decideLocal(k kind, now time.Time) {
 	switch {
 	case again && x.local.unsent && x.mayRepeat():
 		x.repeat = true
-		x.turn(k)
+		x.nextAttempt(k)
 	case again && x.key != nil && x.local.away && x.nextKey() && x.others() == nil:
-		x.turn(k)
+		x.nextAttempt(k)
 	default:
 		x.outcome = surfaced
 		if x.local.away {
@@ -108,7 +108,7 @@ func (x *exchange) followed() bool {
 
 // nextKey reports whether the pool's policy goes on to the next key after such an answer of Envoy's.
 func (x *exchange) nextKey() bool {
-	v := keypool.Classify(x.pool.keys.Policy(), keypool.Answer{Status: x.status, Code: x.local.code})
+	v := x.classify(keypool.Answer{Status: x.status, Code: x.local.code})
 	return v.Action != keypool.Surface
 }
 
@@ -123,7 +123,7 @@ func (x *exchange) replace(k kind) {
 		return
 	}
 	x.done = true
-	body := x.errors().Body(e)
+	body := dialect.ErrorBody(x.errors(), e)
 	x.tellUsed()
 	x.mut.set(wire.ErrorHeader, "", x.local.code)
 	if x.local.status != 0 {

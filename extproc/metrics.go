@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/keyturn/keyturn/internal/dialect"
 	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 )
@@ -182,7 +183,7 @@ func (s *Server) record(ctx context.Context, x *exchange) {
 	if s.log.Enabled(ctx, slog.LevelDebug) {
 		s.log.LogAttrs(ctx, slog.LevelDebug, "attempt", append(x.keyAttrs(),
 			slog.String("outcome", x.outcome.String()), slog.Int("attempt", x.attempt), slog.Int("status", x.status),
-			slog.String("dialect", x.dialect.String()), slog.Int("dropped", x.dropped), slog.Duration("took", s.clock.Since(x.began).Round(time.Microsecond)))...)
+			slog.String("dialect", dialect.Name(x.dialect)), slog.Int("dropped", x.dropped), slog.Duration("took", s.clock.Since(x.began).Round(time.Microsecond)))...)
 	}
 }
 

@@ -3,9 +3,7 @@ package extproc
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -23,14 +21,18 @@ type Pool struct {
 	Keys *keypool.Pool
 	// Name is the pool's, where there are no Keys.
 	Name string
-	// Provider is what spans and metrics say as gen_ai.provider.name.
+	// Provider is the provider's name for the rules of the pool's policy.
 	Provider string
+	// Telemetry is what spans and metrics say as gen_ai.provider.name.
+	Telemetry string
 	// AnthropicErrors gives errors on paths without a dialect Anthropic's form. Else they have OpenAI's.
 	AnthropicErrors bool
 	// QueryKey takes the parameter key out of paths, in which clients of some providers send theirs.
 	QueryKey bool
 	// Cluster is the name of Envoy's cluster that attempts go to.
 	Cluster string
+	// Schemas says what the provider takes of the schemas of tools.
+	Schemas Schemas
 	// Authority is the provider's host and, unless it is the scheme's own, port: what requests carry as :authority. Empty: the
 	// front's.
 	Authority string
@@ -39,6 +41,9 @@ type Pool struct {
 	// BYOK leaves a client's own credential alone, unless it is one of Placeholders.
 	BYOK         bool
 	Placeholders []string
+	// MaxBody is the largest body in bytes that is read whole, to put tools into it or to judge it; a larger one passes as it
+	// is. The inner listener's request_body_buffer_limit is at least that: what it cannot hold hangs. Zero means 32 MiB.
+	MaxBody int64
 	// Deadline ends failing over: once it has passed since the first attempt began, a failure is handed to the client.
 	// Zero means 30 s.
 	Deadline time.Duration
@@ -48,13 +53,22 @@ type Pool struct {
 	Tools *Tools
 }
 
-// defaultDeadline bounds the time for choosing and failing over.
-const defaultDeadline = 30 * time.Second
+// Schemas says whose rules for the schemas of tools a provider has. Messages have Anthropic's, but for Gemini's.
+type Schemas string
+
+// The rules that are known.
+const (
+	CompatibleSchemas Schemas = "" // those of an API like OpenAI's whose limits are unknown
+	OpenAISchemas     Schemas = "openai"
+	GeminiSchemas     Schemas = "gemini"
+)
 
 // bound is a Pool made ready for requests.
 type bound struct {
 	name             string
 	provider         string
+	telemetry        string
+	schemas          Schemas
 	keys             *keypool.Pool   // nil: none are needed
 	dialect          dialect.Dialect // of errors, where the path has none
 	header, prefix   string
@@ -63,6 +77,7 @@ type bound struct {
 	responseRemovals []byte
 	byok             bool
 	placeholders     map[string]bool
+	maxBody          int64 // bytes
 	deadline         time.Duration
 	keepLimits       bool
 	queryKey         bool
@@ -72,8 +87,8 @@ type bound struct {
 }
 
 // limits are those of a response with tools.
-func (b *bound) limits(maxBody int64) agent.Limits {
-	return agent.Limits{Turns: b.tools.Turns, Calls: b.tools.Calls, Time: b.tools.Time, ResultBytes: b.tools.ResultBytes, MaxBody: maxBody}
+func (b *bound) limits() agent.Limits {
+	return agent.Limits{Turns: b.tools.Turns, Calls: b.tools.Calls, Time: b.tools.Time, ResultBytes: b.tools.ResultBytes, MaxBody: b.maxBody}
 }
 
 // poolSet is all pools of one configuration. It does not change.
@@ -103,24 +118,18 @@ func newPoolSet(pools []Pool, m *metrics, memories *memories) (*poolSet, error) 
 }
 
 func bind(p Pool) (*bound, error) {
-	name := p.Name
-	if p.Keys != nil {
-		name = p.Keys.Name()
+	if err := p.missing(); err != nil {
+		return nil, err
 	}
-	switch {
-	case p.Keys == nil && name == "":
-		return nil, errors.New("no keys, and no name for a pool without")
-	case name == "": // a front that names none would mean it
-		return nil, errors.New("no name")
-	case p.Cluster == "":
-		return nil, fmt.Errorf("%q: no cluster", name)
-	case p.Header == "" || p.Header != strings.ToLower(p.Header):
-		return nil, fmt.Errorf("%q: credential header %q must be a header's name in lower case", name, p.Header)
+	p, err := p.complete()
+	name := p.name()
+	if err != nil {
+		return nil, fmt.Errorf("%q: %w", name, err)
 	}
 	b := &bound{
-		name: name, provider: p.Provider, keys: p.Keys, header: p.Header,
+		name: name, provider: p.Provider, telemetry: p.Telemetry, schemas: p.Schemas, keys: p.Keys, header: p.Header,
 		byok: p.BYOK, placeholders: map[string]bool{},
-		deadline: p.Deadline, keepLimits: p.KeepRateLimitHeaders, queryKey: p.QueryKey,
+		maxBody: p.MaxBody, deadline: p.Deadline, keepLimits: p.KeepRateLimitHeaders, tools: p.Tools, queryKey: p.QueryKey,
 	}
 	for _, v := range p.Placeholders {
 		b.placeholders[v] = true
@@ -130,16 +139,6 @@ func bind(p Pool) (*bound, error) {
 	}
 	if p.AnthropicErrors {
 		b.dialect = dialect.Messages
-	}
-	if b.deadline == 0 {
-		b.deadline = defaultDeadline
-	}
-	if p.Tools != nil {
-		t, err := p.Tools.withDefaults()
-		if err != nil {
-			return nil, fmt.Errorf("%q: %w", b.name, err)
-		}
-		b.tools = &t
 	}
 	// The pool's own header is overwritten, where there is a key.
 	removals := slices.DeleteFunc(slices.Concat(wire.Credentials, wire.Withheld), func(name string) bool { return name == p.Header })
@@ -169,29 +168,32 @@ func newMemories(clock quartz.Clock) *memories {
 	return &memories{clock: clock, pools: map[string]*agent.Memory{}}
 }
 
-// forPool is the memory of a pool with these tools; nil where nothing is to be remembered.
+// forPool is the memory of a pool with these tools: the one that its name has, else a new one; nil where nothing is to be
+// remembered.
 func (m *memories) forPool(name string, t *Tools) *agent.Memory {
-	if t == nil || t.Memory < 0 || t.MemoryBytes < 0 {
+	if t == nil || t.Memory < 0 {
 		return nil
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	had := m.pools[name]
-	if had == nil {
-		had = agent.NewMemory(t.Memory, t.MemoryBytes, m.clock)
-		m.pools[name] = had
+	if had := m.pools[name]; had != nil {
+		return had
 	}
-	had.SetLimits(t.Memory, t.MemoryBytes)
-	return had
+	return agent.NewMemory(t.Memory, t.MemoryBytes, m.clock)
 }
 
-// keep forgets what belongs to pools that are no more, or remember nothing now.
+// keep makes the memories of set the ones that are kept, within its limits, and forgets what belongs to pools that are no more,
+// or remember nothing now.
 func (m *memories) keep(set *poolSet) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	maps.DeleteFunc(m.pools, func(_ string, had *agent.Memory) bool {
-		return !slices.ContainsFunc(set.all, func(b *bound) bool { return b.memory == had })
-	})
+	clear(m.pools)
+	for _, b := range set.all {
+		if b.memory != nil {
+			b.memory.SetLimits(b.tools.Memory, b.tools.MemoryBytes)
+			m.pools[b.name] = b.memory
+		}
+	}
 }
 
 // ownCredential is the credential that a client brings for the provider and that the pool leaves alone; nil means that the

@@ -41,6 +41,17 @@ func (x *exchange) cannotRetry() {
 	})
 }
 
+// busy answers the client in the provider's place: the bodies in work take all the memory that there is for them.
+func (x *exchange) busy() {
+	x.outcome, x.full = surfaced, true
+	x.mut.reset()
+	x.dyn.reset()
+	x.mut.set(wire.RetryAfterHeader, "", "1")
+	x.instead(503, "memory_full", dialect.Error{
+		Type: "api_error", Code: "server_error", Message: "The gateway has no memory for the request at this moment: send it once more in a second.",
+	})
+}
+
 // unknownPool answers a request that the front leads to no pool of the configuration.
 func (x *exchange) unknownPool() {
 	x.outcome = surfaced
@@ -67,12 +78,12 @@ func (x *exchange) instead(status int, code string, e dialect.Error) {
 	if x.pool != nil {
 		x.tellUsed()
 	}
-	x.out.immediate(status, &x.mut, x.errors().Body(e), wire.DetailsPrefix+code, &x.dyn)
+	x.out.immediate(status, &x.mut, dialect.ErrorBody(x.errors(), e), wire.DetailsPrefix+code, &x.dyn)
 }
 
-// errors is the dialect of the errors that the client reads.
+// errors is the dialect of the errors that the client reads; nil if neither the path nor the pool has one.
 func (x *exchange) errors() dialect.Dialect {
-	if x.dialect == dialect.None && x.pool != nil {
+	if x.dialect == nil && x.pool != nil {
 		return x.pool.dialect
 	}
 	return x.dialect

@@ -3,6 +3,7 @@ package extproc
 import (
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/agent"
@@ -26,7 +27,7 @@ func (x *exchange) requestHeaders(m *message, now time.Time) {
 	mode := modes{}
 	if x.wantsTools(m) {
 		mode = modes{set: true, request: bodyBuffered}
-		x.remember(m, own != nil)
+		x.remember(m, own)
 	}
 	x.bodyMode = mode.request
 	for i := range m.headers {
@@ -39,7 +40,6 @@ func (x *exchange) requestHeaders(m *message, now time.Time) {
 		x.passOwn(m, own, mode)
 		return
 	}
-	x.client = string(x.front.client)
 	if x.pool.keys == nil {
 		x.replaceCredential(m)
 		x.describe()
@@ -62,8 +62,10 @@ func (x *exchange) requestHeaders(m *message, now time.Time) {
 func (x *exchange) read(m *message, now time.Time) {
 	path := string(m.header(":path"))
 	x.dialect, x.model, x.stored = dialect.Of(path), model(path), stored(path)
+	x.path, _, _ = strings.Cut(path, "?")
+	x.doubted = x.before.doubted
 	x.laterTurn = len(x.front.turn) > 0
-	if x.laterTurn { // the first turn's attempt has read the body
+	if x.laterTurn && x.model == "" { // the first turn's attempt has read the body
 		x.model = agent.ModelOf(string(m.header(wire.ModelHeader)))
 	}
 	x.id = append(x.id[:0], x.front.id...)
@@ -89,21 +91,26 @@ func (x *exchange) read(m *message, now time.Time) {
 // passOwn leaves the client its own credential for the provider.
 func (x *exchange) passOwn(m *message, own []byte, mode modes) {
 	x.outcome = foreign
-	x.client = ownClient(own)
 	x.own = []byte(keypool.Mask(string(own)))
 	x.mut.remove(wire.RequestIDHeader)
+	if x.tools != nil {
+		x.unencoded()
+	}
 	for _, name := range wire.Credentials { // beside the client's own
 		if x.pool.placeholders[string(m.credential(name))] {
 			x.mut.remove(name)
 		}
 	}
 	path := string(m.header(":path"))
-	if clean := x.continued(path); clean != path {
+	if clean := x.continued(path, own); clean != path {
 		x.mut.set(":path", "", clean)
 	}
 	x.describe()
 	x.out.pass(m.kind, &x.mut, mode, &x.dyn)
 }
+
+// unencoded asks the provider for bodies that can be read. Without the header any coding would do (RFC 9110, section 12.5.3).
+func (x *exchange) unencoded() { x.mut.set("accept-encoding", "", "identity") }
 
 // contentLength is in bytes; -1 when it is unknown.
 func contentLength(m *message) int64 {
@@ -126,9 +133,7 @@ func (x *exchange) walk(tried []string) *keypool.Walker {
 // replaceCredential puts the key, if there is one, in the place of what the client sent.
 func (x *exchange) replaceCredential(m *message) {
 	x.mut.wire = append(x.mut.wire, x.pool.requestRemovals...)
-	if x.dialect != dialect.None {
-		x.mut.remove("accept-encoding") // error bodies are read, and streams will be
-	}
+	x.unencoded() // errors are read, on any path
 	if x.key != nil {
 		x.mut.set(x.pool.header, x.pool.prefix, x.key.Secret())
 	}
@@ -137,7 +142,7 @@ func (x *exchange) replaceCredential(m *message) {
 	if x.pool.queryKey {
 		clean = withoutKey(clean)
 	}
-	if clean = x.continued(clean); clean != path {
+	if clean = x.continued(clean, nil); clean != path {
 		x.mut.set(":path", "", clean)
 	}
 }

@@ -31,11 +31,11 @@ import (
 type Config struct {
 	// Pools are the pools, by their names.
 	Pools []Pool
-	// MaxBody is the largest body in bytes that is asked for whole; the inner listener's request_body_buffer_limit is at least
-	// that. Zero means 32 MiB.
-	MaxBody int64
 	// MaxRetry is the largest request in bytes that the front can send again: its request_body_buffer_limit. Zero means 32 MiB.
 	MaxRetry int64
+	// MaxMemory bounds the memory that the bodies in work take, in bytes: what is more waits a moment, and is answered with 503. Zero:
+	// nothing bounds it.
+	MaxMemory int64
 	// Log gets one line for each change of a key's state, and at level debug one for each attempt. Nil discards them. No line
 	// holds a key, a header's value or a body.
 	Log *slog.Logger
@@ -53,10 +53,9 @@ type Config struct {
 
 // Bodies, in bytes.
 const (
-	defaultMaxBody  = 32 << 20
 	defaultMaxRetry = 32 << 20
-	maxHeld         = 128 << 20 // the most that an inner listener holds: of what comes in chunks nobody knows the size before
-	maxErrorBody    = 1 << 20   // the body of an error beyond this is not read: its status alone is judged
+	maxHeld         = MaxBody // the most that an inner listener holds: of what comes in chunks nobody knows the size before
+	maxErrorBody    = 1 << 20 // the body of an error beyond this is not read: its status alone is judged
 )
 
 // Server is Envoy's external processor (envoy.service.ext_proc.v3.ExternalProcessor): one stream is one attempt of a request.
@@ -67,15 +66,16 @@ type Server struct {
 	log      *slog.Logger
 	clock    quartz.Clock
 	metrics  *metrics
-	maxBody  int64
 	maxRetry int64
 	pools    atomic.Pointer[poolSet]
 	trails   *trails
 	later    later
+	budget   *budget
 
 	tools    func(ctx context.Context, servers []string) []mcp.Tool // the catalogue's
 	agent    *agent.Agent                                           // nil: no pool may have tools
 	memories *memories
+	offers   *offers
 	close    func() // what the agent keeps open
 }
 
@@ -106,14 +106,13 @@ func New(cfg Config) (*Server, error) { return newServer(cfg, cfg.outside()) }
 
 // newServer makes a Server whose tools are out's; nil: it has none.
 func newServer(cfg Config, out *outside) (*Server, error) {
-	s := &Server{log: cfg.Log, clock: cfg.Clock, maxBody: cfg.MaxBody, maxRetry: cfg.MaxRetry, health: health.NewServer()}
+	s := &Server{log: cfg.Log, clock: cfg.Clock, maxRetry: cfg.MaxRetry, health: health.NewServer()}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	if s.clock == nil {
 		s.clock = quartz.NewReal()
 	}
-	orElse(&s.maxBody, defaultMaxBody)
 	orElse(&s.maxRetry, defaultMaxRetry)
 	s.trails = newTrails(s.clock)
 	if cfg.MeterProvider == nil {
@@ -123,7 +122,8 @@ func newServer(cfg Config, out *outside) (*Server, error) {
 	if s.metrics, err = newMetrics(cfg.MeterProvider, s.pools.Load); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
-	s.memories = newMemories(s.clock)
+	s.memories, s.budget = newMemories(s.clock), newBudget(cfg.MaxMemory, s.clock)
+	s.offers = newOffers(s.clock, s.log)
 	if out != nil {
 		s.tools, s.close = out.tools, out.close
 		if s.agent, err = agent.New(agent.Config{
@@ -136,7 +136,7 @@ func newServer(cfg Config, out *outside) (*Server, error) {
 		return nil, err
 	}
 	// A whole body is one message. The inner listener holds as much, and what was on its way when that was full.
-	largest := int(max(s.maxBody, s.maxRetry, maxHeld)) + overshoot
+	largest := int(max(s.maxRetry, maxHeld)) + overshoot
 	s.grpc = grpc.NewServer(
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(largest),
@@ -153,10 +153,10 @@ func newServer(cfg Config, out *outside) (*Server, error) {
 }
 
 const (
-	overshoot        = 32 << 20 // bytes that a provider's connection may bring at once: its window in HTTP/2
-	streamWorkers    = 32       // goroutines kept with their grown stacks; streams beyond them get goroutines of their own
-	streamWindow     = 1 << 20  // bytes on their way in one stream
-	connectionWindow = 16 << 20 // bytes on their way in one connection of Envoy's
+	overshoot        = 32 << 20  // bytes that a provider's connection may bring at once: its window in HTTP/2
+	streamWorkers    = 32        // goroutines kept with their grown stacks; streams beyond them get goroutines of their own
+	streamWindow     = 256 << 10 // bytes on their way in one stream
+	connectionWindow = 16 << 20  // bytes on their way in one connection of Envoy's
 )
 
 var serviceDesc = grpc.ServiceDesc{
@@ -171,18 +171,29 @@ var serviceDesc = grpc.ServiceDesc{
 
 // SetPools replaces the pools. Attempts under way go on with what they began with. An error leaves the pools as they were.
 func (s *Server) SetPools(pools []Pool) error {
+	commit, err := s.Prepare(pools)
+	if err == nil {
+		commit()
+	}
+	return err
+}
+
+// Prepare checks the pools and returns what puts them in the place of the server's, as SetPools does. Until commit is called
+// nothing changes, and commit cannot fail: so pools, their keys and the catalogue of tools change together, or none of them.
+func (s *Server) Prepare(pools []Pool) (commit func(), err error) {
 	set, err := newPoolSet(pools, s.metrics, s.memories)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, b := range set.all {
 		if b.tools != nil && s.agent == nil {
-			return fmt.Errorf("pool %q: has tools, and there is no catalogue or no loopback listener", b.name)
+			return nil, fmt.Errorf("pool %q: has tools, and there is no catalogue or no loopback listener", b.name)
 		}
 	}
-	s.pools.Store(set)
-	s.memories.keep(set)
-	return nil
+	return func() {
+		s.memories.keep(set)
+		s.pools.Store(set)
+	}, nil
 }
 
 // Serve accepts Envoy's connections until Shutdown. It returns nil after one.
@@ -219,6 +230,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 type attempt struct {
 	exchange
 	message *message
+	share   share
 }
 
 var (
@@ -232,16 +244,18 @@ func (s *Server) process(stream grpc.ServerStream) (err error) {
 	s.metrics.open.Add(1)
 	defer s.metrics.open.Add(-1)
 	a := attempts.Get().(*attempt)
-	a.begin(s.pools.Load(), s.maxBody, s.maxRetry)
+	a.begin(s.pools.Load(), s.maxRetry)
 	defer func() {
 		if r := recover(); r != nil {
 			s.log.Error("attempt panicked; this is a bug", slog.Any("panic", r), slog.String("stack", string(debug.Stack())))
 			a.finish()
+			a.share.end()
 			err = status.Error(codes.Internal, "internal error")
 			return // a is not used again
 		}
 		s.record(stream.Context(), &a.exchange)
 		a.finish()
+		a.share.end()
 		a.clear()
 		a.message.release()
 		attempts.Put(a)
@@ -261,41 +275,76 @@ func (s *Server) process(stream grpc.ServerStream) (err error) {
 // receive takes Envoy's next message and says what is due.
 func (s *Server) receive(stream grpc.ServerStream, a *attempt) (due, error) {
 	if err := stream.RecvMsg(a.message); err != nil {
-		return nothing, err
+		return dueNothing, err
 	}
 	switch {
 	case a.message.kind == requestHeaders:
 		s.trails.follow(&a.exchange, a.message)
-	case a.message.kind == requestBody && a.origin != nil:
-		a.offered = s.offer(stream.Context(), a.pool.tools)
+	case a.message.kind == requestBody && a.tools != nil:
+		a.full = !a.share.came(stream.Context(), int64(len(a.message.body)))
+		a.gone = func() bool { return stream.Context().Err() != nil }
+	case a.message.kind == responseBody && a.shape == wholeBody:
+		a.full = !a.share.more(stream.Context(), int64(len(a.message.body)))
 	}
 	d, err := a.handle(a.message, s.clock.Now())
 	if err != nil {
 		s.log.Warn("Envoy's message does not fit", slog.Any("error", err))
-		return nothing, status.Error(codes.InvalidArgument, err.Error())
+		return dueNothing, status.Error(codes.InvalidArgument, err.Error())
 	}
 	if a.awaiting == a.message {
 		a.message = messages.Get().(*message)
 	}
+	s.account(stream.Context(), a, d)
 	s.trails.leave(&a.exchange) // before the front can make the next attempt
 	return d, nil
+}
+
+// account takes memory for the body that Envoy was asked for, or gives back what of it is not needed any more.
+func (s *Server) account(ctx context.Context, a *attempt, d due) {
+	switch {
+	case a.message.kind == requestHeaders && a.bodyMode == bodyBuffered && !a.done:
+		length := a.length
+		if length < 0 { // it comes in chunks
+			length = a.pool.maxBody
+		}
+		if !a.share.announced(ctx, s.budget, length) {
+			a.busy()
+		}
+	case a.message.kind == requestBody && d != dueTools:
+		a.share.end()
+	}
+	if a.full {
+		a.full = false
+		s.log.Warn("a request was refused, since the bodies in work take all the memory that limits.memory leaves them", slog.String("pool", a.pool.name))
+	}
 }
 
 // send sends what is due.
 func (s *Server) send(stream grpc.ServerStream, a *attempt, d due) error {
 	switch d {
-	case answer:
+	case dueReply:
 		return stream.SendMsg(&a.out)
-	case piece:
-		return sendChunks(stream, &a.out, a.chunk)
-	case lastPiece:
-		return s.sendEnd(stream, a)
-	case turns:
-		if a.shape == drained {
-			return s.relay(stream, a)
+	case dueTools:
+		a.putTools(a.message, s.offer(stream.Context(), a.pool, a.dialect))
+		if a.tools != nil {
+			a.share.keep(a.tools.size)
+		} else {
+			a.share.end()
 		}
-		return s.complete(stream, a)
-	case nothing:
+		return stream.SendMsg(&a.out)
+	case duePiece:
+		if err := sendChunks(stream, &a.out, a.chunk); err != nil || !a.hasRest() {
+			return err
+		}
+		return s.send(stream, a, a.streamedOn())
+	case dueLastPiece:
+		return s.sendEnd(stream, a)
+	case dueTurns:
+		if a.shape == drained {
+			return s.finishStream(stream, a)
+		}
+		return s.finishWhole(stream, a)
+	case dueNothing:
 	}
 	return nil
 }

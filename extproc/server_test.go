@@ -111,7 +111,7 @@ func TestGeneratedClient(t *testing.T) {
 		request, response := wireMessages(t)
 		stream := open(t.Context(), t, conn)
 		mutation := exchange(t, stream, request).GetRequestHeaders().GetResponse().GetHeaderMutation()
-		require.Equal(t, map[string]string{"authorization": "Bearer k0-long-key", "x-keyturn-cluster": "openai", ":authority": "api.openai.com"}, sets(mutation))
+		require.Equal(t, map[string]string{"authorization": "Bearer k0-long-key", "x-keyturn-cluster": "openai", ":authority": "api.openai.com", "accept-encoding": "identity"}, sets(mutation))
 		for _, h := range mutation.GetSetHeaders() {
 			require.Equal(t, corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD, h.GetAppendAction())
 		}
@@ -357,8 +357,8 @@ func TestErrorBody(t *testing.T) {
 // chunks the size is not known before.
 func TestLargeBody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		pool := extproc.Pool{Keys: newPool(t, "openai", "k0-long-key"), Cluster: "openai", Header: "authorization", Scheme: "Bearer"}
-		_, conn, stop := serve(t, extproc.Config{Pools: []extproc.Pool{pool}, MaxBody: 1 << 20, MaxRetry: 1 << 20})
+		pool := extproc.Pool{Keys: newPool(t, "openai", "k0-long-key"), Cluster: "openai", Header: "authorization", Scheme: "Bearer", MaxBody: 1 << 20}
+		_, conn, stop := serve(t, extproc.Config{Pools: []extproc.Pool{pool}, MaxRetry: 1 << 20})
 		defer stop()
 		request, _ := wireMessages(t)
 		stream := open(t.Context(), t, conn)
@@ -410,9 +410,16 @@ func TestConfigErrors(t *testing.T) {
 		want  string
 	}{
 		{"no keys", []extproc.Pool{{Cluster: "c", Header: "x-api-key"}}, "pools[0]: no keys, and no name"},
-		{"no cluster", []extproc.Pool{{Keys: good.Keys, Header: "x-api-key"}}, `pools[0]: "openai": no cluster`},
-		{"upper-case header", []extproc.Pool{{Keys: good.Keys, Cluster: "c", Header: "Authorization"}}, `credential header "Authorization"`},
+		{"no cluster", []extproc.Pool{{Keys: good.Keys, Header: "x-api-key"}}, `pools[0]: "openai": clusters: found no name`},
+		{"upper-case header", []extproc.Pool{{Keys: good.Keys, Cluster: "c", Header: "Authorization"}}, `pools[0]: "openai": credential.header: the name is not in lower case`},
 		{"same name", []extproc.Pool{good, {Keys: newPool(t, "openai", "z"), Cluster: "c", Header: "x-api-key"}}, `pools[1]: name "openai"`},
+		{"taken header", []extproc.Pool{{Keys: good.Keys, Cluster: "c", Header: "x-envoy-a"}}, `credential.header: found "x-envoy-a", which has another use`},
+		{"large body", []extproc.Pool{{Keys: good.Keys, Cluster: "c", Header: "x-api-key", MaxBody: extproc.MaxBody + 1}}, "max_body: found 134217729B; write at most 128MiB"},
+		{"short deadline", []extproc.Pool{{Keys: good.Keys, Cluster: "c", Header: "x-api-key", Deadline: 1}}, "deadline: found 1ns; write at least 1ms"},
+		{"tools", []extproc.Pool{{Keys: good.Keys, Cluster: "c", Header: "x-api-key", Tools: &extproc.Tools{Turns: 1, Calls: -1, Memory: -1}}}, `pools[0]: "openai": tools.servers: found no server; write at least 1, such as [docs]
+tools.turns: found 1; write at least 2
+tools.calls: found -1; write at least 1`},
+		{"server twice", []extproc.Pool{{Keys: good.Keys, Cluster: "c", Header: "x-api-key", Tools: &extproc.Tools{Servers: []string{"a", "a"}}}}, "tools.servers[1]: a is named twice, first by servers[0]"},
 		{"no name", []extproc.Pool{{Keys: newPool(t, "", "z"), Cluster: "c", Header: "x-api-key"}}, `pools[0]: no name`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

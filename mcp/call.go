@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"log/slog"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
@@ -38,7 +39,7 @@ func (c *Catalogue) call(ctx context.Context, name, tool string, args json.RawMe
 	}
 	args, ok := object(args)
 	if !ok {
-		return nil, &Error{Kind: Protocol, Message: "the arguments are not a JSON object"}
+		return nil, &Error{Kind: Arguments}
 	}
 	ctx, end := c.env.withTimeout(ctx, cfg.Timeout)
 	defer end(nil)
@@ -52,8 +53,31 @@ func (c *Catalogue) call(ctx context.Context, name, tool string, args json.RawMe
 	return r, e
 }
 
+// turn waits until the server has few enough calls in work for one more, and returns what ends it.
+func (v *server) turn(ctx context.Context) (end func(), e *Error) {
+	end = func() { <-v.calls }
+	select {
+	case v.calls <- struct{}{}:
+		return end, nil
+	default:
+	}
+	v.env.limits.beyond(v.config().Name, "many calls at the same time; more wait for their turn", slog.Int("most", maxCalls))
+	select {
+	case v.calls <- struct{}{}:
+		return end, nil
+	case <-ctx.Done():
+		e, _ := judge(circumstances{cause: context.Cause(ctx)})
+		return nil, e
+	}
+}
+
 // call runs a tool, twice at most.
 func (v *server) call(ctx context.Context, name string, args json.RawMessage) (*Result, *Error) {
+	end, e := v.turn(ctx)
+	if e != nil {
+		return nil, e
+	}
+	defer end()
 	for first := true; ; first = false {
 		s, e := v.acquire(ctx)
 		if e != nil {
@@ -81,9 +105,13 @@ func (v *server) call(ctx context.Context, name string, args json.RawMessage) (*
 	}
 }
 
-// object returns the arguments of a call as a JSON object. Servers refuse null.
+// object returns the arguments of a call as a JSON object. Servers refuse null. Some models write the object as a string.
 func object(args json.RawMessage) (json.RawMessage, bool) {
 	args = bytes.TrimSpace(args)
+	var inner string
+	if len(args) > 0 && args[0] == '"' && json.Unmarshal(args, &inner) == nil {
+		args = bytes.TrimSpace([]byte(inner))
+	}
 	if len(args) == 0 || string(args) == "null" {
 		return json.RawMessage(`{}`), true
 	}

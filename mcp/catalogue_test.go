@@ -77,10 +77,12 @@ const initialized = `{"protocolVersion":"2025-06-18","capabilities":{"tools":{}}
 
 // TestBytes checks that schemas and structured content come as the bytes that the server sent, and arguments go as those of the caller.
 func TestBytes(t *testing.T) {
+	t.Parallel()
 	const schema = `{"type":"object",  "properties":{"z":{"$ref":"#/$defs/n"},"a":{"enum":["<&>","\u00e9"]}},"$defs":{"n":{"oneOf":[{"type":"integer","maximum":9007199254740993},{"type":"null"}]}},"required":["z"]}`
 	const structured = `{"z":9007199254740993,  "a":{"y":1.0,"b":1e400}}`
 	for _, stream := range []bool{true, false} {
 		t.Run(fmt.Sprintf("stream %t", stream), func(t *testing.T) {
+			t.Parallel()
 			w := newWire(t, stream, map[string]string{
 				"initialize": initialized,
 				"tools/list": `{"tools":[{"name":"x","inputSchema":` + schema + `}]}`,
@@ -104,10 +106,12 @@ func TestBytes(t *testing.T) {
 			require.JSONEq(t, `{"name":"x","arguments":{}}`, calls[2])
 			for _, args := range []string{`[1]`, `"x"`, `{"a":`, `{} {}`} {
 				_, err = c.Call(t.Context(), "demo", "x", json.RawMessage(args), mcp.Meta{})
-				require.Equal(t, mcp.Protocol, failure(t, err).Kind)
-				require.False(t, failure(t, err).Ran)
+				require.Equal(t, &mcp.Error{Kind: mcp.Arguments, Server: "demo", Tool: "x"}, failure(t, err))
 			}
 			require.Len(t, w.params("tools/call"), 3)
+			_, err = c.Call(t.Context(), "demo", "x", json.RawMessage(`" {\"z\":1}"`), mcp.Meta{})
+			require.NoError(t, err)
+			require.JSONEq(t, `{"name":"x","arguments":{"z":1}}`, w.params("tools/call")[3])
 
 			require.JSONEq(t, `{"name":"keyturn","version":"unknown"}`, field(t, w.params("initialize")[0], "clientInfo"))
 			require.JSONEq(t, `{}`, field(t, w.params("initialize")[0], "capabilities"))
@@ -131,6 +135,7 @@ func field(t *testing.T, object, name string) string {
 
 // TestEndless refuses a list whose pages never end.
 func TestEndless(t *testing.T) {
+	t.Parallel()
 	w := newWire(t, false, map[string]string{"initialize": initialized, "tools/list": `{"tools":[{"name":"x"}],"nextCursor":"again"}`})
 	c := open(t, mcp.Config{Servers: []mcp.Server{{Name: "demo", URL: w.URL}}})
 	require.Empty(t, c.Tools(t.Context(), []string{"demo"}))
@@ -139,6 +144,7 @@ func TestEndless(t *testing.T) {
 }
 
 func TestPages(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds {
 		opts := kind.opts
 		opts.PageSize = 3
@@ -151,6 +157,7 @@ func TestPages(t *testing.T) {
 
 // TestPatterns offers what the patterns let through, and refuses to call the rest.
 func TestPatterns(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name        string
 		allow, deny []string
@@ -163,6 +170,7 @@ func TestPatterns(t *testing.T) {
 		{"nothing is left", []string{"x"}, nil, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			ts := serve(t, toolserver.Options{})
 			c := open(t, mcp.Config{Servers: []mcp.Server{{Name: "demo", URL: ts.URL, Allow: tc.allow, Deny: tc.deny}}})
 			require.Equal(t, tc.want, names(c.Tools(t.Context(), []string{"demo"})))
@@ -184,6 +192,7 @@ func TestPatterns(t *testing.T) {
 
 // TestOrder lists several servers, one of which is down.
 func TestOrder(t *testing.T) {
+	t.Parallel()
 	a, b, gone := serve(t, toolserver.Options{}), serve(t, toolserver.Options{Stateless: true}), serve(t, toolserver.Options{})
 	require.NoError(t, gone.Close())
 	c := open(t, mcp.Config{Servers: []mcp.Server{
@@ -209,6 +218,7 @@ func TestOrder(t *testing.T) {
 
 // TestSetServers reloads while calls run: what did not change stays connected, what is removed finishes its calls.
 func TestSetServers(t *testing.T) {
+	t.Parallel()
 	ts := serve(t, toolserver.Options{})
 	stays := mcp.Server{Name: "stays", URL: ts.URL}
 	goes := mcp.Server{Name: "goes", URL: ts.URL}
@@ -244,6 +254,7 @@ func TestSetServers(t *testing.T) {
 
 // TestRedirect follows a redirect on the same host, as from /mcp to /mcp/, and takes the credential nowhere else.
 func TestRedirect(t *testing.T) {
+	t.Parallel()
 	ts := serve(t, toolserver.Options{})
 	var stolen atomic.Int64
 	thief := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { stolen.Add(1) }))
@@ -274,6 +285,7 @@ func TestRedirect(t *testing.T) {
 
 // TestEndpointElsewhere has an SSE server send the messages to another host.
 func TestEndpointElsewhere(t *testing.T) {
+	t.Parallel()
 	var stolen atomic.Int64
 	thief := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { stolen.Add(1) }))
 	defer thief.Close()
@@ -292,8 +304,10 @@ func TestEndpointElsewhere(t *testing.T) {
 
 // TestSmallLimit has an answer just within the limit, and one just over it, on every transport. The session survives.
 func TestSmallLimit(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
+			t.Parallel()
 			ts := serve(t, kind.opts)
 			c := connected(t, mcp.Server{URL: address(ts, kind.path), Transport: kind.transport, MaxResultBytes: 10_000})
 			since := c.Status()[0].Since
@@ -311,8 +325,10 @@ func TestSmallLimit(t *testing.T) {
 
 // TestParallel makes many calls at once on one session.
 func TestParallel(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
+			t.Parallel()
 			ts := serve(t, kind.opts)
 			c := connected(t, mcp.Server{URL: address(ts, kind.path), Transport: kind.transport})
 			const calls = 200
@@ -336,6 +352,7 @@ func TestParallel(t *testing.T) {
 }
 
 func TestResults(t *testing.T) {
+	t.Parallel()
 	ts := serve(t, toolserver.Options{})
 	c := connected(t, mcp.Server{URL: ts.URL})
 	r, err := c.Call(t.Context(), "demo", "fail", json.RawMessage(`{"message":"no luck"}`), mcp.Meta{})

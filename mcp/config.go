@@ -19,6 +19,7 @@ import (
 // The defaults of a Server.
 const (
 	DefaultTimeout        = 60 * time.Second
+	DefaultMaxTools       = 128 // as many as a request to OpenAI may have
 	DefaultMaxResultBytes = 16 << 20
 	DefaultRefresh        = 5 * time.Minute
 )
@@ -45,6 +46,7 @@ type Server struct {
 	Deny      []string          // patterns of those that are not; beats Allow
 
 	Timeout        time.Duration // of one call, with everything that it waits for; 0: DefaultTimeout
+	MaxTools       int           // most tools that are offered, the first by name; 0: DefaultMaxTools
 	MaxResultBytes int64         // largest answer to one call, in bytes on the wire; 0: DefaultMaxResultBytes
 	Refresh        time.Duration // age at which the list of tools is fetched again, unless the server names one; 0: DefaultRefresh
 }
@@ -59,6 +61,9 @@ const (
 func (s Server) withDefaults() Server {
 	if s.Timeout == 0 {
 		s.Timeout = DefaultTimeout
+	}
+	if s.MaxTools == 0 {
+		s.MaxTools = DefaultMaxTools
 	}
 	if s.MaxResultBytes == 0 {
 		s.MaxResultBytes = DefaultMaxResultBytes

@@ -14,8 +14,10 @@ import (
 
 // TestConnections makes calls one after the other: they share the connection.
 func TestConnections(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
+			t.Parallel()
 			ts := toolserver.New(kind.opts)
 			var opened atomic.Int64
 			front := httptest.NewUnstartedServer(ts)

@@ -1,9 +1,11 @@
 package mcp_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
+	"github.com/coder/quartz"
 	"github.com/keyturn/keyturn/internal/toolserver"
 	"github.com/keyturn/keyturn/mcp"
 	"github.com/stretchr/testify/require"
@@ -35,6 +37,7 @@ func address(ts *toolserver.Server, path string) string {
 // TestFaults has one call answered wrongly, on every transport. Whatever happens, the tool count, which has an effect, runs once at most, the
 // tool echo, which only reads, may run again, and the next call works.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	call := func(f toolserver.Fault) toolserver.Fault {
 		f.Method = "tools/call"
 		return f
@@ -55,7 +58,7 @@ func TestFaults(t *testing.T) {
 		{name: "500", fault: call(toolserver.Fault{Status: 500}), want: &mcp.Error{Kind: mcp.HTTP, Status: 500, Ran: true}},
 		{name: "503", fault: call(toolserver.Fault{Status: 503}), want: &mcp.Error{Kind: mcp.HTTP, Status: 503, Ran: true}},
 		{name: "HTML", fault: call(toolserver.Fault{HTML: true}), stream: true, want: &mcp.Error{Kind: mcp.Protocol, Ran: true}, reread: true},
-		{name: "20 MB", fault: call(toolserver.Fault{Bytes: 20 << 20}), stream: true, want: &mcp.Error{Kind: mcp.TooLarge, Ran: true}},
+		{name: "2 MB", fault: call(toolserver.Fault{Bytes: 2 << 20}), stream: true, want: &mcp.Error{Kind: mcp.TooLarge, Ran: true}},
 		{name: "cut off", fault: call(toolserver.Fault{Cut: true}), stream: true, want: &mcp.Error{Kind: mcp.Unreachable, Ran: true}, reread: true},
 		{name: "closed before", fault: call(toolserver.Fault{Gone: true}), want: &mcp.Error{Kind: mcp.Unreachable, Ran: true}, reread: true},
 		{name: "closed after", fault: call(toolserver.Fault{Drop: true}), stream: true, want: &mcp.Error{Kind: mcp.Unreachable, Ran: true}, runs: 1, reread: true},
@@ -66,15 +69,31 @@ func TestFaults(t *testing.T) {
 				continue
 			}
 			t.Run(tc.name+"/"+kind.name, func(t *testing.T) {
+				t.Parallel()
 				ts := serve(t, kind.opts)
-				timeout := patience
-				if tc.fault.Hang {
-					timeout = 300 * time.Millisecond
+				const timeout = 5 * time.Second
+				clk := quartz.NewMock(t)
+				c := open(t, mcp.Config{Clock: clk, Servers: []mcp.Server{{
+					Name: "demo", URL: address(ts, kind.path), Transport: kind.transport, Timeout: timeout, MaxResultBytes: 1 << 20,
+				}}})
+				up(t, c)
+				faulty := func(tool, args string) error {
+					ts.Next(1, tc.fault)
+					if !tc.fault.Hang {
+						_, err := text(t.Context(), c, tool, args)
+						return err
+					}
+					used, failed := ts.Faults()+1, make(chan error, 1)
+					go func() {
+						_, err := text(context.Background(), c, tool, args)
+						failed <- err
+					}()
+					require.Eventually(t, func() bool { return ts.Faults() == used }, patience, interval)
+					clk.Advance(timeout).MustWait(t.Context())
+					return <-failed
 				}
-				c := connected(t, mcp.Server{URL: address(ts, kind.path), Transport: kind.transport, Timeout: timeout})
 
-				ts.Next(1, tc.fault)
-				_, err := text(t.Context(), c, "count", "")
+				err := faulty("count", "")
 				if tc.want == nil {
 					require.NoError(t, err)
 				} else {
@@ -87,8 +106,7 @@ func TestFaults(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, string(rune('1'+tc.runs)), got)
 
-				ts.Next(1, tc.fault)
-				_, err = text(t.Context(), c, "echo", `{"text":"hello"}`)
+				err = faulty("echo", `{"text":"hello"}`)
 				require.Equal(t, tc.reread, err == nil, "%v", err)
 				echo(t, c)
 			})
@@ -98,6 +116,7 @@ func TestFaults(t *testing.T) {
 
 // TestForgotten restarts a server in place: it knows no session. The tool has an effect, and still the call is made again.
 func TestForgotten(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
@@ -116,6 +135,7 @@ func TestForgotten(t *testing.T) {
 
 // TestRefusedForLong has every request refused for a while: the tools are not offered, the calls say why, and all comes back by itself.
 func TestRefusedForLong(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name  string
 		fault toolserver.Fault

@@ -24,6 +24,7 @@ type flight struct {
 	list  bool                    // it is a tools/list
 	limit int64                   // bytes of the answer
 	end   context.CancelCauseFunc // ends the request
+	room  *room                   // for the bytes of the answer; nil: they are few
 
 	mu     sync.Mutex // protects the fields below
 	id     jsonrpc.ID
@@ -32,6 +33,9 @@ type flight struct {
 	failed *jsonrpc.Error  // the error that came instead
 	answer *answerError    // what the request got, if it was no message
 	large  bool            // the answer was over the limit
+	held   int64           // bytes that were taken of room
+	full   bool            // room had too few
+	landed bool            // the request is over
 }
 
 type flightKey struct{}
@@ -67,6 +71,31 @@ func (f *flight) tooLarge() {
 	f.end(errTooLarge)
 }
 
+// hold takes n bytes of the room for answers. It is false when there is none. What comes when the request is over, nobody keeps.
+func (f *flight) hold(n int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.room == nil || f.landed {
+		return true
+	}
+	if f.full = f.full || !f.room.take(int64(n)); f.full {
+		return false
+	}
+	f.held += int64(n)
+	return true
+}
+
+// land gives back what hold took, and reports whether there was too little room.
+func (f *flight) land() (full bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.room != nil {
+		f.room.give(f.held)
+	}
+	f.held, f.landed = 0, true
+	return f.full
+}
+
 // refuse notes that the request got an answer without a message.
 func (f *flight) refuse(answer *answerError) {
 	f.mu.Lock()
@@ -74,8 +103,8 @@ func (f *flight) refuse(answer *answerError) {
 	f.answer = answer
 }
 
-// land notes the answer.
-func (f *flight) land(answer *jsonrpc.Response) {
+// note notes the answer.
+func (f *flight) note(answer *jsonrpc.Response) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if answer.Error == nil {

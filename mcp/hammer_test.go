@@ -18,8 +18,10 @@ import (
 // TestHammer calls from many goroutines while sessions are forgotten, requests refused and servers replaced. No call with an effect runs twice, every
 // call that succeeds ran once, none that was refused before it ran is counted, and in the end all works.
 func TestHammer(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds[:4] {
 		t.Run(kind.name, func(t *testing.T) {
+			t.Parallel()
 			ts := serve(t, kind.opts)
 			s := mcp.Server{Name: "demo", URL: ts.URL, Transport: "http"}
 			c := open(t, mcp.Config{Servers: []mcp.Server{s}})

@@ -15,6 +15,7 @@ var all = []string{"add", "big", "count", "echo", "fail", "image", "resource", "
 
 // TestKilled kills a server, and starts it again at the same address.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
@@ -38,6 +39,7 @@ func TestKilled(t *testing.T) {
 
 // TestRestarted kills a server and starts it again before anybody can notice. A call that finds no session is made again.
 func TestRestarted(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
@@ -59,13 +61,14 @@ func TestRestarted(t *testing.T) {
 
 // TestHung has a server that answers nothing any more. All the times are the clock's.
 func TestHung(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	ts := serve(t, toolserver.Options{JSON: true})
 	clk := quartz.NewMock(t)
 	c := open(t, mcp.Config{Clock: clk, Servers: []mcp.Server{{Name: "demo", URL: ts.URL, Timeout: time.Minute}}})
 	up(t, c)
-	for _, method := range []string{"tools/call", "tools/list", "server/discover"} {
+	for _, method := range []string{"tools/call", "tools/list", "server/discover", "initialize"} {
 		ts.Next(10, toolserver.Fault{Method: method, Hang: true})
 	}
 
@@ -77,20 +80,29 @@ func TestHung(t *testing.T) {
 		failed <- err
 	}()
 	requests := 0
-	pass := func(want time.Duration) {
+	hung := func() {
+		t.Helper()
+		requests++
+		require.Eventually(t, func() bool { return ts.Faults() == requests }, patience, interval)
+	}
+	pass := func(want time.Duration, before ...time.Duration) {
 		t.Helper()
 		set := trap.MustWait(ctx)
 		require.Equal(t, want, set.Duration)
 		set.MustRelease(ctx)
-		requests++
-		require.Eventually(t, func() bool { return ts.Faults() == requests }, patience, interval)
+		hung()
+		for _, d := range before { // after which it is tried in another way
+			clk.Advance(d).MustWait(ctx)
+			hung()
+			want -= d
+		}
 		clk.Advance(want).MustWait(ctx)
 	}
 	pass(time.Minute) // the call
 	require.Equal(t, &mcp.Error{Kind: mcp.Timeout, Server: "demo", Tool: "count", Ran: true}, failure(t, <-failed))
 	require.Len(t, c.Tools(ctx, []string{"demo"}), len(all), "a slow tool alone says nothing about the server")
-	pass(10 * time.Second) // the list that the call's end brought about
-	pass(10 * time.Second) // the attempt at another session
+	pass(10 * time.Second)              // the list that the call's end brought about
+	pass(10*time.Second, 3*time.Second) // the attempt at another session: server/discover, and initialize
 	down(t, c)
 	trap.Close()
 	require.Equal(t, "timeout", c.Status()[0].LastError)
@@ -102,6 +114,7 @@ func TestHung(t *testing.T) {
 
 // TestFirstWait lets Tools wait for a server that has not been heard of, for a second; the other's tools are there.
 func TestFirstWait(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	ts, hung := serve(t, toolserver.Options{}), serve(t, toolserver.Options{})
@@ -128,6 +141,7 @@ func TestFirstWait(t *testing.T) {
 
 // TestAge fetches the list again when it is old: as old as the configuration says, or the server.
 func TestAge(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name string
 		opts toolserver.Options
@@ -137,6 +151,7 @@ func TestAge(t *testing.T) {
 		{"the server's", toolserver.Options{Stateless: true, TTL: 40 * time.Second}, 40 * time.Second},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			ts := serve(t, tc.opts)
 			clk := quartz.NewMock(t)
 			trap := clk.Trap().NewTimer("refresh")
@@ -162,6 +177,7 @@ func TestAge(t *testing.T) {
 
 // TestBackoff doubles the wait between attempts, up to half a minute.
 func TestBackoff(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	ts := serve(t, toolserver.Options{})
@@ -184,6 +200,7 @@ func TestBackoff(t *testing.T) {
 
 // TestChanged adds and removes tools while the catalogue is connected, on every transport.
 func TestChanged(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
@@ -206,6 +223,7 @@ func TestChanged(t *testing.T) {
 
 // TestCancel leaves a call: it returns, and the tool hears of it, within a second.
 func TestCancel(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
@@ -229,6 +247,7 @@ func TestCancel(t *testing.T) {
 
 // TestClose closes the catalogue in the middle of a call.
 func TestClose(t *testing.T) {
+	t.Parallel()
 	ts := serve(t, toolserver.Options{})
 	c := connected(t, mcp.Server{URL: ts.URL})
 	failed := make(chan error, 1)

@@ -1,11 +1,18 @@
 package mcp
 
 import (
+	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"log/slog"
 	"slices"
 	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
+	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
 // Tool is one tool of a server.
@@ -18,6 +25,8 @@ type Tool struct {
 	Schema      json.RawMessage // of its arguments, a JSON object, as the server sent it; not to be changed
 	ReadOnly    bool            // it says that it changes nothing
 	Idempotent  bool            // it says that a second call with the same arguments changes nothing more
+
+	task bool // it can only be called as a task, which Keyturn does not
 }
 
 // repeatable reports whether a second run does no harm.
@@ -30,6 +39,8 @@ type page struct {
 	next  string          // cursor; "": the last page
 	ttl   time.Duration   // how long the list is good for; 0: the server does not say
 	bad   int             // tools that are left out, because they cannot be read
+	large int             // and because they are too large
+	tasks int             // and because they can only be called as tasks
 }
 
 // wirePage is the wire form of ListToolsResult.
@@ -50,9 +61,13 @@ type wireTool struct {
 		ReadOnly   bool   `json:"readOnlyHint"`
 		Idempotent bool   `json:"idempotentHint"`
 	} `json:"annotations"`
+	Execution struct {
+		Task string `json:"taskSupport"`
+	} `json:"execution"`
 }
 
-// trimTool is what the SDK needs of a tool: it reads the x-mcp-header annotations of the schema (SEP-2243).
+// trimTool is what the SDK needs of a tool: it reads the x-mcp-header annotations of the schema (SEP-2243). A schema without them stays here, since
+// the SDK keeps what it gets as maps, of many times the size.
 type trimTool struct {
 	Name   string          `json:"name"`
 	Schema json.RawMessage `json:"inputSchema"`
@@ -60,6 +75,9 @@ type trimTool struct {
 
 // noArguments is the schema of a tool that names none.
 const noArguments = `{"type":"object","properties":{}}`
+
+// headerAnnotation has an argument sent as a header too.
+const headerAnnotation = "x-mcp-header"
 
 // maxTTL bounds what a server may say about how long its list is good for.
 const maxTTL = 24 * time.Hour
@@ -76,13 +94,25 @@ func parsePage(server string, raw json.RawMessage) (page, error) {
 	}
 	trimmed := make([]trimTool, 0, len(wire.Tools))
 	for _, one := range wire.Tools {
+		if len(one) > maxTool {
+			p.large++
+			continue
+		}
 		t, ok := parseTool(server, one)
-		if !ok {
+		switch {
+		case !ok:
 			p.bad++
+			continue
+		case t.task:
+			p.tasks++
 			continue
 		}
 		p.tools = append(p.tools, t)
-		trimmed = append(trimmed, trimTool{t.Name, t.Schema})
+		seen := trimTool{t.Name, json.RawMessage(noArguments)}
+		if bytes.Contains(t.Schema, []byte(headerAnnotation)) {
+			seen.Schema = t.Schema
+		}
+		trimmed = append(trimmed, seen)
 	}
 	var err error
 	p.trim, err = json.Marshal(struct {
@@ -94,7 +124,7 @@ func parsePage(server string, raw json.RawMessage) (page, error) {
 
 func parseTool(server string, raw json.RawMessage) (Tool, bool) {
 	var wire wireTool
-	if json.Unmarshal(raw, &wire) != nil || wire.Name == "" {
+	if json.Unmarshal(raw, &wire) != nil || wire.Name == "" || len(wire.Name) > maxName {
 		return Tool{}, false
 	}
 	switch {
@@ -106,7 +136,7 @@ func parseTool(server string, raw json.RawMessage) (Tool, bool) {
 	return Tool{
 		Server: server, Name: wire.Name, ModelName: ModelName(server, wire.Name),
 		Title: cmp.Or(wire.Title, wire.Annotations.Title), Description: wire.Description, Schema: wire.Schema,
-		ReadOnly: wire.Annotations.ReadOnly, Idempotent: wire.Annotations.Idempotent,
+		ReadOnly: wire.Annotations.ReadOnly, Idempotent: wire.Annotations.Idempotent, task: wire.Execution.Task == "required",
 	}, true
 }
 
@@ -114,4 +144,77 @@ func parseTool(server string, raw json.RawMessage) (Tool, bool) {
 func order(tools []Tool) []Tool {
 	slices.SortStableFunc(tools, func(a, b Tool) int { return cmp.Compare(a.Name, b.Name) })
 	return slices.CompactFunc(tools, func(a, b Tool) bool { return a.Name == b.Name })
+}
+
+// list fetches the whole list of tools, sorted, and how long it is good for (0: the server does not say).
+func (s *session) list(ctx context.Context) (tools []Tool, ttl time.Duration, failure *Error) {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	seen := map[string]bool{}
+	var bad, large, tasks int
+	left := int64(listBytes)
+	for cursor := ""; ; {
+		p, size, failure := s.page(ctx, end, cursor, left)
+		if failure != nil {
+			return nil, 0, failure
+		}
+		tools = append(tools, p.tools...)
+		bad, large, tasks, left = bad+p.bad, large+p.large, tasks+p.tasks, left-size
+		if p.ttl > 0 && (ttl == 0 || p.ttl < ttl) {
+			ttl = p.ttl
+		}
+		if cursor = p.next; cursor == "" {
+			break
+		}
+		if seen[cursor] || len(seen) == maxPages || len(tools) > maxTools || len(cursor) > maxCursor {
+			return nil, 0, &Error{Kind: Protocol, Message: fmt.Sprintf("the list of tools does not end: %d pages, %d tools", len(seen)+1, len(tools))}
+		}
+		seen[cursor], s.cursors[cursor] = true, true
+	}
+	if len(s.cursors) > maxPages { // as many as the SDK has pages in memory; a new session begins without them
+		s.deaf.Store(true)
+	}
+	if bad > 0 {
+		s.tap.limits.beyond(s.cfg.Name, "definitions of tools that are not valid; they are left out", slog.Int("tools", bad))
+	}
+	if large > 0 {
+		s.tap.limits.beyond(s.cfg.Name, "definitions of tools that are too large; they are left out", slog.Int("tools", large), slog.Int("most_bytes", maxTool))
+	}
+	if tasks > 0 {
+		s.tap.limits.beyond(s.cfg.Name, "tools that can only be called as tasks; they are left out", slog.Int("tools", tasks))
+	}
+	return order(tools), ttl, nil
+}
+
+// page fetches one page, of at most left bytes, and returns how many it had. end ends ctx.
+func (s *session) page(ctx context.Context, end context.CancelCauseFunc, cursor string, left int64) (p page, size int64, failure *Error) {
+	f := &flight{list: true, limit: left, end: end}
+	known, err := s.cs.ListTools(withFlight(ctx, f), &sdk.ListToolsParams{Cursor: cursor})
+	s.landed(ctx, f)
+	got := f.facts()
+	if err != nil {
+		failure, _ := judge(s.circumstances(ctx, err, got))
+		if failure.Code == jsonrpc.CodeMethodNotFound {
+			return p, 0, nil // it has resources or prompts, and no tools
+		}
+		failure.Ran = false
+		return p, 0, failure
+	}
+	if p, err = parsePage(s.cfg.Name, got.result); err != nil {
+		return p, 0, &Error{Kind: Protocol, Message: err.Error()}
+	}
+	valid := make(map[string]bool, len(known.Tools))
+	for _, t := range known.Tools {
+		valid[t.Name] = true
+	}
+	fit := p.tools[:0]
+	for _, t := range p.tools {
+		if valid[t.Name] {
+			fit = append(fit, t)
+		} else {
+			p.bad++ // its x-mcp-header annotations are not valid: clients must refuse it (SEP-2243)
+		}
+	}
+	p.tools = fit
+	return p, int64(len(got.result)), nil
 }

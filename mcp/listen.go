@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
@@ -40,7 +39,7 @@ func (s *session) listen() {
 		if l.events > 0 {
 			wait = minListenWait
 		}
-		if !sleep(s.hear, s.clock, max(wait, min(l.retry, maxListenWait))) {
+		if !sleep(s.hear, s.clock, max(wait, l.retry)) {
 			return
 		}
 		wait = min(2*wait, maxListenWait)
@@ -76,18 +75,18 @@ func (s *session) listenOnce(from *string) (l listened, err error) {
 		return l, &answerError{status: resp.StatusCode}
 	}
 	l.opened = true
-	events := newEventReader(resp.Body, listBytes)
+	events := newEventReader(resp.Body, eventBytes)
 	for {
 		e, err := events.next()
 		if err != nil {
 			return l, err
 		}
 		l.events++
-		if e.id != "" {
+		if e.hasID {
 			*from = e.id
 		}
-		if ms, err := strconv.Atoi(e.retry); err == nil && ms > 0 {
-			l.retry = time.Duration(ms) * time.Millisecond
+		if e.retry > 0 {
+			l.retry = e.retry
 		}
 		if !e.message() {
 			continue

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 }
 
 const (
-	patience = 20 * time.Second
+	patience = time.Minute
 	interval = 5 * time.Millisecond
 )
 

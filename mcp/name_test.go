@@ -12,6 +12,7 @@ import (
 var modelName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,64}$`)
 
 func TestModelName(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct{ name, server, tool, want string }{
 		{"plain", "docs", "search", "bmcp_docs_search"},
 		{"hyphens and underscores", "my-docs", "search_all-pages", "bmcp_my-docs_search_all-pages"},
@@ -26,6 +27,7 @@ func TestModelName(t *testing.T) {
 		{"no tool", "docs", "", "bmcp_docs__b73e22693168"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			require.Equal(t, tc.want, mcp.ModelName(tc.server, tc.tool))
 			require.Regexp(t, modelName, tc.want)
 		})

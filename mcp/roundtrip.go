@@ -3,6 +3,7 @@ package mcp
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +19,6 @@ import (
 )
 
 const (
-	listBytes    = 16 << 20 // of an answer that is not a tool's, and of one event
 	problemBytes = 64 << 10 // of an error's body that is looked at
 	dialTimeout  = 5 * time.Second
 	drainGrace   = time.Second // real time; see closeGrace
@@ -36,8 +36,11 @@ func newHTTP() *http.Transport {
 		TLSHandshakeTimeout: dialTimeout,
 		MaxIdleConns:        idleConns,
 		MaxIdleConnsPerHost: idleConns,
-		IdleConnTimeout:     30 * time.Second,
-		Protocols:           protocols,
+		MaxConnsPerHost:     maxConns,
+
+		MaxResponseHeaderBytes: maxHeaders,
+		IdleConnTimeout:        30 * time.Second,
+		Protocols:              protocols,
 	}
 }
 
@@ -148,7 +151,7 @@ func (c *carrier) bind(caller context.Context, f *flight) (context.Context, func
 	}
 }
 
-// check makes of an answer what the SDK can take: a valid message, a stream of valid messages, or an error.
+// check makes of an answer what the SDK can take: a valid message, a stream of valid messages, an error, or nothing.
 func (c *carrier) check(req *http.Request, resp *http.Response, f *flight) error {
 	if c.follows(resp) {
 		return nil
@@ -156,46 +159,62 @@ func (c *carrier) check(req *http.Request, resp *http.Response, f *flight) error
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return problem(resp)
 	}
+	call, isCall := callOf(req.Context())
+	if req.Method == http.MethodPost && (c.tap == nil || !isCall) {
+		// It is accepted. What came with it, nobody awaits, and it need not end.
+		err := resp.Body.Close()
+		resp.Body = http.NoBody
+		return err
+	}
 	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	switch {
 	case media == "text/event-stream":
 		large, limit := c.large, c.event
 		if f != nil {
 			large, limit = f.tooLarge, f.limit
-			resp.Body = &cappedBody{ReadCloser: resp.Body, left: limit, large: large}
+			resp.Body = &cappedBody{ReadCloser: resp.Body, left: limit, flight: f}
 		}
 		resp.Body = &eventBody{src: resp.Body, scan: newEventReader(resp.Body, limit), large: large}
 		return nil
-	case req.Method == http.MethodPost && (c.tap == nil || req.Context().Value(calling{}) == nil):
-		return nil // accepted, or a notification; whatever came, nobody reads it
 	case media == "application/json" && req.Method == http.MethodPost:
-		return whole(resp, f)
+		return whole(resp, f, call)
 	}
 	return &answerError{status: resp.StatusCode}
 }
 
-// whole reads the body of a single message, so that what is wrong with it concerns this request alone.
-func whole(resp *http.Response, f *flight) error {
-	limit := int64(listBytes)
+// whole reads the body of a single message, so that what is wrong with it concerns this request alone. call is the request's id.
+func whole(resp *http.Response, f *flight, call jsonrpc.ID) error {
+	limit := int64(helloBytes)
 	if f != nil {
 		limit = f.limit
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
-	if err != nil {
+	body, err := io.ReadAll(&cappedBody{ReadCloser: resp.Body, left: limit, flight: f})
+	switch {
+	case errors.Is(err, errTooLarge):
+		return &answerError{status: resp.StatusCode, large: true}
+	case err != nil:
 		return fmt.Errorf("reading the answer: %w", err)
 	}
-	if int64(len(body)) > limit {
-		if f != nil {
-			f.tooLarge()
-		}
-		return &answerError{status: resp.StatusCode, large: true}
-	}
-	if _, err := jsonrpc.DecodeMessage(body); err != nil {
-		return &answerError{status: resp.StatusCode}
+	msg, err := jsonrpc.DecodeMessage(body)
+	if answer, ok := msg.(*jsonrpc.Response); err != nil || !ok || answer.ID != call { // the SDK would wait on
+		return &answerError{status: resp.StatusCode, rpc: errorOf(body)}
 	}
 	_ = resp.Body.Close()
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return nil
+}
+
+// errorOf returns the JSON-RPC error in a body, nil if there is none. It may have the id null, of a request that the server could not read.
+// https://www.jsonrpc.org/specification#response_object
+func errorOf(body []byte) *jsonrpc.Error {
+	var answer struct {
+		Version string         `json:"jsonrpc"`
+		Error   *jsonrpc.Error `json:"error"`
+	}
+	if json.Unmarshal(body, &answer) != nil || answer.Version != "2.0" {
+		return nil
+	}
+	return answer.Error
 }
 
 // problem reads an answer with an error status.
@@ -205,11 +224,7 @@ func problem(resp *http.Response) *answerError {
 		e.retryAfter = time.Duration(min(seconds, 24*60*60)) * time.Second
 	}
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, problemBytes))
-	if msg, err := jsonrpc.DecodeMessage(body); err == nil {
-		if answer, ok := msg.(*jsonrpc.Response); ok && answer.Error != nil {
-			errors.As(answer.Error, &e.rpc)
-		}
-	}
+	e.rpc = errorOf(body)
 	return e
 }
 
@@ -225,22 +240,31 @@ func (b *heldBody) Close() error {
 	return err
 }
 
-// cappedBody fails after so many bytes.
+// cappedBody fails after so many bytes, and when the server's answers need more room than there is.
 type cappedBody struct {
 	io.ReadCloser
-	left  int64
-	large func()
+	left   int64
+	flight *flight // told of it; nil: nobody
 }
 
 func (b *cappedBody) Read(p []byte) (int, error) {
 	if b.left < 0 {
-		b.large()
-		return 0, errTooLarge
+		return 0, b.over()
 	}
 	if int64(len(p)) > b.left+1 {
 		p = p[:b.left+1]
 	}
 	n, err := b.ReadCloser.Read(p)
-	b.left -= int64(n)
+	if b.left -= int64(n); b.left < 0 || b.flight != nil && !b.flight.hold(n) {
+		b.left = -1
+		return 0, b.over()
+	}
 	return n, err
+}
+
+func (b *cappedBody) over() error {
+	if b.flight != nil {
+		b.flight.tooLarge()
+	}
+	return errTooLarge
 }

@@ -9,6 +9,7 @@ import (
 
 const (
 	connectTimeout = 10 * time.Second
+	startTimeout   = 30 * time.Second // connecting to a command, which may have to install itself
 	listTimeout    = 10 * time.Second
 	minBackoff     = 500 * time.Millisecond
 	maxBackoff     = 30 * time.Second
@@ -33,12 +34,16 @@ type server struct {
 	stop context.CancelFunc
 	work *sync.WaitGroup // of the catalogue
 
+	held  *room         // for the answers of its tools
+	calls chan struct{} // a value for each call that runs
+
 	mu        sync.Mutex // protects the fields below
 	cfg       Server
 	phase     phase
 	session   *session      // in phase up
 	all       []Tool        // of the last list, sorted
 	tools     []Tool        // those of all that the patterns let through; never changed in place
+	advice    string        // of the last session: how its tools are to be used; "": none
 	heard     bool          // an attempt has ended, well or not
 	down      bool          // the last one did not end well
 	last      *Error        // why; or why the session before was lost
@@ -50,7 +55,7 @@ type server struct {
 func startServer(env *environment, cfg Server, work *sync.WaitGroup) *server {
 	ctx, stop := context.WithCancel(context.Background())
 	v := &server{
-		env: env, cfg: cfg, stop: stop, work: work,
+		env: env, cfg: cfg, stop: stop, work: work, held: &room{left: max(maxHeld, cfg.MaxResultBytes)}, calls: make(chan struct{}, maxCalls),
 		done: make(chan struct{}), news: make(chan struct{}), since: env.clock.Now(),
 	}
 	work.Go(func() { v.run(ctx) })
@@ -61,6 +66,7 @@ func startServer(env *environment, cfg Server, work *sync.WaitGroup) *server {
 func (v *server) run(ctx context.Context) {
 	defer close(v.done)
 	wait := minBackoff
+	var sessions pace
 	for ctx.Err() == nil {
 		s, tools, age, err := v.open(ctx)
 		if err != nil {
@@ -80,6 +86,10 @@ func (v *server) run(ctx context.Context) {
 			v.phase = connecting
 		})
 		v.work.Go(s.close) // when its calls have ended
+		if rest := sessions.wait(v.env.clock.Now()); rest > 0 {
+			v.env.limits.beyond(s.cfg.Name, "too many sessions that end at once; the next ones wait")
+			sleep(ctx, v.env.clock, rest)
+		}
 	}
 	v.change(func() {
 		v.phase, v.down = ended, true
@@ -90,10 +100,14 @@ func (v *server) run(ctx context.Context) {
 // open makes a session and fetches the tools.
 func (v *server) open(ctx context.Context) (*session, []Tool, time.Duration, *Error) {
 	cfg := v.config()
-	bounded, end := v.env.withTimeout(ctx, connectTimeout)
+	timeout := connectTimeout
+	if len(cfg.Command) > 0 {
+		timeout = startTimeout
+	}
+	bounded, end := v.env.withTimeout(ctx, timeout)
 	defer end(nil)
 	begun := v.env.clock.Now()
-	s, err := open(bounded, v.env, cfg)
+	s, err := open(bounded, v.env, cfg, v.held)
 	var failure *Error
 	if err != nil {
 		failure = judgeConnect(err, context.Cause(bounded))
@@ -116,7 +130,7 @@ func (v *server) list(ctx context.Context, s *session) ([]Tool, time.Duration, *
 	ctx, end := v.env.withTimeout(ctx, listTimeout)
 	defer end(nil)
 	begun := v.env.clock.Now()
-	tools, age, failure := s.list(ctx, v.env.log)
+	tools, age, failure := s.list(ctx)
 	v.measure(ctx, methodList, begun, failure)
 	if age == 0 {
 		age = v.config().Refresh
@@ -144,7 +158,7 @@ func (v *server) keep(ctx context.Context, s *session, age time.Duration) {
 		case <-s.gone:
 			return
 		case <-s.dead:
-			v.lose(s, &Error{Kind: Unreachable})
+			v.lose(s, &Error{Kind: Unreachable, Program: s.prog.ended()})
 			return
 		case <-s.changed: // soon, but a server that says so all the time is not asked all the time
 			timer.Reset(max(0, listPause-v.env.clock.Since(listed)), "refresh")
@@ -173,6 +187,7 @@ func (v *server) keep(ctx context.Context, s *session, age time.Duration) {
 func (v *server) opened(s *session, tools []Tool) {
 	v.change(func() {
 		v.session, v.phase, v.heard, v.down = s, up, true, false
+		v.advice = limited(s.cs.InitializeResult().Instructions, maxInstructions)
 		v.setTools(tools)
 		v.setConnected(true)
 	})
@@ -265,6 +280,16 @@ func (v *server) offered() (tools []Tool, heard bool, news <-chan struct{}) {
 	return tools, v.heard, v.news
 }
 
+// instructions are what the server says about the use of its tools, if it offers some.
+func (v *server) instructions() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.down || len(v.tools) == 0 {
+		return ""
+	}
+	return v.advice
+}
+
 func (v *server) config() Server {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -305,10 +330,18 @@ func (v *server) change(f func()) {
 func (v *server) setTools(all []Tool) {
 	v.all = all
 	v.tools = nil
+	left := 0
 	for _, t := range all {
-		if v.cfg.offers(t.Name) {
+		switch {
+		case !v.cfg.offers(t.Name):
+		case len(v.tools) == v.cfg.MaxTools:
+			left++
+		default:
 			v.tools = append(v.tools, t)
 		}
+	}
+	if left > 0 {
+		v.env.limits.beyond(v.cfg.Name, "more tools than max_tools; the last by name are left out", slog.Int("most", v.cfg.MaxTools), slog.Int("left_out", left))
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/coder/quartz"
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
@@ -23,9 +23,10 @@ const (
 	cancelGrace = 5 * time.Second
 
 	resubscribe = time.Minute
-	maxPages    = 1000
-	maxTools    = 10_000
+	maxPages    = 1000         // of a list of tools
+	maxTools    = 10_000       // that a list may name
 	stateless   = "2026-07-28" // the first version without sessions and without the GET stream
+	legacy      = "2025-11-25" // the last version before it
 )
 
 // session is one live session of the SDK. Calls begin and end on it; it closes when it is told to and the last has ended.
@@ -34,7 +35,9 @@ type session struct {
 	clock quartz.Clock
 	cs    *sdk.ClientSession
 	tap   *tap
-	http  *http.Client // nil: stdio
+	held  *room           // for the server's answers
+	http  *http.Client    // nil: stdio
+	prog  *childTransport // nil: not stdio
 	pool  *http.Transport
 
 	fragile bool // see circumstances
@@ -57,18 +60,19 @@ type session struct {
 	mu      sync.Mutex // protects the fields below
 	calls   int
 	closing bool
-	idle    chan struct{} // closed when closing and no call runs
+	idle    chan struct{}   // closed when closing and no call runs
+	cursors map[string]bool // of the pages that the SDK has seen, and keeps
 }
 
 // open connects to a server. The context bounds the connecting, not the session.
-func open(ctx context.Context, env *environment, cfg Server) (*session, error) {
+func open(ctx context.Context, env *environment, cfg Server, held *room) (*session, error) {
 	if len(cfg.Command) > 0 {
-		return connect(ctx, env, cfg, "")
+		return openChild(ctx, env, cfg, held)
 	}
 	if cfg.Transport != "" {
-		return connect(ctx, env, cfg, cfg.Transport)
+		return connect(ctx, env, cfg, held, cfg.Transport, versionOf(cfg.Transport))
 	}
-	s, err := connect(ctx, env, cfg, streamable)
+	s, err := connect(ctx, env, cfg, held, streamable, "")
 	// https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#backwards-compatibility
 	var answer *answerError
 	if !errors.As(err, &answer) {
@@ -79,16 +83,39 @@ func open(ctx context.Context, env *environment, cfg Server) (*session, error) {
 	default:
 		return nil, err
 	}
-	if old, oldErr := connect(ctx, env, cfg, sseOnly); oldErr == nil {
+	if old, oldErr := connect(ctx, env, cfg, held, sseOnly, legacy); oldErr == nil {
 		return old, nil
 	}
 	return nil, err
 }
 
-// connect makes a session over one transport; "" is stdio.
-func connect(ctx context.Context, env *environment, cfg Server, transport string) (*session, error) {
+// openChild starts a command. The first message that it gets is initialize, as all servers expect it that are not of 2026 or later: some of them end
+// when another comes, or do not answer. One that refuses it is started once more, for server/discover.
+// https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle#initialization
+func openChild(ctx context.Context, env *environment, cfg Server, held *room) (*session, error) {
+	s, err := connect(ctx, env, cfg, held, "", legacy)
+	var refused *jsonrpc.Error
+	if !errors.As(err, &refused) || ofSDK(refused) || ctx.Err() != nil {
+		return s, err
+	}
+	if modern, modernErr := connect(ctx, env, cfg, held, "", ""); modernErr == nil {
+		return modern, nil
+	}
+	return nil, err
+}
+
+// versionOf is the version to begin with on a transport.
+func versionOf(transport string) string {
+	if transport == streamable {
+		return "" // the latest; server/discover is a request that may fail alone
+	}
+	return legacy
+}
+
+// connect makes a session over one transport; "" is stdio. It begins with initialize and a version before 2026-07-28, or with server/discover for "".
+func connect(ctx context.Context, env *environment, cfg Server, held *room, transport, version string) (*session, error) {
 	s := &session{
-		cfg: cfg, clock: env.clock, fragile: transport != streamable,
+		cfg: cfg, clock: env.clock, held: held, fragile: transport != streamable, cursors: map[string]bool{},
 		dead: make(chan struct{}), gone: make(chan struct{}), idle: make(chan struct{}),
 		changed: make(chan struct{}, 1), doubt: make(chan struct{}, 1),
 	}
@@ -99,13 +126,16 @@ func connect(ctx context.Context, env *environment, cfg Server, transport string
 		return nil, err
 	}
 	client := sdk.NewClient(&sdk.Implementation{Name: "keyturn", Version: env.version}, &sdk.ClientOptions{
-		Capabilities:           &sdk.ClientCapabilities{}, // nil would promise roots
-		MultiRoundTrip:         &sdk.MultiRoundTripOptions{Disabled: true},
-		ToolListChangedHandler: func(context.Context, *sdk.ToolListChangedRequest) { signal(s.changed) },
+		Capabilities:   &sdk.ClientCapabilities{}, // nil would promise roots
+		MultiRoundTrip: &sdk.MultiRoundTripOptions{Disabled: true},
+		ToolListChangedHandler: func(context.Context, *sdk.ToolListChangedRequest) {
+			s.tap.changing.Store(false)
+			signal(s.changed)
+		},
 	})
 	// The SDK binds streams to the context of Connect, or to none: only the session's life may end them.
 	stop := context.AfterFunc(ctx, func() { s.abort(context.Cause(ctx)) })
-	cs, err := client.Connect(s.life, s.tap, nil)
+	cs, err := client.Connect(s.life, s.tap, &sdk.ClientSessionOptions{ProtocolVersion: version})
 	if !stop() && err == nil { // too late: the session is ending
 		err = context.Cause(ctx)
 	}
@@ -116,6 +146,9 @@ func connect(ctx context.Context, env *environment, cfg Server, transport string
 		}
 		_ = s.tap.Close() // of a session that did not come about the SDK leaves some open
 		s.closePool()
+		if how := s.prog.ended(); how != "" {
+			err = &programError{how, err}
+		}
 		return nil, err
 	}
 	s.cs = cs
@@ -136,7 +169,8 @@ func connect(ctx context.Context, env *environment, cfg Server, transport string
 func (s *session) prepare(env *environment, transport string) error {
 	large := func() { s.large.Store(true) }
 	if transport == "" {
-		s.tap = newTap(s.cfg.Name, &childTransport{cfg: s.cfg, env: env, life: s.life, large: large}, true)
+		s.prog = &childTransport{cfg: s.cfg, env: env, life: s.life, large: large}
+		s.tap = newTap(s.cfg.Name, s.prog, true, env)
 		return nil
 	}
 	origin, err := url.Parse(s.cfg.URL)
@@ -144,16 +178,16 @@ func (s *session) prepare(env *environment, transport string) error {
 		return errors.New("not a URL")
 	}
 	s.pool = newHTTP()
-	road := &carrier{next: s.pool, origin: *origin, headers: s.cfg.Headers, life: s.life, event: listBytes, large: func() {}}
+	road := &carrier{next: s.pool, origin: *origin, headers: s.cfg.Headers, life: s.life, event: eventBytes, large: func() {}}
 	s.http = road.client()
 	if transport == sseOnly {
-		s.tap = newTap(s.cfg.Name, &sdk.SSEClientTransport{Endpoint: s.cfg.URL, HTTPClient: s.http, MaxEventSize: -1}, false)
+		s.tap = newTap(s.cfg.Name, &sdk.SSEClientTransport{Endpoint: s.cfg.URL, HTTPClient: s.http, MaxEventSize: -1}, false, env)
 		road.event, road.large = max(listBytes, s.cfg.MaxResultBytes)+lineRoom, large
 		return nil
 	}
 	s.tap = newTap(s.cfg.Name, &sdk.StreamableClientTransport{
 		Endpoint: s.cfg.URL, HTTPClient: s.http, MaxEventSize: -1, DisableStandaloneSSE: true,
-	}, false)
+	}, false, env)
 	road.tap = s.tap
 	return nil
 }
@@ -229,58 +263,12 @@ func (s *session) closePool() {
 }
 
 // list fetches the whole list of tools, sorted, and how long it is good for (0: the server does not say).
-func (s *session) list(ctx context.Context, log *slog.Logger) (tools []Tool, ttl time.Duration, failure *Error) {
-	ctx, end := context.WithCancelCause(ctx)
-	defer end(nil)
-	seen := map[string]bool{}
-	bad := 0
-	for cursor := ""; ; {
-		f := &flight{list: true, limit: listBytes, end: end}
-		known, err := s.cs.ListTools(withFlight(ctx, f), &sdk.ListToolsParams{Cursor: cursor})
-		s.landed(ctx, f)
-		if err != nil {
-			failure, _ := judge(s.circumstances(ctx, err, f.facts()))
-			failure.Ran = false
-			return nil, 0, failure
-		}
-		p, err := parsePage(s.cfg.Name, f.facts().result)
-		if err != nil {
-			return nil, 0, &Error{Kind: Protocol, Message: err.Error()}
-		}
-		valid := make(map[string]bool, len(known.Tools))
-		for _, t := range known.Tools {
-			valid[t.Name] = true
-		}
-		for _, t := range p.tools {
-			if valid[t.Name] {
-				tools = append(tools, t)
-			} else {
-				bad++ // its x-mcp-header annotations are not valid: clients must refuse it (SEP-2243)
-			}
-		}
-		bad += p.bad
-		if p.ttl > 0 && (ttl == 0 || p.ttl < ttl) {
-			ttl = p.ttl
-		}
-		if cursor = p.next; cursor == "" {
-			break
-		}
-		if seen[cursor] || len(seen) == maxPages || len(tools) > maxTools {
-			return nil, 0, &Error{Kind: Protocol, Message: fmt.Sprintf("the list of tools does not end: %d pages, %d tools", len(seen)+1, len(tools))}
-		}
-		seen[cursor] = true
-	}
-	if bad > 0 {
-		log.Warn("tools left out: their definitions are not valid", slog.String("server", s.cfg.Name), slog.Int("tools", bad))
-	}
-	return order(tools), ttl, nil
-}
 
 // call runs a tool once. lost means that the session is of no more use.
 func (s *session) call(ctx context.Context, tool string, args json.RawMessage, meta sdk.Meta) (_ *Result, failure *Error, lost bool) {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	f := &flight{limit: s.cfg.MaxResultBytes, end: end}
+	f := &flight{limit: s.cfg.MaxResultBytes, end: end, room: s.held}
 	_, err := s.cs.CallTool(withFlight(ctx, f), &sdk.CallToolParams{Meta: meta, Name: tool, Arguments: args})
 	s.landed(ctx, f)
 	known := f.facts()
@@ -292,12 +280,18 @@ func (s *session) call(ctx context.Context, tool string, args json.RawMessage, m
 		return r, nil, false
 	}
 	failure, lost = judge(s.circumstances(ctx, err, known))
+	if failure.Kind == Unreachable {
+		failure.Program = s.prog.ended()
+	}
 	return nil, failure, lost
 }
 
 // landed is called when a request is over. A server that still works on it is told that it need not.
 func (s *session) landed(ctx context.Context, f *flight) {
 	s.tap.forget(f)
+	if f.land() {
+		s.tap.limits.beyond(s.cfg.Name, "too many bytes of answers at the same time; some are cut off", slog.Int64("most", maxHeld))
+	}
 	known := f.facts()
 	if ctx.Err() == nil || !known.sent || known.result != nil || known.failed != nil || known.answer != nil {
 		return

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/url"
+	"time"
 
 	"github.com/coder/quartz"
 	"go.opentelemetry.io/otel/attribute"
@@ -31,6 +32,7 @@ const (
 type environment struct {
 	clock    quartz.Clock
 	log      *slog.Logger
+	limits   *limits
 	version  string
 	tracer   trace.Tracer
 	duration metric.Float64Histogram
@@ -44,6 +46,7 @@ func newEnvironment(cfg Config) (*environment, error) {
 	if env.log == nil {
 		env.log = slog.New(slog.DiscardHandler)
 	}
+	env.limits = &limits{clock: env.clock, log: env.log, told: map[[2]string]time.Time{}}
 	if env.version == "" {
 		env.version = "unknown"
 	}

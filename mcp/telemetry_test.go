@@ -22,6 +22,7 @@ import (
 
 // TestSpans makes one span for a call, and none when the context has one that stands for the tool. The server gets the trace.
 func TestSpans(t *testing.T) {
+	t.Parallel()
 	ts := serve(t, toolserver.Options{})
 	spans := tracetest.NewSpanRecorder()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))
@@ -81,6 +82,7 @@ func values(attrs []attribute.KeyValue) map[string]string {
 
 // TestDuration counts the operations by method and outcome.
 func TestDuration(t *testing.T) {
+	t.Parallel()
 	ts := serve(t, toolserver.Options{})
 	reader := sdkmetric.NewManualReader()
 	c := open(t, mcp.Config{

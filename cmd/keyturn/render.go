@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -43,7 +44,11 @@ func envoyConfig(cfg *config.Config) envoy.Config {
 
 // renderEnvoy is Envoy's whole configuration as YAML.
 func renderEnvoy(cfg *config.Config) ([]byte, error) {
-	b, err := envoy.Render(envoyConfig(cfg))
+	e := envoyConfig(cfg)
+	if !slices.ContainsFunc(e.Pools, func(p envoy.Pool) bool { return p.Tools }) {
+		e.Loopback = "" // not rendered, so that its path need not be one that a socket can have
+	}
+	b, err := envoy.Render(e)
 	if err != nil {
 		return nil, err
 	}

@@ -78,7 +78,7 @@ func runGateway(ctx context.Context, cfg *config.Config, flags runFlags, ready f
 		Bootstrap: rendered, Folder: flags.dir, Concurrency: cfg.Envoy.Concurrency, Log: os.Stderr, Stdout: os.Stdout,
 	})
 	if err != nil {
-		return err
+		return errors.Join(err, g.close())
 	}
 	work, ctx := errgroup.WithContext(ctx)
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))

@@ -62,7 +62,7 @@ func (c *checker) processorCluster(where string, cluster *clusterv3.Cluster) {
 		c.find(processorHTTP2, where, "not set")
 		return
 	}
-	if w := h2.InitialStreamWindowSize; w.GetValue() == 0 || w.GetValue() > envoy.WindowBytes {
+	if w := h2.InitialStreamWindowSize; w.GetValue() == 0 || w.GetValue() > envoy.MostWindowBytes {
 		c.find(processorWindow, where, said(w != nil, w.GetValue()))
 	}
 }

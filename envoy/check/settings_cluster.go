@@ -17,7 +17,7 @@ var (
 	}
 )
 
-const stuckConsequence = "A client that does not read makes Envoy hold 22 MiB in place of 6."
+const stuckConsequence = "Envoy holds up to 16 MiB more for each client that does not read."
 
 // About the cluster that leads to the inner listener.
 var (

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,9 +21,10 @@ import (
 
 // RunConfig says how Envoy is run. Only Bootstrap is required.
 type RunConfig struct {
-	Bootstrap []byte // Envoy's configuration, YAML or JSON; it must name an admin address (port 0 is fine)
-	Folder    string // where the configuration and the admin address are written, created if missing; "" = a temporary one
-	Dir       string // Envoy's working folder, to which paths in the configuration are relative; "" = this process's
+	Bootstrap []byte   // Envoy's configuration, YAML or JSON; it must name an admin address (port 0 is fine)
+	Folder    string   // where the configuration and the admin address are written, created if missing; "" = a temporary one
+	Dir       string   // Envoy's working folder, to which paths in the configuration are relative; "" = this process's
+	Env       []string // variables for Envoy, NAME=value, beside the few that it gets of this process's
 
 	Concurrency int       // worker threads; 0 = one for each hardware thread
 	LogLevel    string    // trace, debug, info, warning, error, critical or off; "" = warning
@@ -104,6 +106,7 @@ func (b Binary) Start(ctx context.Context, cfg RunConfig) (*Process, error) {
 	started := make(chan error)
 	go p.run(started)
 	if err := <-started; err != nil {
+		<-p.done
 		return nil, fmt.Errorf("start Envoy: %w", err)
 	}
 	go p.end(ctx)
@@ -127,10 +130,26 @@ func command(path string, cfg RunConfig, f files, log *logTail) *exec.Cmd {
 	}
 	cmd := exec.Command(path, args...)
 	cmd.Dir = cfg.Dir
+	cmd.Env = append(environment(), cfg.Env...)
 	cmd.Stdout, cmd.Stderr = cfg.Stdout, log
 	cmd.SysProcAttr = childAttr()
 	cmd.WaitDelay = time.Second // a grandchild that kept the pipes open does not keep us
 	return cmd
+}
+
+// environment is what Envoy gets of our environment: what its libraries look at. The rest may hold keys, and a process of the same user can read
+// Envoy's.
+func environment() []string {
+	var found []string
+	for _, pair := range os.Environ() {
+		name, _, _ := strings.Cut(pair, "=")
+		switch {
+		case slices.Contains([]string{"HOME", "LANG", "PATH", "TMPDIR", "TZ", "USER"}, name),
+			strings.HasPrefix(name, "ENVOY_"), strings.HasPrefix(name, "LC_"), strings.HasPrefix(name, "LD_"), strings.HasPrefix(name, "SSL_CERT_"):
+			found = append(found, pair)
+		}
+	}
+	return found
 }
 
 // run starts Envoy and waits for its end on one OS thread: Linux kills the child when the thread that started it ends,

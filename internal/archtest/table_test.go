@@ -33,34 +33,56 @@ var (
 	envoys = []string{"grpc", "go-control-plane"} // only extproc, envoy and test know Envoy's messages
 )
 
+// dialectMay is what every dialect stands on.
+var dialectMay = []string{"internal/dialect/turn", "internal/dialect/rawjson", "internal/dialect/recall", "internal/dialect/relay", "sse"}
+
 // table has a row for every package. A new package begins with its row.
 var table = map[string]rule{
 	"cmd/keyturn": {is: "joins the others", may: []string{"*"}, not: []string{"go-control-plane"}},
 	"extproc": {
-		is: "is told everything", may: []string{"keypool", "mcp", "internal/dialect", "internal/agent"},
+		is: "is told everything", may: []string{"keypool", "mcp", "internal/dialect", "internal/agent", "internal/schema"},
 		not: []string{"os"},
 	},
-	"sse":                      {is: "is pure", not: impure},
-	"mcp":                      {is: "stands alone", not: envoys},
-	"keypool":                  {is: "is pure", not: impure},
-	"envoy":                    {is: "writes settings", not: []string{"grpc"}},
-	"envoy/check":              {is: "judges settings", may: []string{"envoy", "envoy/internal/address"}, not: []string{"grpc"}},
-	"envoy/mesh":               {is: "writes settings", may: []string{"envoy", "envoy/internal/address", "envoy/internal/document"}, not: []string{"grpc"}},
-	"envoy/process":            {is: "runs what it is given", may: []string{"envoy", "envoy/internal/address"}, not: []string{"grpc"}},
-	"internal/config":          {is: "knows no other package's types", not: envoys},
-	"internal/dialect":         {is: "is pure", may: []string{"sse"}, not: impure},
-	"internal/agent":           {is: "moves what others understand", may: []string{"internal/dialect", "mcp"}, not: append(slices.Clone(envoys), "os")},
-	"internal/toolserver":      {is: "stands for somebody else's server", not: envoys},
-	"internal/scripted":        {is: "stands for somebody else's server", not: envoys},
-	"internal/telemetry":       {is: "measures and judges nothing", not: envoys},
-	"internal/admin":           {is: "shows and does not decide", may: []string{"keypool", "mcp", "internal/telemetry"}, not: envoys},
-	"internal/kube":            {is: "is pure", may: []string{"charts"}, not: impure},
-	"charts":                   {is: "is data", not: impure},
-	"internal/provider":        {is: "is data", not: impure, all: true},
-	"internal/wire":            {is: "is data", not: impure, all: true},
-	"internal/archtest":        {test: true},
-	"envoy/internal/envoytest": {test: true},
-	"test":                     {test: true},
+	"sse":             {is: "is pure", not: impure},
+	"mcp":             {is: "knows streams and no other part", may: []string{"sse"}, not: envoys},
+	"keypool":         {is: "is pure", not: impure},
+	"envoy":           {is: "writes settings", not: []string{"grpc"}},
+	"envoy/check":     {is: "judges settings", may: []string{"envoy", "envoy/internal/address"}, not: []string{"grpc"}},
+	"envoy/mesh":      {is: "writes settings", may: []string{"envoy", "envoy/internal/address", "envoy/internal/document"}, not: []string{"grpc"}},
+	"envoy/process":   {is: "runs what it is given", may: []string{"envoy", "envoy/internal/address"}, not: []string{"grpc"}},
+	"internal/config": {is: "puts the settings of others into a file", may: []string{"keypool", "mcp", "extproc"}, not: envoys},
+	// A dialect knows no other: what two of them share stands in a package of its own, and only the table above names them all.
+	"internal/dialect":           {is: "is pure", not: impure},
+	"internal/dialect/rawjson":   {is: "is pure", not: impure},
+	"internal/dialect/turn":      {is: "is pure", may: []string{"internal/dialect/rawjson"}, not: impure},
+	"internal/dialect/recall":    {is: "is pure", may: []string{"internal/dialect/rawjson"}, not: impure},
+	"internal/dialect/relay":     {is: "is pure", may: []string{"sse"}, not: impure},
+	"internal/dialect/openai":    {is: "is pure", may: []string{"internal/dialect/rawjson", "internal/dialect/turn"}, not: impure},
+	"internal/dialect/responses": {is: "is a dialect", may: append([]string{"internal/dialect/openai"}, dialectMay...), not: impure},
+	"internal/dialect/chat":      {is: "is a dialect", may: append([]string{"internal/dialect/openai"}, dialectMay...), not: impure},
+	"internal/dialect/messages":  {is: "is a dialect", may: dialectMay, not: impure},
+	"internal/dialect/check":     {is: "is pure", may: []string{"sse"}, not: impure},
+
+	"internal/schema":     {is: "is pure", not: impure},
+	"internal/agent":      {is: "moves what others understand", may: []string{"internal/dialect", "mcp"}, not: append(slices.Clone(envoys), "os")},
+	"internal/toolserver": {is: "stands for somebody else's server", not: envoys},
+	// The scripted provider shares no code with Keyturn, so that each can judge the other. Its dialects know one another as little.
+	"internal/scripted":           {is: "stands for somebody else's server", not: envoys},
+	"internal/scripted/talk":      {is: "stands for somebody else's server", not: envoys},
+	"internal/scripted/openai":    {is: "stands for somebody else's server", may: []string{"internal/scripted/talk"}, not: envoys},
+	"internal/scripted/responses": {is: "stands for somebody else's server", may: []string{"internal/scripted/talk"}, not: envoys},
+	"internal/scripted/chat":      {is: "stands for somebody else's server", may: []string{"internal/scripted/talk"}, not: envoys},
+	"internal/scripted/messages":  {is: "stands for somebody else's server", may: []string{"internal/scripted/talk"}, not: envoys},
+	"internal/telemetry":          {is: "measures and judges nothing", not: envoys},
+	"internal/admin":              {is: "shows and does not decide", may: []string{"keypool", "mcp", "internal/telemetry"}, not: envoys},
+	"internal/kube":               {is: "is pure", may: []string{"charts"}, not: impure},
+	"charts":                      {is: "is data", not: impure},
+	"internal/provider":           {is: "is data", not: impure, all: true},
+	"internal/wire":               {is: "is data", not: impure, all: true},
+	"internal/setting":            {is: "is pure", not: impure, all: true},
+	"internal/archtest":           {test: true},
+	"envoy/internal/envoytest":    {test: true},
+	"test":                        {test: true},
 }
 
 // row returns the row of a package, named without the module's path.

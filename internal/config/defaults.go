@@ -3,6 +3,10 @@ package config
 import (
 	"log/slog"
 	"time"
+
+	"github.com/keyturn/keyturn/extproc"
+	"github.com/keyturn/keyturn/keypool"
+	"github.com/keyturn/keyturn/mcp"
 )
 
 const mebibyte = 1 << 20
@@ -26,30 +30,16 @@ var defaults = Config{
 
 // defaultPool is every value that a pool need not give, but for those that its provider decides.
 var defaultPool = Pool{
-	Policy: Policy{Preset: "strict"},
-	Cooldown: Cooldown{
-		Default: time.Minute, Min: time.Second, Max: time.Hour,
-		Billing: 10 * time.Minute, BillingMax: 24 * time.Hour,
-	},
-	ReviveAfter: 15 * time.Minute,
-	Deadline:    30 * time.Second,
-	MaxBody:     32 * mebibyte,
-}
-
-// defaultPoolTools is every value that a pool's tools need not give.
-var defaultPoolTools = PoolTools{
-	Present:     "mcp_call",
-	Turns:       10,
-	Calls:       50,
-	Time:        10 * time.Minute,
-	ResultBytes: mebibyte,
-	Memory:      time.Hour,
-	MemoryBytes: 64 * mebibyte,
+	Cooldown:    keypool.Defaults().Cooldown,
+	ReviveAfter: keypool.Defaults().ReviveAfter,
+	Deadline:    extproc.Defaults().Deadline,
+	MaxBody:     extproc.Defaults().MaxBody,
 }
 
 // defaultToolServer is every value that an MCP server need not give.
 var defaultToolServer = ToolServer{
-	Allow:   []string{"*"},
-	Timeout: time.Minute,
-	Refresh: 5 * time.Minute,
+	Allow:    []string{"*"},
+	MaxTools: mcp.DefaultMaxTools,
+	Timeout:  mcp.DefaultTimeout,
+	Refresh:  mcp.DefaultRefresh,
 }

@@ -4,15 +4,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"path"
 	"regexp"
+	"slices"
 	"strings"
-	"time"
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/keyturn/keyturn/extproc"
 	"github.com/keyturn/keyturn/internal/provider"
-	"github.com/keyturn/keyturn/internal/wire"
+	"github.com/keyturn/keyturn/internal/setting"
+	"github.com/keyturn/keyturn/keypool"
 )
 
 // The checks that need more than one field.
@@ -26,11 +27,12 @@ func (r *reader) wholeFile(_ string, c *Config) {
 			"add clients: {api_keys_file: PATH}, or write 127.0.0.1:PORT (clients: {open: true} lets everybody in)", c.Envoy.Listen)
 	}
 	taken := map[string]string{}
+	withTools := slices.ContainsFunc(c.Pools, func(p Pool) bool { return p.Tools != nil })
 	for _, at := range []struct {
 		path string
 		s    *string
 	}{{"listen", &c.Listen}, {"admin.listen", &c.Admin.Listen}, {"envoy.listen", &c.Envoy.Listen}, {"envoy.admin", &c.Envoy.Admin}, {"envoy.inner", &c.Envoy.Inner}, {"envoy.loopback", &c.Envoy.Loopback}} {
-		r.socketAt(at.path, at.s, r.given("envoy") || !strings.HasPrefix(at.path, "envoy."))
+		r.socketAt(at.path, at.s, at.path != "envoy.loopback" || r.given(at.path) || withTools)
 		if strings.HasSuffix(*at.s, ":0") { // the system chooses a free port
 			continue
 		}
@@ -62,6 +64,11 @@ func (r *reader) apart(pools []Pool) {
 			}
 			other := clusters[name]
 			switch {
+			case slices.Contains(ownClusters, name):
+				if !r.given(at) {
+					at = within(path, "name")
+				}
+				r.refuse(at, "the cluster %s is one of Keyturn's own; write the name of the provider's, such as clusters: [openai]", name)
 			case other == "":
 				clusters[name] = at
 			case !r.given(at) && names[p.Name] != path: // that the name is taken was said
@@ -78,6 +85,9 @@ func (r *reader) apart(pools []Pool) {
 		}
 	}
 }
+
+// ownClusters are those that the rendered configuration has beside the pools'.
+var ownClusters = []string{"keyturn-inner", "keyturn-jwks", "keyturn-processor"}
 
 var versionPath = regexp.MustCompile(`^v[0-9]`)
 
@@ -111,29 +121,14 @@ func (r *reader) wholePool(path string, p *Pool) {
 	if at := within(path, "keys_file"); p.KeysFile != "" && !r.failed(at) {
 		origins = r.keysFile(at, p, origins)
 	}
-	if len(p.Keys) == 0 && !row.Keyless && !r.strays[path] && !r.failed(within(path, "keys")) && !r.failed(within(path, "keys_file")) {
-		r.refuse(path, "has no key; write keys: [{env: NAME}], or keys_file: PATH")
-	}
-	r.eachItsOwn(p, origins)
-}
-
-// eachItsOwn names the keys that have no name, and refuses names and keys that stand twice.
-func (r *reader) eachItsOwn(p *Pool, origins []origin) {
-	names, keys := map[string]int{}, map[string]int{}
 	for i := range p.Keys {
-		k := &p.Keys[i]
-		text := "the name %s is taken by %s; give each key its own"
-		if k.Name == "" {
-			k.Name = fmt.Sprintf("%s-%d", p.Name, i+1)
-			text = "its name by default, %s, is taken by %s; give that one another"
+		if k := &p.Keys[i]; k.Name == "" {
+			k.Name, origins[i].unnamed = keypool.DefaultName(p.Name, i), true
 		}
-		if other, taken := names[k.Name]; taken {
-			r.refuseIn(origins[i], text, k.Name, placeOf(origins[other]))
-		}
-		if other, taken := keys[k.Secret]; taken && k.Secret != "" {
-			r.refuseIn(origins[i], "holds the same key (%s) as %s; remove one", k.From, whereIs(origins[other], p.Keys[other]))
-		}
-		names[k.Name], keys[k.Secret] = i, i
+	}
+	r.judgeKeyPool(path, p, origins)
+	if known && p.Name != "" { // else most of it is missing, which was said
+		r.judged(path, setting.Of(p.Processor(nil).Validate()))
 	}
 }
 
@@ -149,52 +144,6 @@ func placeOf(o origin) string {
 		return fmt.Sprintf("%s:%d", o.file, o.line)
 	}
 	return o.path
-}
-
-func (r *reader) wholePolicy(path string, p *Policy) {
-	if r.failed(path) {
-		return
-	}
-	for i, late := range p.Rules {
-		for j, early := range p.Rules[:i] {
-			if (early.Status == 0 || early.Status == late.Status) && (early.Code == "" || early.Code == late.Code) {
-				r.refuse(fmt.Sprintf("%s.rules[%d]", path, i), "is never reached: rules[%d] matches the same answers first; move it up, or remove one", j)
-				break
-			}
-		}
-	}
-}
-
-func (r *reader) wholeRule(path string, rule *Rule) {
-	switch {
-	case r.failed(path):
-	case rule.Status == 0 && rule.Code == "":
-		r.refuse(path, "would match every answer; write a status, a code, or both")
-	case rule.For != 0 && rule.Action != "cooldown":
-		r.refuse(within(path, "for"), "says how long a key rests, and the action is %s; write action: cooldown, or remove it", rule.Action)
-	}
-}
-
-func (r *reader) wholeCooldown(path string, c *Cooldown) {
-	if r.failed(path) {
-		return
-	}
-	ordered := func(low, high string, a, b time.Duration) bool {
-		at := within(path, high)
-		if a <= b {
-			return true
-		}
-		if !r.given(at) {
-			at = within(path, low)
-		}
-		r.refuse(at, "%s (%s) is longer than %s (%s); write them the other way round, or give both", low, duration0(a), high, duration0(b))
-		return false
-	}
-	if ordered("min", "max", c.Min, c.Max) {
-		ordered("min", "default", c.Min, c.Default)
-		ordered("default", "max", c.Default, c.Max)
-	}
-	ordered("billing", "billing_max", c.Billing, c.BillingMax)
 }
 
 func (r *reader) wholeEnvoy(path string, e *Envoy) {
@@ -249,21 +198,8 @@ func (r *reader) wholeJWT(path string, j *JWT) {
 	j.JWKSFile = full
 }
 
-// headers that no credential may take the place of: Envoy, HTTP or Keyturn use them.
-var reserved = append([]string{"host", "content-length", "content-type", wire.HeaderPrefix + "*", wire.EnvoyPrefix + "*"}, wire.HopByHop...)
-
 func headerName() scalar[string] {
-	s := pattern("name", "the name of a header such as authorization", "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$", true)
-	token := s.parse
-	s.parse = func(v string) (string, wrong) {
-		for _, glob := range reserved {
-			if ok, _ := path.Match(glob, strings.ToLower(v)); ok {
-				return "", wrong("found " + shown(v) + ", which has another use; write the name of a header such as authorization")
-			}
-		}
-		return token(v)
-	}
-	return s
+	return pattern("name", "the name of a header such as authorization", extproc.HeaderPattern, true)
 }
 
 // byokShape is "deny", "allow" or {allow: {placeholders: [...]}}.

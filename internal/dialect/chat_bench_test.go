@@ -132,7 +132,7 @@ func BenchmarkChatOpen(b *testing.B) {
 			b.SetBytes(int64(len(body)))
 			b.ReportAllocs()
 			for b.Loop() {
-				require.NotNil(b, dialect.Open(dialect.Chat, body, dialect.Options{Tools: scenarioTools(), Memory: bc.memory}))
+				require.NotNil(b, openWith(dialect.Chat, body, dialect.Options{Tools: scenarioTools(), Memory: bc.memory}))
 			}
 		})
 	}

@@ -95,7 +95,7 @@ func FuzzChatOpen(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		memory := scenarioMemory{}
-		s := dialect.Open(dialect.Chat, body, dialect.Options{Tools: scenarioTools(), Memory: memory})
+		s := openWith(dialect.Chat, body, dialect.Options{Tools: scenarioTools(), Memory: memory})
 		if s == nil {
 			return
 		}

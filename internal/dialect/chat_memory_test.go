@@ -157,7 +157,7 @@ func TestChatRecallsWithoutTools(t *testing.T) {
 	m := scenarioMemory{}
 	chatHistory(t, `{"messages":[`+user+`],"stream":true}`, "a", chatChunk(`{"content":"two."}`, "")+chatFinish("stop"), m)
 	next := `{"messages":[` + user + `,{"role":"assistant","content":"One two."}],"tool_choice":"none"}`
-	s := dialect.Open(dialect.Chat, []byte(next), dialect.Options{Tools: scenarioTools(), Memory: m})
+	s := openWith(dialect.Chat, []byte(next), dialect.Options{Tools: scenarioTools(), Memory: m})
 	require.NotNil(t, s)
 	require.False(t, s.Reads())
 	require.Equal(t, user+"\n"+hiddenCall+"\n"+hiddenResult+"\n"+`{"role":"assistant","content":"two."}`, chatMessages(t, s))
@@ -165,7 +165,7 @@ func TestChatRecallsWithoutTools(t *testing.T) {
 	for key := range m {
 		m[key] = []byte(`{"before":[`)
 	}
-	require.Nil(t, dialect.Open(dialect.Chat, []byte(next), dialect.Options{Memory: m}), "what cannot be read is as good as forgotten")
+	require.Nil(t, openWith(dialect.Chat, []byte(next), dialect.Options{Memory: m}), "what cannot be read is as good as forgotten")
 }
 
 // What is remembered is there before the client has the end of the answer.

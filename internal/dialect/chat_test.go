@@ -25,7 +25,7 @@ func chatRequest(more string) string {
 
 func openChat(t testing.TB, request string, m dialect.Memory) dialect.Session {
 	t.Helper()
-	s := dialect.Open(dialect.Chat, []byte(request), dialect.Options{Tools: scenarioTools(), ModelName: scenarioModelName, Memory: m})
+	s := openWith(dialect.Chat, []byte(request), dialect.Options{Tools: scenarioTools(), ModelName: scenarioModelName, Memory: m})
 	require.NotNil(t, s)
 	require.True(t, s.Reads())
 	return s
@@ -102,7 +102,7 @@ func TestChatRequests(t *testing.T) {
 		{"128 tools", `{"messages":[],"tools":[` + strings.Repeat(chatMail+",", 127) + chatMail + `]}`, "passes"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s := dialect.Open(dialect.Chat, []byte(tc.request), dialect.Options{Tools: scenarioTools()})
+			s := openWith(dialect.Chat, []byte(tc.request), dialect.Options{Tools: scenarioTools()})
 			if tc.want == "passes" {
 				require.Nil(t, s)
 				return
@@ -118,7 +118,7 @@ func TestChatRequests(t *testing.T) {
 			require.Equal(t, want, string(s.Request()))
 		})
 	}
-	require.Nil(t, dialect.Open(dialect.Chat, []byte(`{"messages":[]}`), dialect.Options{}), "no tools are offered")
+	require.Nil(t, openWith(dialect.Chat, []byte(`{"messages":[]}`), dialect.Options{}), "no tools are offered")
 }
 
 // What providers send that OpenAI does not. None of it calls Keyturn's tools.
@@ -557,4 +557,16 @@ func TestChatTooLongEvent(t *testing.T) {
 	require.True(t, bytes.HasSuffix(got, []byte(long+chatDone)))
 	require.Equal(t, string(got), string(s.KeepAlive(got)), "nothing may stand in the middle of an event")
 	require.True(t, bytes.HasPrefix(s.Fail(nil, dialect.Error{Message: "m"}), []byte("\n\ndata: ")))
+}
+
+// TestChatCutComment holds that the next turn's first chunk does not become a part of half a comment.
+func TestChatCutComment(t *testing.T) {
+	s := openChat(t, `{"messages":[],"stream":true}`, nil)
+	first := chatPieces(`{"index":0,"id":"a","function":{"name":"`+chatForecast+`","arguments":"{}"}}`) + chatFinish("tool_calls") + ": half"
+	out, turn := play(t, s, nil, [][]byte{[]byte(first)})
+	require.Len(t, turn.Calls, 1)
+	settleAll(t, s, turn, nil)
+	out, _ = play(t, s, out, [][]byte{[]byte(chatChunk(`{"role":"assistant","content":"One"}`, "") + chatFinish("stop") + chatDone)})
+	require.Contains(t, string(out), ": half\n\ndata: {")
+	require.NoError(t, check.Chat(out))
 }

@@ -1,128 +1,106 @@
-// Package dialect knows the languages in which clients talk to model providers: OpenAI Responses, OpenAI Chat Completions and
-// Anthropic Messages. It is pure: bytes in, bytes out.
+// Package dialect knows the languages in which clients talk to model providers. Each is a package of its own below this one; here
+// is the table of them, and the words of package turn for those who use it. It is pure: bytes in, bytes out.
 package dialect
 
 import (
-	"encoding/json"
-	"fmt"
 	"strings"
+
+	"github.com/keyturn/keyturn/internal/dialect/chat"
+	"github.com/keyturn/keyturn/internal/dialect/messages"
+	"github.com/keyturn/keyturn/internal/dialect/openai"
+	"github.com/keyturn/keyturn/internal/dialect/responses"
+	"github.com/keyturn/keyturn/internal/dialect/turn"
 )
 
-// Dialect is one of the languages. The zero value is none: an endpoint that has no dialect of its own.
-type Dialect uint8
-
-// The dialects.
-const (
-	None      Dialect = iota
-	Responses         // OpenAI Responses: POST /v1/responses
-	Chat              // OpenAI Chat Completions: POST /v1/chat/completions
-	Messages          // Anthropic Messages: POST /v1/messages
-)
-
-// String is the dialect's name in configuration, logs and metrics.
-func (d Dialect) String() string {
-	switch d {
-	case Responses:
-		return "responses"
-	case Chat:
-		return "chat"
-	case Messages:
-		return "messages"
-	case None:
-	}
-	return "none"
+// all has a line for each dialect.
+var all = []turn.Dialect{
+	Responses,
+	Chat,
+	Messages,
 }
 
-// Of tells the dialect of a request by the end of its path. A query is left out of account; what stands before the end
-// (/v1, /openai/deployments/gpt) is the provider's own.
+// The dialects that others name.
+var (
+	Responses Dialect = responses.Dialect{}
+	Chat      Dialect = chat.Dialect{}
+	Messages  Dialect = messages.Dialect{}
+)
+
+// Of tells the dialect of a request by its path, which may have a query. Nil is an endpoint that has none.
 func Of(path string) Dialect {
 	path, _, _ = strings.Cut(path, "?")
 	path = strings.TrimSuffix(path, "/")
-	switch {
-	case strings.HasSuffix(path, "/responses"):
-		return Responses
-	case strings.HasSuffix(path, "/chat/completions"):
-		return Chat
-	case strings.HasSuffix(path, "/messages"):
-		return Messages
+	for _, d := range all {
+		if d.Matches(path) {
+			return d
+		}
 	}
-	return None
+	return nil
 }
 
-// Error is an error of Keyturn's own, before it has a dialect's form.
-type Error struct {
-	Type    string // type in every dialect: rate_limit_error, api_error, authentication_error
-	Code    string // code in the OpenAI dialects; Anthropic's form has none
-	Message string // for people; it names the remedy and never holds a key or a part of a body
+// Name is d.Name, or "none" where there is no dialect.
+func Name(d Dialect) string {
+	if d == nil {
+		return "none"
+	}
+	return d.Name()
 }
 
-// Body is e as the body of an answer with Content-Type application/json: OpenAI's {"error": …} or, for Messages, Anthropic's
-// {"type": "error", "error": …}. Both APIs document these shapes in their reference, section "Errors".
-func (d Dialect) Body(e Error) []byte {
-	var v any
-	if d == Messages {
-		var a anthropicError
-		a.Error.Message, a.Error.Type, a.Type = e.Message, e.Type, "error"
-		v = a
-	} else {
-		var o openAIError
-		o.Error.Code, o.Error.Message, o.Error.Type = e.Code, e.Message, e.Type
-		v = o
+// ErrorBody is d.ErrorBody, or OpenAI's form, which most clients read, where there is no dialect.
+func ErrorBody(d Dialect, e Error) []byte {
+	if d == nil {
+		return openai.ErrorBody(e)
 	}
-	b, err := json.Marshal(v)
-	if err != nil { // strings always marshal
-		return []byte(`{"error":{"type":"api_error","code":"server_error","message":"error cannot be encoded"}}`)
-	}
-	return b
+	return d.ErrorBody(e)
 }
 
-type openAIError struct {
-	Error struct {
-		Code    string `json:"code"`
-		Message string `json:"message"`
-		Param   string `json:"param"`
-		Type    string `json:"type"`
-	} `json:"error"`
+// UpstreamPath is path with the id of an earlier response as the provider knows it, where a dialect's clients know it by another.
+func UpstreamPath(path string, memory Memory) string {
+	for _, d := range all {
+		if r, ok := d.(turn.Renamer); ok {
+			path = r.UpstreamPath(path, memory)
+		}
+	}
+	return path
 }
 
-type anthropicError struct {
-	Error struct {
-		Message string `json:"message"`
-		Type    string `json:"type"`
-	} `json:"error"`
-	RequestID string `json:"request_id"`
-	Type      string `json:"type"`
-}
+// What users of a dialect need of package turn.
+type (
+	Dialect   = turn.Dialect
+	Request   = turn.Request
+	Options   = turn.Options
+	Session   = turn.Session
+	State     = turn.State
+	Turn      = turn.Turn
+	Tool      = turn.Tool
+	Call      = turn.Call
+	Result    = turn.Result
+	Part      = turn.Part
+	PartKind  = turn.PartKind
+	Error     = turn.Error
+	Failure   = turn.Failure
+	ToolError = turn.ToolError
+	Usage     = turn.Usage
+	Memory    = turn.Memory
 
-// ReadError reads the error out of a provider's or Keyturn's answer, in either shape: {"error": {"type", "code", "message"}}, also
-// within an array, or around a text. What it does not find is made up from the status.
-func ReadError(status int, body []byte) Error {
-	e := Error{Type: "api_error", Code: "server_error"}
-	switch {
-	case status == 429:
-		e = Error{Type: "rate_limit_error", Code: "rate_limit_exceeded"}
-	case status >= 400 && status < 500:
-		e = Error{Type: "invalid_request_error", Code: "invalid_request"}
-	}
-	at := whole(body)
-	if !validJSON(body) {
-		at = span{}
-	}
-	for first := range elements(body, at) { // Gemini's
-		at = first
-		break
-	}
-	if v, ok := lookup(body, at, "error"); ok {
-		at = v
-	}
-	if s := text(body, at, "type"); s != "" && s != "error" {
-		e.Type = s
-	}
-	if s := text(body, at, "code"); s != "" {
-		e.Code = s
-	}
-	if e.Message = text(body, at, "message"); e.Message == "" {
-		e.Message = fmt.Sprintf("the provider answered the next turn with status %d and no error that can be read", status)
-	}
-	return e
-}
+	ToolErrorKind = turn.ToolErrorKind
+)
+
+// Constants of package turn.
+const (
+	Going   = turn.Going
+	Over    = turn.Over
+	Failing = turn.Failing
+
+	TextPart  = turn.TextPart
+	ImagePart = turn.ImagePart
+	AudioPart = turn.AudioPart
+	FilePart  = turn.FilePart
+
+	ExecutionError = turn.ExecutionError
+	ProtocolError  = turn.ProtocolError
+	HTTPError      = turn.HTTPError
+)
+
+// ReadError is turn.ReadError.
+func ReadError(status int, body []byte) Error { return turn.ReadError(status, body) }

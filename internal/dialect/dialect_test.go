@@ -16,15 +16,15 @@ func TestOf(t *testing.T) {
 		{"/v1/responses", dialect.Responses},
 		{"/v1/responses/", dialect.Responses},
 		{"/v1/responses?stream=true", dialect.Responses},
-		{"/v1/responses/resp_1", dialect.None},
+		{"/v1/responses/resp_1", nil},
 		{"/v1/chat/completions", dialect.Chat},
 		{"/openai/deployments/gpt/chat/completions?api-version=1", dialect.Chat},
-		{"/v1/completions", dialect.None},
+		{"/v1/completions", nil},
 		{"/v1/messages", dialect.Messages},
-		{"/v1/messages/count_tokens", dialect.None},
-		{"/v1/models?x=/v1/messages", dialect.None},
-		{"", dialect.None},
-		{"/", dialect.None},
+		{"/v1/messages/count_tokens", nil},
+		{"/v1/models?x=/v1/messages", nil},
+		{"", nil},
+		{"/", nil},
 	} {
 		require.Equal(t, tc.want, dialect.Of(tc.path), tc.path)
 	}
@@ -33,9 +33,9 @@ func TestOf(t *testing.T) {
 func TestErrorBody(t *testing.T) {
 	e := dialect.Error{Type: "rate_limit_error", Code: "rate_limit_exceeded", Message: "all configured keys are rate-limited"}
 	const openAI = `{"error":{"code":"rate_limit_exceeded","message":"all configured keys are rate-limited","param":"","type":"rate_limit_error"}}`
-	for _, d := range []dialect.Dialect{dialect.Responses, dialect.Chat, dialect.None} {
-		require.JSONEq(t, openAI, string(d.Body(e)), d.String())
+	for _, d := range []dialect.Dialect{dialect.Responses, dialect.Chat, nil} {
+		require.JSONEq(t, openAI, string(dialect.ErrorBody(d, e)), dialect.Name(d))
 	}
 	require.JSONEq(t, `{"type":"error","error":{"type":"rate_limit_error","message":"all configured keys are rate-limited"},"request_id":""}`,
-		string(dialect.Messages.Body(e)))
+		string(dialect.Messages.ErrorBody(e)))
 }

@@ -25,7 +25,7 @@ func deltas(n int) (begin, text []byte) {
 // later is a session in its second turn, in which the client's indexes are not the provider's.
 func later(tb testing.TB) dialect.Session {
 	tb.Helper()
-	s := dialect.Open(dialect.Messages, []byte(`{"messages":[],"stream":true}`), dialect.Options{Tools: scenarioTools()})
+	s := openWith(dialect.Messages, []byte(`{"messages":[],"stream":true}`), dialect.Options{Tools: scenarioTools()})
 	var w turnWriter
 	w.start("msg_0")
 	w.block(`{"type":"text","text":"Look."}`)
@@ -47,7 +47,7 @@ func BenchmarkMessagesStream(b *testing.B) {
 		open func() dialect.Session
 	}{
 		{"first", func() dialect.Session {
-			return dialect.Open(dialect.Messages, []byte(`{"messages":[],"stream":true}`), dialect.Options{Tools: scenarioTools()})
+			return openWith(dialect.Messages, []byte(`{"messages":[],"stream":true}`), dialect.Options{Tools: scenarioTools()})
 		}},
 		{"later", func() dialect.Session { return later(b) }},
 	} {
@@ -73,7 +73,7 @@ func TestMessagesStreamAllocs(t *testing.T) {
 	begin, text := deltas(200)
 	for _, open := range []func() dialect.Session{
 		func() dialect.Session {
-			return dialect.Open(dialect.Messages, []byte(`{"messages":[],"stream":true}`), dialect.Options{Tools: scenarioTools()})
+			return openWith(dialect.Messages, []byte(`{"messages":[],"stream":true}`), dialect.Options{Tools: scenarioTools()})
 		},
 		func() dialect.Session { return later(t) },
 	} {
@@ -112,7 +112,7 @@ func BenchmarkMessagesOpen(b *testing.B) {
 			b.SetBytes(int64(len(body)))
 			b.ReportAllocs()
 			for b.Loop() {
-				dialect.Open(dialect.Messages, body, dialect.Options{Tools: scenarioTools(), Memory: bm.memory})
+				openWith(dialect.Messages, body, dialect.Options{Tools: scenarioTools(), Memory: bm.memory})
 			}
 		})
 	}

@@ -55,7 +55,7 @@ func (c *conversation) request(t *testing.T) {
 	if len(c.client) > 1 {
 		offered = offered[:c.rng.IntN(3)] // tools come and go
 	}
-	s := dialect.Open(dialect.Messages, c.body(t), dialect.Options{Tools: offered, Memory: c.memory})
+	s := openWith(dialect.Messages, c.body(t), dialect.Options{Tools: offered, Memory: c.memory})
 	require.NotNil(t, s)
 	require.True(t, s.Reads())
 	var out []byte

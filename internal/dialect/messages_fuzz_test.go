@@ -39,7 +39,7 @@ func FuzzMessagesOpen(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body, remembered []byte) {
 		for _, m := range []dialect.Memory{nil, scenarioMemory{}, constantMemory(remembered)} {
-			s := dialect.Open(dialect.Messages, body, dialect.Options{Tools: scenarioTools(), Memory: m})
+			s := openWith(dialect.Messages, body, dialect.Options{Tools: scenarioTools(), Memory: m})
 			if s == nil {
 				continue
 			}
@@ -97,7 +97,7 @@ type twoTurns struct {
 }
 
 func playTwo(t *testing.T, first, second []byte, cut func([]byte) [][]byte) (out twoTurns) {
-	s := dialect.Open(dialect.Messages, []byte(`{"max_tokens":1000,"messages":[{"role":"user","content":"Hi"}],"stream":true}`),
+	s := openWith(dialect.Messages, []byte(`{"max_tokens":1000,"messages":[{"role":"user","content":"Hi"}],"stream":true}`),
 		dialect.Options{Tools: scenarioTools(), Memory: scenarioMemory{}})
 	for n, stream := range [][]byte{first, second} {
 		var turn dialect.Turn
@@ -137,7 +137,7 @@ func FuzzMessagesWhole(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		s := dialect.Open(dialect.Messages, []byte(`{"max_tokens":1000,"messages":[]}`), dialect.Options{Tools: scenarioTools(), Memory: scenarioMemory{}})
+		s := openWith(dialect.Messages, []byte(`{"max_tokens":1000,"messages":[]}`), dialect.Options{Tools: scenarioTools(), Memory: scenarioMemory{}})
 		for range 3 {
 			turn := s.Whole(body)
 			switch {

@@ -38,10 +38,10 @@ func TestMessagesPass(t *testing.T) {
 		{"128 tools", `{"messages":[],"tools":[` + strings.TrimSuffix(many, ",") + `]}`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			require.Nil(t, dialect.Open(dialect.Messages, []byte(tc.request), dialect.Options{Tools: scenarioTools(), Memory: scenarioMemory{}}))
+			require.Nil(t, openWith(dialect.Messages, []byte(tc.request), dialect.Options{Tools: scenarioTools(), Memory: scenarioMemory{}}))
 		})
 	}
-	require.Nil(t, dialect.Open(dialect.Messages, []byte(`{"messages":[]}`), dialect.Options{}), "there are no tools")
+	require.Nil(t, openWith(dialect.Messages, []byte(`{"messages":[]}`), dialect.Options{}), "there are no tools")
 }
 
 func TestMessagesTools(t *testing.T) {
@@ -67,7 +67,7 @@ func TestMessagesTools(t *testing.T) {
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s := dialect.Open(dialect.Messages, []byte(tc.request), dialect.Options{Tools: scenarioTools()})
+			s := openWith(dialect.Messages, []byte(tc.request), dialect.Options{Tools: scenarioTools()})
 			require.NotNil(t, s)
 			require.True(t, s.Reads())
 			require.Equal(t, tc.want, string(s.Request()))
@@ -84,21 +84,21 @@ func TestMessagesSchemas(t *testing.T) {
 		{`[]`, `{"type":"object"}`},
 		{`{"type":`, `{"type":"object"}`},
 	} {
-		s := dialect.Open(dialect.Messages, []byte(`{"messages":[]}`), dialect.Options{Tools: []dialect.Tool{{Name: "bmcp_a", Schema: []byte(tc.schema)}}})
+		s := openWith(dialect.Messages, []byte(`{"messages":[]}`), dialect.Options{Tools: []dialect.Tool{{Name: "bmcp_a", Schema: []byte(tc.schema)}}})
 		require.Equal(t, `{"messages":[],"tools":[{"name":"bmcp_a","input_schema":`+tc.want+`}]}`, string(s.Request()))
 	}
 }
 
-// talk is a conversation in which Keyturn remembers.
-type talk struct {
+// dialogue is a conversation in which Keyturn remembers.
+type dialogue struct {
 	memory scenarioMemory
 	tools  []dialect.Tool
 }
 
 // open is a request with messages, joined by commas, and other members.
-func (k *talk) open(t *testing.T, messages, more string) dialect.Session {
+func (k *dialogue) open(t *testing.T, messages, more string) dialect.Session {
 	t.Helper()
-	s := dialect.Open(dialect.Messages, []byte(`{"max_tokens":1000,"messages":[`+messages+`]`+more+`}`), dialect.Options{Tools: k.tools, Memory: k.memory})
+	s := openWith(dialect.Messages, []byte(`{"max_tokens":1000,"messages":[`+messages+`]`+more+`}`), dialect.Options{Tools: k.tools, Memory: k.memory})
 	if s != nil {
 		require.NoError(t, json.Unmarshal(s.Request(), new(any)))
 	}
@@ -106,7 +106,7 @@ func (k *talk) open(t *testing.T, messages, more string) dialect.Session {
 }
 
 // answer plays a response: turns are contents, the last one's calls are not run unless they are the client's too.
-func (k *talk) answer(t *testing.T, s dialect.Session, turns ...string) []byte {
+func (k *dialogue) answer(t *testing.T, s dialect.Session, turns ...string) []byte {
 	t.Helper()
 	for n, content := range turns {
 		reason := "end_turn"
@@ -173,7 +173,7 @@ func TestMessagesReplay(t *testing.T) {
 		{"with its thoughts in a message of their own", thought + ",", `{"role":"assistant","content":[` + thought + `]},{"role":"assistant","content":"Look. Rain."}`, thoughtful},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			k := &talk{memory: scenarioMemory{}, tools: scenarioTools()}
+			k := &dialogue{memory: scenarioMemory{}, tools: scenarioTools()}
 			k.answer(t, k.open(t, ask, ""), tc.first+says("Look. ")+","+forTool, says("Rain."))
 			require.Equal(t, "["+tc.want+"]", sent(t, k.open(t, ask+","+tc.echo+","+more, "")))
 			theirs := `{"role":"user","content":"Another."},` + tc.echo + "," + more
@@ -198,7 +198,7 @@ func TestMessagesReplayMixed(t *testing.T) {
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			k := &talk{memory: scenarioMemory{}, tools: scenarioTools()}
+			k := &dialogue{memory: scenarioMemory{}, tools: scenarioTools()}
 			k.answer(t, k.open(t, ask, client), says("Both.")+","+forTool+","+forTime)
 			require.Equal(t, "["+ask+","+tc.want+"]", sent(t, k.open(t, ask+","+tc.echo, client)))
 		})
@@ -207,7 +207,7 @@ func TestMessagesReplayMixed(t *testing.T) {
 
 // What is forgotten leaves a conversation that is valid.
 func TestMessagesForgotten(t *testing.T) {
-	k := &talk{memory: scenarioMemory{}, tools: scenarioTools()}
+	k := &dialogue{memory: scenarioMemory{}, tools: scenarioTools()}
 	k.answer(t, k.open(t, ask, client), says("Both.")+","+forTool+","+forTime)
 	echo := ask + `,{"role":"assistant","content":[` + says("Both.") + `,` + forTime + `]},` + timeIs
 	clear(k.memory)
@@ -229,7 +229,7 @@ func TestMessagesForgotten(t *testing.T) {
 
 // TestMessagesFrozenTools is about the tools of a conversation that has begun: what comes and goes in the catalogue is for others.
 func TestMessagesFrozenTools(t *testing.T) {
-	k := &talk{memory: scenarioMemory{}, tools: scenarioTools()}
+	k := &dialogue{memory: scenarioMemory{}, tools: scenarioTools()}
 	first := k.open(t, ask, "")
 	k.answer(t, first, says("Hi."))
 	toolsOf := func(s dialect.Session) string {
@@ -268,7 +268,7 @@ func TestMessagesFrozenTools(t *testing.T) {
 
 // A conversation in which a model has thought and that had no tools must not get any.
 func TestMessagesFrozenWithoutTools(t *testing.T) {
-	k := &talk{memory: scenarioMemory{}}
+	k := &dialogue{memory: scenarioMemory{}}
 	require.Nil(t, k.open(t, ask, ""))
 	k.tools = scenarioTools()
 	require.Nil(t, k.open(t, ask+`,{"role":"assistant","content":[`+thought+`,`+says("Hi.")+`]},`+more, ""))
@@ -284,7 +284,7 @@ func TestMessagesExplain(t *testing.T) {
 	bound := refusal("messages.1.content.0: `thinking` block is bound to a different conversation")
 	lost := refusal("messages.2: `tool_use` ids were found without `tool_result` blocks immediately after: toolu_77. Each `tool_use` block must have a corresponding `tool_result` block in the next message.")
 	theirs := refusal("messages.2: `tool_use` ids were found without `tool_result` blocks immediately after: toolu_2.")
-	k := &talk{memory: scenarioMemory{}, tools: scenarioTools()}
+	k := &dialogue{memory: scenarioMemory{}, tools: scenarioTools()}
 	k.answer(t, k.open(t, ask, client), thought+","+says("Both.")+","+forTool+","+forTime)
 	next := ask + `,{"role":"assistant","content":[` + thought + `,` + says("Both.") + `,` + forTime + `]},` + timeIs
 
@@ -330,7 +330,7 @@ func TestMessagesFailures(t *testing.T) {
 		{`Internal error`, "api_error", 500, `{"error":{"message":"","type":"api_error"},"request_id":"","type":"error"}`},
 		{`null`, "api_error", 500, `{"error":{"message":"","type":"api_error"},"request_id":"","type":"error"}`},
 	} {
-		s := dialect.Open(dialect.Messages, []byte(`{"messages":[],"stream":true}`), dialect.Options{Tools: scenarioTools()})
+		s := openWith(dialect.Messages, []byte(`{"messages":[],"stream":true}`), dialect.Options{Tools: scenarioTools()})
 		event := "event: error\ndata: " + tc.data + "\n\n"
 		out, state := s.Write(nil, []byte(event))
 		require.Empty(t, out)
@@ -346,7 +346,7 @@ func TestMessagesFailures(t *testing.T) {
 		require.Equal(t, event, string(s.Relay(nil)))
 
 		if tc.data[0] == '{' && strings.HasPrefix(tc.data, `{"type":"error"`) {
-			s := dialect.Open(dialect.Messages, []byte(`{"messages":[]}`), dialect.Options{Tools: scenarioTools()})
+			s := openWith(dialect.Messages, []byte(`{"messages":[]}`), dialect.Options{Tools: scenarioTools()})
 			turn := s.Whole([]byte(tc.data))
 			require.Equal(t, tc.status, turn.Failure.Status)
 			s.Relay(nil)
@@ -371,7 +371,7 @@ func TestMessagesWindow(t *testing.T) {
 		{"a long event", "event: ping\ndata: {\"type\":\"ping\",\"x\":\"" + strings.Repeat("x", 256<<10) + "\"}\n\n", dialect.Over},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s := dialect.Open(dialect.Messages, []byte(`{"messages":[],"stream":true}`), dialect.Options{Tools: scenarioTools()})
+			s := openWith(dialect.Messages, []byte(`{"messages":[],"stream":true}`), dialect.Options{Tools: scenarioTools()})
 			all := string(w.b) + tc.then + failure
 			out, state := s.Write(nil, []byte(all))
 			require.Equal(t, tc.want, state)
@@ -396,7 +396,7 @@ func TestMessagesTooLong(t *testing.T) {
 	called := len(w.b)
 	w.event("ping", `,"x":"`+strings.Repeat("x", 33<<20)+`"`)
 	w.stop("tool_use", 9)
-	s := dialect.Open(dialect.Messages, []byte(`{"messages":[],"stream":true}`), dialect.Options{Tools: scenarioTools()})
+	s := openWith(dialect.Messages, []byte(`{"messages":[],"stream":true}`), dialect.Options{Tools: scenarioTools()})
 	var out []byte
 	for p := range chunks(w.b, 1<<20) {
 		out, _ = s.Write(out, p)
@@ -449,7 +449,7 @@ func TestMessagesLines(t *testing.T) {
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s := dialect.Open(dialect.Messages, []byte(`{"messages":[],"stream":true}`), dialect.Options{Tools: scenarioTools()})
+			s := openWith(dialect.Messages, []byte(`{"messages":[],"stream":true}`), dialect.Options{Tools: scenarioTools()})
 			out, turn := play(t, s, nil, [][]byte{tc.write(first.b)})
 			require.Len(t, turn.Calls, 1)
 			require.Equal(t, `{}`, string(turn.Calls[0].Arguments))
@@ -477,7 +477,7 @@ func withoutEventLines(b []byte) []byte {
 // TestMessagesWholeOddly is about answers that are no messages.
 func TestMessagesWholeOddly(t *testing.T) {
 	for _, body := range []string{``, `<html>`, `[]`, `{}`, `{"content":7}`, `{"type":"message","content":[7,null,{}],"usage":7,"stop_reason":null}`} {
-		s := dialect.Open(dialect.Messages, []byte(`{"messages":[]}`), dialect.Options{Tools: scenarioTools(), Memory: scenarioMemory{}})
+		s := openWith(dialect.Messages, []byte(`{"messages":[]}`), dialect.Options{Tools: scenarioTools(), Memory: scenarioMemory{}})
 		turn := s.Whole([]byte(body))
 		require.Empty(t, turn.Calls)
 		require.Nil(t, turn.Failure)
@@ -503,7 +503,7 @@ func TestMessagesParts(t *testing.T) {
 		{"an error without a word", dialect.Result{Error: &dialect.ToolError{}}, `"content":"Error: the tool failed and does not say why","is_error":true`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s := dialect.Open(dialect.Messages, []byte(`{"messages":[]}`), dialect.Options{Tools: scenarioTools()})
+			s := openWith(dialect.Messages, []byte(`{"messages":[]}`), dialect.Options{Tools: scenarioTools()})
 			require.Len(t, s.Whole([]byte(`{"type":"message","content":[`+forTool+`],"stop_reason":"tool_use"}`)).Calls, 1)
 			s.Settle(nil, 0, tc.r)
 			require.True(t, s.Continue(false))
@@ -518,7 +518,7 @@ func TestMessagesReplayImages(t *testing.T) {
 		return `{"role":"user","content":[{"type":"image","source":{"type":"base64","media_type":"image/png","data":"` + data + `"}},{"type":"text","text":"What is it?"}]}`
 	}
 	echo := `,{"role":"assistant","content":"A cat."},` + more
-	k := &talk{memory: scenarioMemory{}, tools: scenarioTools()}
+	k := &dialogue{memory: scenarioMemory{}, tools: scenarioTools()}
 	k.answer(t, k.open(t, ask("QQ=="), ""), forTool, says("A cat."))
 	require.Contains(t, sent(t, k.open(t, ask("QQ==")+echo, "")), "toolu_1")
 	require.NotContains(t, sent(t, k.open(t, ask("Qg==")+echo, "")), "toolu_1")
@@ -528,7 +528,7 @@ func TestMessagesReplayImages(t *testing.T) {
 
 // After a response that ended for want of tokens the results of its calls come before what the client says next, or by themselves.
 func TestMessagesReplaySpent(t *testing.T) {
-	k := &talk{memory: scenarioMemory{}, tools: scenarioTools()}
+	k := &dialogue{memory: scenarioMemory{}, tools: scenarioTools()}
 	s := k.open(t, ask, "")
 	require.Len(t, s.Whole([]byte(`{"type":"message","id":"msg_1","role":"assistant","model":"m","content":[`+says("Look.")+`,`+forTool+`],"stop_reason":"tool_use","usage":{"output_tokens":1000}}`)).Calls, 1)
 	s.Settle(nil, 0, dialect.Result{Parts: []dialect.Part{{Text: "rain"}}})
@@ -550,7 +550,7 @@ func TestMessagesReplaySpent(t *testing.T) {
 
 // A client that owes results gets no help: what it sends is not made worse.
 func TestMessagesReplayOwed(t *testing.T) {
-	k := &talk{memory: scenarioMemory{}, tools: scenarioTools()}
+	k := &dialogue{memory: scenarioMemory{}, tools: scenarioTools()}
 	k.answer(t, k.open(t, ask, client), says("Both.")+","+forTool+","+forTime)
 	echo := ask + `,{"role":"assistant","content":[` + says("Both.") + `,` + forTime + `]}`
 	s := k.open(t, echo, client)

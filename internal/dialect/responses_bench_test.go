@@ -54,7 +54,7 @@ func BenchmarkResponsesWrite(b *testing.B) {
 			dst := make([]byte, 0, 64<<10)
 			for b.Loop() {
 				b.StopTimer()
-				s := dialect.Open(dialect.Responses, []byte(benchRequest), dialect.Options{Tools: scenarioTools()})
+				s := openWith(dialect.Responses, []byte(benchRequest), dialect.Options{Tools: scenarioTools()})
 				if second {
 					s.Write(nil, first)
 					_, turn := s.End(nil)
@@ -79,6 +79,6 @@ func BenchmarkResponsesOpen(b *testing.B) {
 	b.SetBytes(int64(len(request)))
 	b.ReportAllocs()
 	for b.Loop() {
-		dialect.Open(dialect.Responses, request, dialect.Options{Tools: scenarioTools()})
+		openWith(dialect.Responses, request, dialect.Options{Tools: scenarioTools()})
 	}
 }

@@ -109,7 +109,7 @@ func TestResponsesRandom(t *testing.T) {
 		m := scenarioMemory{}
 		o := dialect.Options{Tools: scenarioTools(), Hidden: hidden, Memory: m, ModelName: scenarioModelName}
 		request := []byte(`{"model":"m","stream":true,"input":[{"role":"user","content":"a"}],"tools":[{"type":"function","name":"send_mail"}]}`)
-		stream, whole := dialect.Open(dialect.Responses, request, o), dialect.Open(dialect.Responses, withoutResponses(request), o)
+		stream, whole := openWith(dialect.Responses, request, o), openWith(dialect.Responses, withoutResponses(request), o)
 		var client []byte
 		pieces := func(b []byte) (out [][]byte) {
 			for len(b) > 0 {
@@ -159,7 +159,7 @@ func TestResponsesRandom(t *testing.T) {
 		items = append(items, `{"role":"user","content":"b"}`)
 		seen := !hidden || len(final.Output) > 0 // else the client has nothing that hidden items could be found by
 		next := nextResponses(t, request, client, []byte(`{"items":[`+strings.Join(items, ",")+`]}`))
-		s := dialect.Open(dialect.Responses, next, o)
+		s := openWith(dialect.Responses, next, o)
 		require.NoError(t, validResponses(s.Request()), "seed %d\n%s", seed, s.Request())
 		for _, how := range replays {
 			if !hidden && (how == "without ids" || how == "without most ids") {
@@ -215,7 +215,7 @@ func TestResponsesShuffled(t *testing.T) {
 		}
 		stream := bytes.Join(events, nil)
 		open := func() dialect.Session {
-			return dialect.Open(dialect.Responses, []byte(`{"stream":true,"input":"a"}`),
+			return openWith(dialect.Responses, []byte(`{"stream":true,"input":"a"}`),
 				dialect.Options{Tools: scenarioTools(), Hidden: seed%2 == 0, Memory: scenarioMemory{}})
 		}
 		want, turns := playTwice(open(), stream, 0)

@@ -174,7 +174,7 @@ func TestResponsesReplays(t *testing.T) {
 
 // openReplay opens a request with these items. Settings are further members.
 func openReplay(input []string, settings string, m dialect.Memory, hidden bool) dialect.Session {
-	return dialect.Open(dialect.Responses, []byte(`{"model":"m"`+settings+`,"input":[`+strings.Join(input, ",")+`]}`),
+	return openWith(dialect.Responses, []byte(`{"model":"m"`+settings+`,"input":[`+strings.Join(input, ",")+`]}`),
 		dialect.Options{Tools: scenarioTools(), ModelName: scenarioModelName, Memory: m, Hidden: hidden})
 }
 
@@ -272,7 +272,7 @@ func TestResponsesByTextLong(t *testing.T) {
 	require.Equal(t, "user fc_c1 c1=c1 assistant user fc_c2 c2=c2 assistant user fc_c3 c3=c3 assistant user", got)
 
 	// A text as the whole input is the same conversation as the item that it means.
-	s := dialect.Open(dialect.Responses, []byte(`{"input":"a"}`), dialect.Options{Tools: scenarioTools(), Memory: m, Hidden: true})
+	s := openWith(dialect.Responses, []byte(`{"input":"a"}`), dialect.Options{Tools: scenarioTools(), Memory: m, Hidden: true})
 	s.Whole([]byte(`{"id":"r","status":"completed","output":[{"type":"function_call","id":"fc_n","call_id":"n","name":"bmcp_files_read_file","arguments":"{}"}]}`))
 	s.Settle(nil, 0, dialect.Result{})
 	require.True(t, s.Continue(false))

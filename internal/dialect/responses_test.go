@@ -14,10 +14,11 @@ import (
 
 	"github.com/keyturn/keyturn/internal/dialect"
 	"github.com/keyturn/keyturn/internal/dialect/check"
+	"github.com/keyturn/keyturn/sse"
 )
 
 func openResponses(body string, m dialect.Memory) dialect.Session {
-	return dialect.Open(dialect.Responses, []byte(body), dialect.Options{Tools: scenarioTools(), ModelName: scenarioModelName, Memory: m})
+	return openWith(dialect.Responses, []byte(body), dialect.Options{Tools: scenarioTools(), ModelName: scenarioModelName, Memory: m})
 }
 
 func TestResponsesPasses(t *testing.T) {
@@ -46,7 +47,7 @@ func TestResponsesPasses(t *testing.T) {
 			require.Nil(t, openResponses(tc.body, nil))
 		})
 	}
-	require.Nil(t, dialect.Open(dialect.Responses, []byte(`{"model":"m","input":"a"}`), dialect.Options{}))
+	require.Nil(t, openWith(dialect.Responses, []byte(`{"model":"m","input":"a"}`), dialect.Options{}))
 }
 
 // names are the tools of a request, and what it says to include.
@@ -106,7 +107,7 @@ func TestResponsesInjects(t *testing.T) {
 
 func TestResponsesSchemas(t *testing.T) {
 	tools := []dialect.Tool{{Name: "a", Schema: nil}, {Name: "b", Schema: []byte(`{"x":`)}, {Name: "c", Schema: []byte(`[]`)}, {Name: "d\"", Description: "\x00\xff"}}
-	s := dialect.Open(dialect.Responses, []byte(`{}`), dialect.Options{Tools: tools})
+	s := openWith(dialect.Responses, []byte(`{}`), dialect.Options{Tools: tools})
 	var r struct {
 		Tools []struct{ Parameters map[string]any }
 	}
@@ -179,13 +180,18 @@ func TestResponsesTurnOrder(t *testing.T) {
 func TestResponsesPreviousEcho(t *testing.T) {
 	m := scenarioMemory{}
 	playFile(t, "previous", m)
-	up, ok := dialect.UpstreamResponseID(m, "resp_01")
-	require.True(t, ok)
-	require.Equal(t, "resp_02", up)
-	_, ok = dialect.UpstreamResponseID(m, "resp_02")
-	require.False(t, ok)
-	_, ok = dialect.UpstreamResponseID(nil, "resp_01")
-	require.False(t, ok)
+	for path, want := range map[string]string{
+		"/v1/responses/resp_01":                "/v1/responses/resp_02",
+		"/v1/responses/resp_01/input_items":    "/v1/responses/resp_02/input_items",
+		"/v1/responses/resp_01?stream=true":    "/v1/responses/resp_02?stream=true",
+		"/v1/responses/resp_02":                "/v1/responses/resp_02",
+		"/v1/responses/resp_99":                "/v1/responses/resp_99",
+		"/v1/responses":                        "/v1/responses",
+		"/v1/conversations/resp_01/items?a=/b": "/v1/conversations/resp_01/items?a=/b",
+	} {
+		require.Equal(t, want, dialect.UpstreamPath(path, m), path)
+		require.Equal(t, path, dialect.UpstreamPath(path, nil), path)
+	}
 
 	for _, choice := range []string{"auto", "none"} {
 		s := openResponses(`{"stream":true,"previous_response_id":"resp_01","tool_choice":"`+choice+`"}`, m)
@@ -434,7 +440,7 @@ func FuzzResponsesStream(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, stream []byte, cut int, hidden bool) {
 		open := func() dialect.Session {
-			return dialect.Open(dialect.Responses, []byte(`{"stream":true,"input":"a"}`), dialect.Options{Tools: scenarioTools(), Hidden: hidden, Memory: scenarioMemory{}})
+			return openWith(dialect.Responses, []byte(`{"stream":true,"input":"a"}`), dialect.Options{Tools: scenarioTools(), Hidden: hidden, Memory: scenarioMemory{}})
 		}
 		want, turns := playTwice(open(), stream, 0)
 		for _, n := range []int{1, 2 + cut&31} {
@@ -453,7 +459,7 @@ func FuzzResponsesWhole(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, body []byte, hidden bool) {
-		s := dialect.Open(dialect.Responses, []byte(`{"input":"a"}`), dialect.Options{Tools: scenarioTools(), Hidden: hidden, Memory: scenarioMemory{}})
+		s := openWith(dialect.Responses, []byte(`{"input":"a"}`), dialect.Options{Tools: scenarioTools(), Hidden: hidden, Memory: scenarioMemory{}})
 		for range 3 {
 			turn := s.Whole(body)
 			if turn.Failure != nil {
@@ -491,11 +497,34 @@ func FuzzResponsesOpen(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, body []byte, hidden bool) {
-		s := dialect.Open(dialect.Responses, body, dialect.Options{Tools: scenarioTools(), ModelName: scenarioModelName, Memory: m, Hidden: hidden})
+		s := openWith(dialect.Responses, body, dialect.Options{Tools: scenarioTools(), ModelName: scenarioModelName, Memory: m, Hidden: hidden})
 		if s == nil {
 			return
 		}
 		require.True(t, json.Valid(s.Request()), "%s\n%s", body, s.Request())
 		s.Explain(400, body)
 	})
+}
+
+// TestResponsesGarbageAfterTheEnd holds that what follows the end of a turn, and is longer than any client reads, does not keep the
+// next turn from being read.
+func TestResponsesGarbageAfterTheEnd(t *testing.T) {
+	first, then := responsesDeltas(1)
+	s := openResponses(`{"stream":true,"input":"a"}`, nil)
+	out, _ := s.Write(nil, first)
+	long := "data: " + strings.Repeat("x", sse.DefaultLimitBytes+1)
+	rest, _ := s.Write(nil, []byte(long))
+	require.Empty(t, rest, "it is no part of the client's response, which goes on")
+	out, turn := s.End(out)
+	require.Len(t, turn.Calls, 1)
+	out = s.Settle(out, 0, dialect.Result{Parts: []dialect.Part{{Text: "r"}}})
+	require.True(t, s.Continue(false))
+	out, turn = playOne(s, out, then)
+	require.Empty(t, turn.Calls)
+	require.NoError(t, check.Responses(out))
+}
+
+func playOne(s dialect.Session, out, stream []byte) ([]byte, dialect.Turn) {
+	out, _ = s.Write(out, stream)
+	return s.End(out)
 }

@@ -3,6 +3,7 @@ package dialect_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/scripted/talk"
 )
 
 // A scenario is one response to a client: testdata/<dialect>/<name>.txtar. All dialects have the same ones. Its sections:
@@ -114,6 +116,18 @@ func (r scenarioResult) result() dialect.Result {
 	return out
 }
 
+// refused is what the provider says.
+func refused(pr *talk.Problem) error {
+	if pr == nil {
+		return nil
+	}
+	return errors.New(pr.Message)
+}
+
+func openWith(d dialect.Dialect, body []byte, o dialect.Options) dialect.Session {
+	return d.Open(dialect.Request{Body: body}, o)
+}
+
 // scenarioTools are the tools that Keyturn offers in scenarios.
 func scenarioTools() []dialect.Tool {
 	tool := func(server, name, what, schema string) dialect.Tool {
@@ -146,7 +160,7 @@ type scenario struct {
 // runScenarios runs a dialect's scenarios: each whole, byte by byte, and cut in two at many places, with LF and CRLF; and without
 // streaming, where the answer must be what the stream came to.
 func runScenarios(t *testing.T, d scenarioDialect) {
-	dir := filepath.Join("testdata", d.dialect.String())
+	dir := filepath.Join("testdata", d.dialect.Name())
 	for _, name := range scenarioNames {
 		require.FileExists(t, filepath.Join(dir, name+".txtar"))
 	}
@@ -183,7 +197,7 @@ func (sc *scenario) test(t *testing.T, d scenarioDialect) {
 	got := sc.run(t, d, memory, whole, false)
 	if then := sc.sections["then.json"]; then != nil {
 		next := d.next(t, sc.request(), got["client.sse"], then)
-		s := dialect.Open(d.dialect, next, sc.opts(memory))
+		s := openWith(d.dialect, next, sc.opts(memory))
 		got["upstream.then.json"] = next
 		if s != nil {
 			got["upstream.then.json"] = bytes.Clone(s.Request())
@@ -259,7 +273,7 @@ func (sc *scenario) same(t *testing.T, want, got map[string][]byte) {
 
 // wholes runs the scenario without streaming.
 func (sc *scenario) wholes(t *testing.T, d scenarioDialect, want map[string][]byte) {
-	s := dialect.Open(d.dialect, d.without(sc.request()), sc.opts(scenarioMemory{}))
+	s := openWith(d.dialect, d.without(sc.request()), sc.opts(scenarioMemory{}))
 	if s == nil || sc.options.Trim > 0 || sc.options.Alone {
 		return
 	}
@@ -324,7 +338,7 @@ func (sc *scenario) stream(name string, crlf bool) ([]byte, bool) {
 
 // run plays the scenario, each stream cut into pieces. It returns the sections that it makes.
 func (sc *scenario) run(t testing.TB, d scenarioDialect, m dialect.Memory, cut func([]byte) [][]byte, crlf bool) map[string][]byte {
-	s := dialect.Open(d.dialect, sc.request(), sc.opts(m))
+	s := openWith(d.dialect, sc.request(), sc.opts(m))
 	if s == nil {
 		b, _ := sc.stream("1.sse", crlf)
 		return map[string][]byte{"upstream.1.json": []byte("passes"), "client.sse": b}

@@ -13,6 +13,15 @@ const (
 	Messages  Dialect = "messages"  // Anthropic's Messages
 )
 
+// Schemas says whose rules for the schemas of tools a provider has, where they are known, by the name that package extproc has for it.
+type Schemas string
+
+// The rules that are known.
+const (
+	OpenAISchemas Schemas = "openai"
+	GeminiSchemas Schemas = "gemini"
+)
+
 // Provider is what is known of one.
 type Provider struct {
 	Name     string // in keyturn.yaml
@@ -28,6 +37,8 @@ type Provider struct {
 	// Telemetry is the value of gen_ai.provider.name: OpenTelemetry's, where it has one.
 	// https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/
 	Telemetry string
+	// Schemas is empty where the rules are not known.
+	Schemas Schemas
 
 	WrongKey  Failure // what a key gets that it does not know
 	Forbidden Failure // what a key gets that may not do what is asked for

@@ -26,7 +26,7 @@ func TestRows(t *testing.T) {
 		require.False(t, strings.HasSuffix(u.Path, "/"), p.Name)
 		require.NotContains(t, u.Path, "/v1", "%s: clients' own paths begin with it", p.Name)
 		for _, d := range p.Dialects {
-			known := []string{dialect.Responses.String(), dialect.Chat.String(), dialect.Messages.String()}
+			known := []string{dialect.Responses.Name(), dialect.Chat.Name(), dialect.Messages.Name()}
 			require.Contains(t, known, string(d), p.Name)
 		}
 		for _, f := range []Failure{p.WrongKey, p.Forbidden, p.Limited} {

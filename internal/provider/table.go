@@ -5,7 +5,7 @@ package provider
 var All = []Provider{
 	{
 		Name: "openai", Upstream: "https://api.openai.com", Header: "authorization", Scheme: "Bearer",
-		Dialects: []Dialect{Responses, Chat}, Telemetry: "openai",
+		Dialects: []Dialect{Responses, Chat}, Telemetry: "openai", Schemas: OpenAISchemas,
 		WrongKey: Failure{
 			Status: 401, Source: "https://developers.openai.com/api/docs/guides/error-codes",
 			Body: `{"error":{"message":"Incorrect API key provided: sk-***.","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}`,
@@ -39,7 +39,7 @@ var All = []Provider{
 	},
 	{
 		Name: "azure", Example: "https://NAME.openai.azure.com", Header: "api-key",
-		Dialects: []Dialect{Responses, Chat}, Telemetry: "azure.ai.openai",
+		Dialects: []Dialect{Responses, Chat}, Telemetry: "azure.ai.openai", Schemas: OpenAISchemas,
 		WrongKey: Failure{
 			Status: 401, Source: "https://learn.microsoft.com/azure/ai-services/openai/reference",
 			Body: `{"error":{"code":"401","message":"Access denied due to invalid subscription key or wrong API endpoint. Make sure to provide a valid key for an active subscription."}}`,
@@ -57,7 +57,7 @@ var All = []Provider{
 	{
 		// Its OpenAI endpoint: https://ai.google.dev/gemini-api/docs/openai. The native one takes a key in the path as well.
 		Name: "gemini", Upstream: "https://generativelanguage.googleapis.com", Header: "authorization", Scheme: "Bearer", QueryKey: true,
-		Dialects: []Dialect{Chat}, Telemetry: "gcp.gemini",
+		Dialects: []Dialect{Chat}, Telemetry: "gcp.gemini", Schemas: GeminiSchemas,
 		WrongKey:  Failure{Status: 400, Source: "https://ai.google.dev/gemini-api/docs/troubleshooting", Body: googleBadKey},
 		Forbidden: Failure{Status: 403, Source: "https://ai.google.dev/gemini-api/docs/troubleshooting", Body: googleForbidden},
 		Limited: Failure{
@@ -194,7 +194,7 @@ var All = []Provider{
 	{
 		// In express mode, with an API key: Gemini's own API, which is none of the dialects. Elsewhere Vertex takes tokens that end after an hour.
 		// https://cloud.google.com/vertex-ai/generative-ai/docs/start/express-mode/vertex-ai-express-mode-api-reference
-		Name: "vertex", Upstream: "https://aiplatform.googleapis.com", Header: "x-goog-api-key", QueryKey: true, Telemetry: "gcp.vertex_ai",
+		Name: "vertex", Upstream: "https://aiplatform.googleapis.com", Header: "x-goog-api-key", QueryKey: true, Telemetry: "gcp.vertex_ai", Schemas: GeminiSchemas,
 		WrongKey:  Failure{Status: 400, Source: "https://cloud.google.com/vertex-ai/generative-ai/docs/start/express-mode/overview", Body: googleBadKey},
 		Forbidden: Failure{Status: 403, Source: "https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/api-errors", Body: googleForbidden},
 		Limited: Failure{

@@ -64,6 +64,7 @@ var comments = map[string]string{
 	"forward_rules/disallowed_headers":            "All others are sent: the later turns of a response repeat the client's headers, such as anthropic-beta.",
 	"route/idle_timeout":                          "Ends a stream on which nothing moves: later where tools run, for an answer that is not a stream.",
 	"max_request_headers_kb":                      "A client's headers, and some of the front's and of Keyturn's: more than a client may send.",
+	"per_connection_buffer_limit_bytes":           "This bounds what is read at once, and so what is held for a client that does not read; Envoy's default is 1 MiB.",
 	"initial_stream_window_size":                  "This bounds what Envoy holds for a client that does not read; its default is 16 MiB.",
 	"request_body_buffer_limit":                   "What can be sent again with the next key; larger requests pass. The inner listener's is never lower: a larger body that\nKeyturn reads whole would hang.",
 	"request_headers_to_add":                      "Overwritten, so that no client can say them.",

@@ -1,0 +1,120 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/keyturn/keyturn/extproc"
+	"github.com/keyturn/keyturn/internal/provider"
+	"github.com/keyturn/keyturn/internal/setting"
+	"github.com/keyturn/keyturn/keypool"
+	"github.com/keyturn/keyturn/mcp"
+)
+
+// Each setting has one judge: the package that uses it. It names the setting by its path; here it gets its file and line.
+
+// judged notes what the judge of what stands at path has found, but for what only follows from a problem that was noted before.
+func (r *reader) judged(path string, found []*setting.Problem) {
+	var all []problem
+	for _, p := range found {
+		at, beside := setting.Within(path, p.Path), ""
+		if p.Beside != "" {
+			beside = setting.Within(path, p.Beside)
+		}
+		if r.follows(path, at) || beside != "" && r.follows(path, beside) {
+			continue
+		}
+		if !r.given(at) && beside != "" && r.given(beside) {
+			at = beside
+		}
+		all = append(all, r.at(at, p.Text))
+	}
+	for _, p := range all {
+		r.add(p)
+	}
+}
+
+// follows says whether a problem with the value at path, within what stands at judged, may come of one that was noted before.
+func (r *reader) follows(judged, path string) bool {
+	if r.failed(path) {
+		return true
+	}
+	for ; path != judged && path != ""; path = above(path) {
+		if r.refused[path] {
+			return true
+		}
+	}
+	return false
+}
+
+// KeyPool is what the file says about the keys of a pool, in the words of package keypool.
+func (c *Config) KeyPool(p *Pool) keypool.Config {
+	kc := keypool.Config{Name: p.Name, Policy: p.Policy, Cooldown: p.Cooldown, ReviveAfter: p.ReviveAfter, Secret: []byte(c.Fingerprint)}
+	for _, k := range p.Keys {
+		kc.Keys = append(kc.Keys, keypool.KeyConfig{Name: k.Name, Secret: k.Secret, Group: k.Group})
+	}
+	return kc
+}
+
+// Processor is what the file says about requests to a pool with these keys, in the words of package extproc.
+func (p *Pool) Processor(keys *keypool.Pool) extproc.Pool {
+	row, _ := provider.Named(p.Provider)
+	e := extproc.Pool{
+		Keys: keys, Name: p.Name, Provider: p.Provider, Telemetry: row.Telemetry, AnthropicErrors: row.Native(provider.Messages), QueryKey: row.QueryKey, Schemas: extproc.Schemas(row.Schemas),
+		Header: p.Credential.Header, Scheme: p.Credential.Scheme, BYOK: p.BYOK.Allow, Placeholders: p.BYOK.Placeholders,
+		MaxBody: p.MaxBody, Deadline: p.Deadline, KeepRateLimitHeaders: p.KeepRateLimitHeaders, Tools: p.Tools,
+	}
+	if len(p.Clusters) > 0 {
+		e.Cluster = p.Clusters[0]
+	}
+	if p.Upstream != nil {
+		e.Authority = p.Upstream.Host
+	}
+	return e
+}
+
+// ToolServers is what the file says about MCP servers, in the words of package mcp.
+func (c *Config) ToolServers() []mcp.Server {
+	var servers []mcp.Server
+	for _, s := range c.Tools.Servers {
+		m := mcp.Server{
+			Name: s.Name, Transport: s.Transport, Command: s.Command, Headers: s.Headers, Allow: s.Allow, Deny: s.Deny, MaxTools: s.MaxTools, Timeout: s.Timeout, Refresh: s.Refresh,
+		}
+		if s.URL != nil {
+			m.URL = s.URL.String()
+		}
+		for name, value := range s.Env {
+			m.Env = append(m.Env, name+"="+value)
+		}
+		slices.Sort(m.Env)
+		servers = append(servers, m)
+	}
+	return servers
+}
+
+// judgeKeyPool has keypool judge the pool at path. origins say where its keys stand.
+func (r *reader) judgeKeyPool(path string, p *Pool, origins []origin) {
+	var others []*setting.Problem
+	for _, found := range setting.Of((&Config{}).KeyPool(p).Validate()) {
+		var i, j int
+		if _, err := fmt.Sscanf(found.Path+" "+found.Beside, "keys[%d] keys[%d]", &i, &j); err != nil {
+			if !errors.Is(found, keypool.ErrNoKeys) {
+				others = append(others, found)
+			} else if row, _ := provider.Named(p.Provider); !row.Keyless && !r.strays[path] && !r.failed(within(path, "keys")) && !r.failed(within(path, "keys_file")) {
+				r.refuse(path, "has no key; write keys: [{env: NAME}], or keys_file: PATH")
+			}
+			continue
+		}
+		k, other := p.Keys[i], p.Keys[j]
+		switch {
+		case errors.Is(found, keypool.ErrDuplicateName) && origins[i].unnamed:
+			r.refuseIn(origins[i], "its name by default, %s, is taken by %s; give that one another", k.Name, placeOf(origins[j]))
+		case errors.Is(found, keypool.ErrDuplicateName):
+			r.refuseIn(origins[i], "the name %s is taken by %s; give each key its own", k.Name, placeOf(origins[j]))
+		case k.Secret != "": // else it could not be read, which was said
+			r.refuseIn(origins[i], "holds the same key (%s) as %s; remove one", k.From, whereIs(origins[j], other))
+		}
+	}
+	r.judged(path, others)
+}

@@ -1,0 +1,289 @@
+package chat
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+
+	"github.com/keyturn/keyturn/internal/dialect/rawjson"
+	"github.com/keyturn/keyturn/internal/dialect/turn"
+)
+
+// maxCalls bounds the calls of one turn that are kept apart. No provider allows as many.
+const maxCalls = 1000
+
+// toolCall is a tool call of a turn, put together from the deltas that its pieces came in.
+type toolCall struct {
+	indexed bool // the provider numbers it
+	index   int64
+	id      string
+	name    string
+	owner   turn.Owner // known when the name of the tool is
+	seen    int        // number of the chunk that its last piece came in
+
+	// Of a call of the client's.
+	begun bool // the client has seen of it
+	shown int  // the number that the client knows it by; -1: the provider's own, or none
+	argue bool // it has arguments
+
+	// Of a call of Keyturn's, or of one that may be.
+	args  []byte  // inside of the JSON string
+	extra []field // members that OpenAI does not document, such as extra_content with Gemini's thought_signature
+	inner []field // the same, within function
+	held  []byte  // pieces, joined by commas, while it is not known whose it is
+
+	element []byte // where nothing streams: the call as the provider sent it
+}
+
+// find is the call that a piece belongs to; a new one if it begins there. Providers number calls as OpenAI does, or leave index out
+// or the same for all, and tell the id once, with every piece, or not at all.
+func (s *session) find(c *chunk, p *callDelta) *toolCall {
+	t := &s.turn
+	index, indexed := int64(0), false
+	if p.index.Val.Found() {
+		index, indexed = rawjson.ParseInt(p.index.Val.Of(c.b))
+	}
+	same := func(call *toolCall) bool { return call.indexed == indexed && call.index == index }
+	id := ""
+	if p.id.Found() {
+		id = rawjson.Unquote(p.id.Of(c.b))
+	}
+	named := p.name.Found() && !blank(p.name.Of(c.b))
+	var found *toolCall
+	for i := len(t.calls) - 1; i >= 0 && found == nil; i-- {
+		call := t.calls[i]
+		switch {
+		case id != "" && call.id == id && (!indexed || !call.indexed || call.index == index):
+			return call
+		case id != "" && call.id == "" && same(call) && call.seen != s.chunks && !(named && call.name != ""),
+			id == "" && indexed && same(call):
+			found = call
+		case id == "" && !indexed && i == len(t.calls)-1:
+			found = call
+		}
+	}
+	if found == nil && id == "" && !named && len(t.calls) > 0 {
+		return t.calls[len(t.calls)-1] // a piece that says nothing of whose it is belongs to what was begun last
+	}
+	if found != nil && id == "" && named && found.name != "" && (found.seen == s.chunks || found.complete(p, c)) {
+		found = nil
+	}
+	switch {
+	case found != nil:
+		return found
+	case len(t.calls) >= maxCalls:
+		t.broken = true
+		return t.calls[len(t.calls)-1]
+	}
+	call := &toolCall{indexed: indexed, index: index, shown: -1}
+	t.calls = append(t.calls, call)
+	return call
+}
+
+// complete reports whether a call has all its arguments, so that a piece with a name but no id begins another.
+func (call *toolCall) complete(p *callDelta, c *chunk) bool {
+	if call.owner == turn.Client {
+		return call.argue && p.args.Found() && bytes.HasPrefix(p.args.Of(c.b), []byte(`"{`))
+	}
+	return len(call.args) > 0 && rawjson.Valid([]byte(rawjson.Unquote(quoted(call.args))))
+}
+
+// quoted is a JSON string of its inside.
+func quoted(inner []byte) []byte { return append(append([]byte{'"'}, inner...), '"') }
+
+// update takes what a piece says of its call, and decides whose it is.
+func (s *session) update(call *toolCall, c *chunk, p *callDelta) {
+	call.seen = s.chunks
+	if id := p.id; id.Found() && call.id == "" {
+		call.id = rawjson.Unquote(id.Of(c.b))
+	}
+	argue := p.args.Found() && !blank(p.args.Of(c.b))
+	if call.owner != turn.Client {
+		if p.name.Found() && (call.name == "" || !call.argue) {
+			if name := rawjson.Unquote(p.name.Of(c.b)); name != call.name {
+				call.name += name
+			}
+		}
+		s.decide(call, p.custom, argue)
+	}
+	call.argue = call.argue || argue
+	if call.owner == turn.Client {
+		return
+	}
+	s.turn.bytes += p.at.End - p.at.Start
+	if s.turn.bytes > maxTurn {
+		s.turn.broken = true
+		return
+	}
+	call.collect(c, p)
+}
+
+// decide finds out whose a call is, by what is known of its name so far. A name that may still grow into one of Keyturn's is left
+// open until the arguments begin.
+func (s *session) decide(call *toolCall, custom, argues bool) {
+	name := strings.TrimSpace(call.name)
+	switch {
+	case custom:
+		call.owner = turn.Client
+	case name != "":
+		call.owner = s.names.OwnerSoFar(name)
+	}
+	if call.owner == turn.Undecided && name != "" && argues {
+		call.owner = turn.Client
+	}
+	switch call.owner {
+	case turn.Keyturn:
+		call.held, s.called = nil, true
+	case turn.Client:
+		if !call.begun && call.held == nil {
+			s.show(call)
+		}
+	case turn.Undecided:
+	}
+}
+
+// show gives a call of the client's its number. As long as the client sees all that the provider sends, the provider's is right.
+func (s *session) show(call *toolCall) {
+	hides := s.called || s.renumbers || call.held != nil
+	for _, o := range s.turn.calls {
+		hides = hides || o.owner == turn.Undecided || o.owner == turn.Client && !o.begun && o != call
+	}
+	call.begun = true
+	switch {
+	case hides:
+		s.renumbers = true
+		call.shown = s.shown
+		s.shown++
+	case call.indexed && call.index >= 0 && call.index < maxCalls:
+		s.shown = max(s.shown, int(call.index)+1)
+	default:
+		s.shown++
+	}
+}
+
+// collect keeps what a piece has of a call of Keyturn's.
+func (call *toolCall) collect(c *chunk, p *callDelta) {
+	if p.args.Found() {
+		switch raw := p.args.Of(c.b); raw[0] {
+		case '"':
+			call.args = append(call.args, raw[1:len(raw)-1]...)
+		case '{': // as an object, not as its text
+			text := rawjson.AppendString(nil, raw)
+			call.args = append(call.args, text[1:len(text)-1]...)
+		}
+	}
+	if !p.more {
+		return
+	}
+	for m := range rawjson.Members(c.b, p.at) {
+		switch string(m.Name) {
+		case "index", "id", "type":
+		case "function":
+			for m := range rawjson.Members(c.b, m.Val) {
+				if n := string(m.Name); n != "name" && n != "arguments" {
+					call.inner = collect(call.inner, m.Name, m.Val.Of(c.b))
+				}
+			}
+		default:
+			call.extra = collect(call.extra, m.Name, m.Val.Of(c.b))
+		}
+	}
+}
+
+// settleOwners decides of the calls whose names were not long enough to tell, now that the turn ends: they are the client's. It
+// returns them.
+func (s *session) settleOwners() (late []*toolCall) {
+	for _, call := range s.turn.calls {
+		if call.owner == turn.Undecided {
+			call.owner = turn.Client
+			s.show(call)
+			late = append(late, call)
+		}
+	}
+	return late
+}
+
+// ours are the turn's calls of Keyturn's.
+func (t *currentTurn) ours() (list []*toolCall) {
+	for _, call := range t.calls {
+		if call.owner == turn.Keyturn {
+			list = append(list, call)
+		}
+	}
+	return list
+}
+
+// hasOurs reports whether there are any.
+func (t *currentTurn) hasOurs() bool {
+	for _, call := range t.calls {
+		if call.owner == turn.Keyturn {
+			return true
+		}
+	}
+	return false
+}
+
+// hasTheirs reports whether the client has calls to answer.
+func (t *currentTurn) hasTheirs() bool {
+	for _, call := range t.calls {
+		if call.owner == turn.Client {
+			return true
+		}
+	}
+	return false
+}
+
+// name gives every call of Keyturn's an id of its own, so that its result can name it. A provider that knows none leaves it out.
+func (s *session) name(calls []*toolCall) {
+	taken := map[string]bool{}
+	for _, call := range s.turn.calls {
+		if call.owner == turn.Client {
+			taken[call.id] = true
+		}
+	}
+	for i, call := range calls {
+		if call.id == "" || taken[call.id] {
+			call.id = "call_keyturn_" + strconv.Itoa(s.number) + "_" + strconv.Itoa(i)
+		}
+		taken[call.id] = true
+	}
+}
+
+// call is what the loop is told of a call.
+func (s *session) call(c *toolCall) turn.Call {
+	name := strings.TrimSpace(c.name)
+	args := []byte(rawjson.Unquote(quoted(c.args)))
+	if len(bytes.TrimSpace(args)) == 0 {
+		args = []byte("{}")
+	}
+	tool, _ := s.names.Own(name)
+	return turn.Call{ID: c.id, Name: name, Tool: tool, Arguments: args}
+}
+
+// appendTo appends the call as it goes back to the provider.
+func (call *toolCall) appendTo(dst []byte) []byte {
+	if call.element != nil {
+		return append(dst, call.element...)
+	}
+	dst = append(dst, `{"id":`...)
+	dst = rawjson.AppendString(dst, call.id)
+	dst = append(dst, `,"type":"function","function":{"name":`...)
+	dst = rawjson.AppendString(dst, strings.TrimSpace(call.name))
+	dst = append(dst, `,"arguments":"`...)
+	if len(call.args) == 0 {
+		dst = append(dst, "{}"...)
+	}
+	dst = append(append(dst, call.args...), '"')
+	dst = append(appendFields(dst, call.inner), '}')
+	return append(appendFields(dst, call.extra), '}')
+}
+
+// appendFields appends members, each after a comma.
+func appendFields(dst []byte, list []field) []byte {
+	for i := range list {
+		dst = append(dst, ',')
+		dst = append(rawjson.AppendString(dst, list[i].name), ':')
+		dst = list[i].appendTo(dst)
+	}
+	return dst
+}

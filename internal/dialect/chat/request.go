@@ -1,0 +1,161 @@
+package chat
+
+import (
+	"github.com/keyturn/keyturn/internal/dialect/rawjson"
+	"github.com/keyturn/keyturn/internal/dialect/turn"
+)
+
+// requestFields is where a request's members stand that decide something. A member that is absent or null is not found.
+type requestFields struct {
+	model, messages, tools, toolChoice, stream, streamOptions, n rawjson.Span
+	functions, functionCall, maxTokens, maxCompletionTokens      rawjson.Span
+	user, safetyIdentifier                                       rawjson.Span
+}
+
+// named finds a member by its name ("Create chat completion" in OpenAI's API reference).
+func (f *requestFields) named(name string) *rawjson.Span {
+	switch name {
+	case "model":
+		return &f.model
+	case "messages":
+		return &f.messages
+	case "tools":
+		return &f.tools
+	case "tool_choice":
+		return &f.toolChoice
+	case "stream":
+		return &f.stream
+	case "stream_options":
+		return &f.streamOptions
+	case "n":
+		return &f.n
+	case "functions":
+		return &f.functions
+	case "function_call":
+		return &f.functionCall
+	case "max_tokens":
+		return &f.maxTokens
+	case "max_completion_tokens":
+		return &f.maxCompletionTokens
+	case "user":
+		return &f.user
+	case "safety_identifier":
+		return &f.safetyIdentifier
+	}
+	return nil
+}
+
+// read finds the members. It returns false for what is none of Keyturn's business, or has no messages; see readFields.
+func (f *requestFields) read(b []byte) bool {
+	if !rawjson.ReadFields(b, f.named) {
+		return false
+	}
+	stream := string(f.stream.Of(b))
+	return f.messages.Found() && b[f.messages.Start] == '[' && (stream == "" || stream == "true" || stream == "false")
+}
+
+// offer decides which of Keyturn's tools go into the request, and returns their definitions, joined by commas; none when the
+// request rules them out.
+func (s *session) offer(b []byte, f *requestFields) []byte {
+	switch {
+	case f.functions.Found() || f.functionCall.Found(),
+		f.n.Found() && string(f.n.Of(b)) != "1",
+		f.tools.Found() && b[f.tools.Start] != '[',
+		f.streamOptions.Found() && (b[f.streamOptions.Start] != '{' || !rawjson.Once(b, f.streamOptions, "include_usage")):
+		return nil
+	}
+	has := 0
+	for t := range rawjson.Elements(b, f.tools) {
+		has++
+		kind := rawjson.Text(b, t, "type")
+		if !rawjson.Once(b, t, "type", "function", "custom") || has >= turn.MaxTools {
+			return nil
+		}
+		if at, ok := rawjson.Lookup(b, t, kind); ok {
+			if !rawjson.Once(b, at, "name") {
+				return nil
+			}
+			name, _ := rawjson.Lookup(b, at, "name")
+			s.names.Declare(rawjson.Word(name.Of(b)))
+		}
+	}
+	var list []byte
+	for _, t := range s.opts.Tools {
+		if s.names.Offer(t.Name, t, has) {
+			list = appendFunction(rawjson.Separate(list), t)
+		}
+	}
+	if list == nil || s.choice(b, f.toolChoice) == turn.ChoiceForeign {
+		s.names.Withdraw()
+		return nil
+	}
+	return list
+}
+
+// appendFunction appends a tool as Chat Completions wants it. It is not strict: strict mode refuses most schemas of MCP servers.
+func appendFunction(dst []byte, t turn.Tool) []byte {
+	dst = append(dst, `{"type":"function","function":{"name":`...)
+	dst = rawjson.AppendString(dst, t.Name)
+	if t.Description != "" {
+		dst = append(dst, `,"description":`...)
+		dst = rawjson.AppendString(dst, t.Description)
+	}
+	dst = append(dst, `,"parameters":`...)
+	if rawjson.IsObject(t.Schema) && rawjson.Valid(t.Schema) {
+		dst = append(dst, t.Schema...)
+	} else {
+		dst = append(dst, `{"type":"object","properties":{}}`...)
+	}
+	return append(dst, `}}`...)
+}
+
+// choice reads tool_choice. Mistral's word for required is any.
+func (s *session) choice(b []byte, at rawjson.Span) turn.Choice {
+	if !at.Found() {
+		return turn.ChoiceAuto
+	}
+	switch rawjson.Unquote(at.Of(b)) {
+	case "auto":
+		return turn.ChoiceAuto
+	case "required", "any":
+		return turn.ChoiceRequired
+	}
+	switch rawjson.Text(b, at, "type") {
+	case "function":
+		if _, ok := s.names.Own(rawjson.Text(b, at, "function", "name")); ok && rawjson.Once(b, at, "type", "function") {
+			return turn.ChoiceNamed
+		}
+	case "allowed_tools":
+		list, _ := rawjson.Lookup(b, at, "allowed_tools", "tools")
+		if !rawjson.Once(b, at, "type", "allowed_tools") {
+			return turn.ChoiceForeign
+		}
+		for t := range rawjson.Elements(b, list) {
+			if _, ok := s.names.Own(rawjson.Text(b, t, "function", "name")); ok {
+				return turn.ChoiceAllowed
+			}
+		}
+	}
+	return turn.ChoiceForeign
+}
+
+// inject notes what the tools change in the request. Tokens are counted for the operator whether the client wants to know or not.
+func (s *session) inject(e *rawjson.Edits, b []byte, f *requestFields, tools []byte) {
+	if f.tools.Found() {
+		e.Push(b, f.tools, tools)
+	} else {
+		e.Set(b, rawjson.Whole(b), "tools", append(append([]byte{'['}, tools...), ']'))
+	}
+	if !s.streams {
+		return
+	}
+	if v, ok := rawjson.Lookup(b, f.streamOptions, "include_usage"); ok && string(v.Of(b)) == "true" {
+		s.wantUsage = true
+		return
+	}
+	if f.streamOptions.Found() {
+		e.Set(b, f.streamOptions, "include_usage", []byte("true"))
+		return
+	}
+	e.Set(b, rawjson.Whole(b), "stream_options", []byte(`{"include_usage":true}`))
+}

@@ -1,0 +1,46 @@
+// Package responses is the dialect OpenAI Responses: POST /v1/responses.
+package responses
+
+import (
+	"strings"
+
+	"github.com/keyturn/keyturn/internal/dialect/openai"
+	"github.com/keyturn/keyturn/internal/dialect/relay"
+	"github.com/keyturn/keyturn/internal/dialect/turn"
+)
+
+// Dialect is OpenAI Responses.
+type Dialect struct{}
+
+// Name implements turn.Dialect.
+func (Dialect) Name() string { return "responses" }
+
+// Matches implements turn.Dialect.
+func (Dialect) Matches(path string) bool { return strings.HasSuffix(path, "/responses") }
+
+// Open implements turn.Dialect.
+func (Dialect) Open(r turn.Request, o turn.Options) turn.Session { return open(r.Body, o) }
+
+// IsStream implements turn.Dialect.
+func (Dialect) IsStream(contentType string) bool { return relay.IsEventStream(contentType) }
+
+// ErrorBody implements turn.Dialect.
+func (Dialect) ErrorBody(e turn.Error) []byte { return openai.ErrorBody(e) }
+
+// UpstreamPath implements turn.Renamer, for the paths of stored responses: /responses/{id}, and what stands below them.
+func (Dialect) UpstreamPath(path string, memory turn.Memory) string {
+	const under = "/responses/"
+	before, rest, ok := strings.Cut(path, under)
+	if !ok || memory == nil {
+		return path
+	}
+	end := strings.IndexAny(rest, "/?")
+	if end < 0 {
+		end = len(rest)
+	}
+	id, known := upstreamID(memory, rest[:end])
+	if !known {
+		return path
+	}
+	return before + under + id + rest[end:]
+}

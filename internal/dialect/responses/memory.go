@@ -1,0 +1,170 @@
+package responses
+
+import (
+	"slices"
+
+	"github.com/keyturn/keyturn/internal/dialect/rawjson"
+	"github.com/keyturn/keyturn/internal/dialect/recall"
+	"github.com/keyturn/keyturn/internal/dialect/turn"
+)
+
+// What is remembered for a client's next request, each an object under one of these keys:
+//
+//	responseKey: the client's id of a response: {"id": that of its last turn, "outputs": [results that the provider waits for]}
+//	callKey:     a call that the client answers, of a turn that called Keyturn's tools too: {"outputs": […], "before": […], "after": […]}
+//	itemKey:     an item that the client saw: {"before": [hidden items that stood before it], "after": […]}
+//	ownKey:      an mcp_call: {"call": the function_call item, "output": its result as the model had it}; where that is more than
+//	             text, also "shown": what the client saw of it
+//	endKey:      the mcp_call of a turn's last call of Keyturn's: {"id": that of the turn's last item}
+//	saying:      what a response said, after one conversation: see rememberText
+func responseKey(id string) string { return "responses/response/" + id }
+
+func callKey(id string) string { return "responses/call/" + id }
+
+func itemKey(id string) string { return "responses/item/" + id }
+
+func ownKey(id string) string { return "responses/own/" + id }
+
+func endKey(id string) string { return "responses/end/" + id }
+
+// upstreamID is the provider's id of the last turn of the response that the client knows by id: what /responses/{id} means
+// to the provider. False when the two are the same, or no longer known.
+func upstreamID(m turn.Memory, id string) (string, bool) {
+	if m == nil {
+		return "", false
+	}
+	v, _ := m.Get(responseKey(id))
+	upstream := rawjson.Text(v, rawjson.Whole(v), "id")
+	return upstream, upstream != "" && upstream != id
+}
+
+// record is what is remembered under one key, as it was read.
+type record map[string][]byte
+
+// recall is a member of what is remembered; nil if there is none. Each key is read once, however often a request names it.
+func (s *session) recall(key, name string) []byte {
+	if s.opts.Memory == nil {
+		return nil
+	}
+	r, ok := s.recalled[key]
+	if ok {
+		return r[name]
+	}
+	b, ok := s.opts.Memory.Get(key)
+	if !ok || !rawjson.Valid(b) {
+		return nil
+	}
+	r = record{}
+	for m := range rawjson.Members(b, rawjson.Whole(b)) {
+		r[string(m.Name)] = m.Val.Of(b)
+	}
+	if s.recalled == nil {
+		s.recalled = map[string]record{}
+	}
+	s.recalled[key] = r
+	return r[name]
+}
+
+// recallList is a list that is remembered, without its brackets; nil if there is none or it is empty.
+func (s *session) recallList(key, name string) []byte {
+	list := s.recall(key, name)
+	if len(list) <= len(`[]`) || list[0] != '[' {
+		return nil
+	}
+	return slices.Clip(list[1 : len(list)-1])
+}
+
+// remember keeps what the client's next request needs of this response, now that it ends.
+func (s *session) remember() {
+	if s.opts.Memory == nil || s.settled == 0 {
+		return
+	}
+	var pending []byte
+	if s.mixed {
+		for _, c := range s.calls {
+			pending = appendOutput(rawjson.Separate(pending), c.callID, c.answer())
+		}
+	}
+	if s.clientID != "" && s.upstreamID != "" && (s.clientID != s.upstreamID || pending != nil) {
+		var r recall.Record
+		r.Add("id", rawjson.AppendString(nil, s.upstreamID))
+		r.AddList("outputs", pending)
+		s.opts.Memory.Put(responseKey(s.clientID), r)
+	}
+	if s.opts.Hidden || s.mixed {
+		s.rememberItems(pending)
+	}
+	if s.opts.Hidden && !s.fields.stateful() {
+		s.rememberText()
+	}
+}
+
+// rememberEnd keeps where a turn ends that another follows: calls that the client sees do not tell.
+func (s *session) rememberEnd() {
+	if s.opts.Memory == nil || s.opts.Hidden {
+		return
+	}
+	var own, last *outputItem
+	for _, i := range s.turn.items {
+		if i == nil || !s.stays(i) {
+			continue
+		}
+		last = i
+		if i.own {
+			own = i
+		}
+	}
+	if own != nil {
+		var r recall.Record
+		r.Add("id", rawjson.AppendString(nil, last.shown))
+		s.opts.Memory.Put(endKey(own.shown), r)
+	}
+}
+
+// rememberItems keeps, with each item that the client saw, the hidden ones beside it; and the results that the provider waits for
+// with each call of the client's.
+func (s *session) rememberItems(pending []byte) {
+	var run []byte  // hidden items since the last one that was seen
+	var last *shown // that one
+	var seen []*shown
+	add := func(raw []byte) { run = append(rawjson.Separate(run), raw...) }
+	for _, p := range s.said {
+		if p.seen == nil {
+			add(p.raw)
+			continue
+		}
+		if last != nil {
+			last.after = run
+		}
+		last = &shown{item: p.seen, before: run}
+		seen, run = append(seen, last), nil
+	}
+	if last != nil {
+		last.after = run
+	}
+	waiting := 0
+	for _, v := range seen {
+		var r recall.Record
+		r.AddList("before", v.before)
+		r.AddList("after", v.after)
+		if len(r) > 0 && v.item.shown != "" {
+			s.opts.Memory.Put(itemKey(v.item.shown), slices.Clone(r))
+		}
+		if v.item.isCall() && v.item.turn == s.number && waiting < maxWaiting {
+			waiting++
+			r.AddList("outputs", pending)
+		}
+		if len(r) > 0 && v.item.isCall() && v.item.callID != "" {
+			s.opts.Memory.Put(callKey(v.item.callID), slices.Clone(r))
+		}
+	}
+}
+
+// maxWaiting bounds with how many of a turn's calls the results are kept that the provider waits for too: the client answers all of them.
+const maxWaiting = 8
+
+// shown is an item that the client saw, with the hidden ones on both sides.
+type shown struct {
+	item          *outputItem
+	before, after []byte
+}

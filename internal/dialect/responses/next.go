@@ -1,0 +1,160 @@
+package responses
+
+import (
+	"slices"
+	"strconv"
+
+	"github.com/keyturn/keyturn/internal/dialect/rawjson"
+	"github.com/keyturn/keyturn/internal/dialect/turn"
+)
+
+// minOutputTokens is the smallest max_output_tokens that the API takes.
+const minOutputTokens = 16
+
+// Continue makes the next turn's request: the client's with all output so far, in order and byte for byte, and after each turn's
+// output the results of its calls. Reasoning items must stand before the calls that they led to, so none is left out.
+func (s *session) Continue(last bool) bool {
+	if s.turn.terminal == nil {
+		return false // there are no calls to go on from
+	}
+	limit := rawjson.Int(s.base, rawjson.Whole(s.base), "max_output_tokens")
+	if limit > 0 && limit-s.output < minOutputTokens {
+		s.spent = true
+		return false
+	}
+	s.closeTurn()
+	s.rememberEnd()
+	talk := s.fields.conversation.Found()
+	if talk {
+		s.replay = nil // the conversation has the rest
+	}
+	for _, i := range s.turn.items {
+		if i == nil {
+			continue
+		}
+		s.ids[i.shown] = true
+		if s.stays(i) && !talk {
+			s.replay = append(rawjson.Separate(s.replay), i.raw...)
+		}
+	}
+	for _, c := range s.calls {
+		s.replay = appendOutput(rawjson.Separate(s.replay), c.callID, c.answer())
+	}
+	s.ran += int64(len(s.calls))
+	s.usage = slices.Clone(rawjson.AddNumbers(s.usage, s.turn.raw))
+	s.request = s.nextRequest(limit, last)
+	s.number++
+	s.begins()
+	return true
+}
+
+// begins makes ready for a turn's answer.
+func (s *session) begins() {
+	s.turn, s.calls, s.mixed = currentTurn{}, nil, false
+	s.renumbers = s.renumbers || s.number > 1
+	s.relay.Begin()
+	s.start = counters{
+		items: len(s.items), nextIndex: s.nextIndex, number: s.nextNumber, output: s.output, hosted: s.hosted,
+		called: s.called, renumbers: s.renumbers,
+	}
+}
+
+// counters are what an answer changes; Again goes back to them.
+type counters struct {
+	items, nextIndex, number int
+	output, hosted           int64
+	called, renumbers        bool
+}
+
+// Again forgets the turn's answer.
+func (s *session) Again() {
+	c := s.start
+	s.items, s.nextIndex, s.output, s.hosted, s.called = s.items[:c.items], c.nextIndex, c.output, c.hosted, c.called
+	s.nextNumber, s.renumbers = c.number, c.renumbers
+	if s.number == 1 {
+		s.echo, s.clientID = [len(echoed)][]byte{}, ""
+	}
+	s.begins()
+}
+
+// nextRequest is the next turn's request.
+func (s *session) nextRequest(limit int64, last bool) []byte {
+	b, f := s.base, &s.fields
+	var e rawjson.Edits
+	s.extend(&e, f.input)
+	switch kind := choiceOf(b, f.toolChoice, &s.names); {
+	case last, s.exhausted():
+		e.Set(b, rawjson.Whole(b), "tool_choice", []byte(`"none"`)) // the tools stay, and with them the provider's cache
+	case kind == turn.ChoiceRequired, kind == turn.ChoiceNamed:
+		e.Replace(f.toolChoice, []byte(`"auto"`)) // or the model would never answer
+	case kind == turn.ChoiceAllowed:
+		if rawjson.Text(b, f.toolChoice, "mode") == "required" {
+			e.Set(b, f.toolChoice, "mode", []byte(`"auto"`))
+		}
+	}
+	if limit > 0 {
+		e.Replace(f.maxOutputTokens, strconv.AppendInt(nil, limit-s.output, 10))
+	}
+	if f.maxToolCalls.Found() {
+		if most := rawjson.Int(b, rawjson.Whole(b), "max_tool_calls"); most > 0 {
+			e.Replace(f.maxToolCalls, strconv.AppendInt(nil, max(1, most-s.hosted-s.ran), 10)) // the API takes no less than 1
+		}
+	}
+	return e.Apply(make([]byte, 0, len(b)+len(s.replay)+64), b)
+}
+
+// exhausted reports whether the client allows no more calls of tools, and has none of its own that the limit does not count.
+func (s *session) exhausted() bool {
+	most := rawjson.Int(s.base, rawjson.Whole(s.base), "max_tool_calls")
+	return most > 0 && s.hosted+s.ran >= most && s.names.Declared() == 0
+}
+
+// extend notes the next turn's input.
+func (s *session) extend(e *rawjson.Edits, input rawjson.Span) {
+	b := s.base
+	switch {
+	case s.fields.conversation.Found():
+		e.Set(b, rawjson.Whole(b), "input", slices.Concat([]byte{'['}, s.replay, []byte{']'}))
+	case input.Found() && b[input.Start] == '[':
+		e.Push(b, input, s.replay)
+	case input.Found() && b[input.Start] == '"':
+		e.Replace(input, slices.Concat([]byte{'['}, userMessage(input.Of(b)), rawjson.Comma, s.replay, []byte{']'}))
+	default:
+		e.Set(b, rawjson.Whole(b), "input", slices.Concat([]byte{'['}, s.replay, []byte{']'}))
+	}
+}
+
+// Finish ends the response with the event that was withheld.
+func (s *session) Finish(dst []byte) []byte {
+	t := &s.turn
+	if t.terminal == nil {
+		return dst
+	}
+	data, kind := t.terminal, t.kind
+	t.terminal = nil
+	s.edits.Reset()
+	if s.plain {
+		s.merge(&s.edits, data, t.response)
+		s.body = s.edits.Apply(nil, data)
+		return dst
+	}
+	if s.spent {
+		kind = "incomplete"
+	}
+	f := &s.event
+	f.read(data)
+	s.merge(&s.edits, data, f.response)
+	if kind != t.kind {
+		s.edits.Replace(f.kind, []byte("response."+kind))
+	}
+	if f.seq.Found() {
+		s.edits.ReplaceInt(f.seq, s.nextNumber)
+	}
+	s.nextNumber++
+	s.relay.To(dst)
+	s.relay.Event("response."+kind, s.edits.Apply(nil, data))
+	if s.doneDue {
+		s.relay.Event("", []byte("[DONE]"))
+	}
+	return s.relay.Out()
+}

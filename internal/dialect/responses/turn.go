@@ -1,0 +1,191 @@
+package responses
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/keyturn/keyturn/internal/dialect/rawjson"
+	"github.com/keyturn/keyturn/internal/dialect/turn"
+)
+
+// This file has what is known of a turn at its end, whether it streamed or not.
+
+// argue adds a delta of arguments: b[at] is its event. Two JSON strings are joined without being read.
+func (i *outputItem) argue(b []byte, at rawjson.Span) {
+	delta, ok := rawjson.Lookup(b, at, "delta")
+	if !ok || b[delta.Start] != '"' {
+		return
+	}
+	if i.arguments == nil {
+		i.arguments = []byte(`""`)
+	}
+	i.arguments = append(i.arguments[:len(i.arguments)-1], b[delta.Start+1:delta.End]...)
+}
+
+// done takes the item as it is when it is complete.
+func (s *session) done(i *outputItem, raw []byte) {
+	i.raw = slices.Clone(raw)
+	i.read(i.raw)
+	if i.own {
+		return
+	}
+	i.final = i.raw
+	if i.shown == "" {
+		i.shown = i.id
+	}
+	if i.shown != i.id {
+		i.final = renamed(i.raw, i.shown)
+	}
+}
+
+// renamed is an item with another id.
+func renamed(raw []byte, id string) []byte {
+	var e rawjson.Edits
+	e.Set(raw, rawjson.Whole(raw), "id", rawjson.AppendString(nil, id))
+	return e.Apply(nil, raw)
+}
+
+// runnable are the turn's calls of Keyturn's that are complete.
+func (s *session) runnable() (calls []*outputItem, mixed bool) {
+	answered := map[string]bool{} // calls whose results the turn has too: the provider ran them
+	for _, i := range s.turn.items {
+		if i != nil && i.callID != "" && strings.HasSuffix(i.kind, "_output") {
+			answered[i.callID] = true
+		}
+	}
+	for _, i := range s.turn.items {
+		switch {
+		case i == nil:
+		case i.own && i.raw != nil && (i.status == "completed" || i.status == ""):
+			i.runs = true
+			calls = append(calls, i)
+		case i.isCall() && !answered[i.callID]:
+			mixed = true
+		}
+	}
+	return calls, mixed
+}
+
+// call is what the loop is told of an item.
+func (i *outputItem) call() turn.Call {
+	c := turn.Call{ID: i.callID, Name: i.name, Tool: i.tool, Arguments: []byte(rawjson.Unquote(i.arguments))}
+	if len(bytes.TrimSpace(c.Arguments)) == 0 {
+		c.Arguments = []byte("{}")
+	}
+	return c
+}
+
+// result is what the turn came to, for the loop.
+func (s *session) result() turn.Turn {
+	t := &s.turn
+	cameTo := turn.Turn{Failure: t.failure, Cut: !t.over && !t.errored && t.failure == nil, Model: t.model, Reason: t.reason, Usage: t.usage}
+	if t.terminal == nil {
+		return cameTo
+	}
+	for _, c := range s.calls {
+		cameTo.Calls = append(cameTo.Calls, c.call())
+	}
+	cameTo.Mixed = s.mixed
+	if limit := rawjson.Int(s.base, rawjson.Whole(s.base), "max_tool_calls"); limit > 0 {
+		cameTo.MaxCalls = int(limit - s.hosted - s.ran)
+		if cameTo.MaxCalls <= 0 {
+			cameTo.MaxCalls = -1
+		}
+	}
+	return cameTo
+}
+
+// hold notes that the event that ends the turn has come, or, where nothing streams, its answer: b[at] is the response in it. It
+// finds out which calls are to be run. Without any, it is to be handed to the client.
+func (s *session) hold(b []byte, at rawjson.Span, kind string, complete bool) {
+	t := &s.turn
+	t.over, t.kind = true, kind
+	v := rawjson.Values(b, at, "id", "model", "status", "incomplete_details", "error", "usage", "output")
+	status, use := rawjson.Unquote(v[2].Of(b)), v[5]
+	t.model = rawjson.Unquote(v[1].Of(b))
+	t.reason = cmp.Or(rawjson.Text(b, v[3], "reason"), rawjson.Text(b, v[4], "code"), status)
+	if id := rawjson.Unquote(v[0].Of(b)); id != "" {
+		s.upstreamID = id
+	}
+	if use.Found() && b[use.Start] == '{' {
+		t.raw = slices.Clone(use.Of(b))
+		t.usage = turn.Usage{
+			Input: rawjson.Int(b, use, "input_tokens"), Output: rawjson.Int(b, use, "output_tokens"),
+			CacheRead:  rawjson.Int(b, use, "input_tokens_details", "cached_tokens"),
+			CacheWrite: rawjson.Int(b, use, "input_tokens_details", "cache_write_tokens"),
+			Reasoning:  rawjson.Int(b, use, "output_tokens_details", "reasoning_tokens"),
+		}
+	}
+	s.output += t.usage.Output
+	s.adopt(b, v[6])
+	for _, i := range t.items {
+		if i != nil && isHosted(i.kind) {
+			s.hosted++
+		}
+	}
+	if s.number == 1 && s.echo[0] == nil { // no event before told of them
+		s.settings(&rawjson.Edits{}, b, at)
+	}
+	s.calls, s.mixed = nil, false
+	if complete && kind == "completed" && (status == "" || status == "completed") {
+		s.calls, s.mixed = s.runnable()
+	}
+	if len(s.calls) > 0 {
+		t.terminal, t.response = slices.Clone(b), at
+	}
+}
+
+// isHosted reports whether an item is a call of a tool that the provider runs: those that max_tool_calls counts.
+func isHosted(kind string) bool {
+	switch kind {
+	case "web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call", "mcp_call":
+		return true
+	}
+	return false
+}
+
+// adopt takes the items of the response's output that no event of their own told of.
+func (s *session) adopt(b []byte, list rawjson.Span) {
+	known := map[string]*outputItem{}
+	for _, i := range slices.Backward(s.turn.items) { // of two with one id the first counts
+		if i != nil && i.id != "" {
+			known[i.id] = i
+		}
+	}
+	place := -1
+	for v := range rawjson.Elements(b, list) {
+		place++
+		raw := v.Of(b)
+		id := rawjson.Text(raw, rawjson.Whole(raw), "id")
+		i := known[id]
+		if i == nil && place < len(s.turn.items) && s.turn.items[place] != nil && (id == "" || s.turn.items[place].id == "") {
+			i = s.turn.items[place]
+		}
+		if i == nil {
+			if place >= maxItems {
+				return
+			}
+			if i = s.item(min(place, len(s.turn.items))); i.raw != nil || i.kind != "" {
+				i = s.item(len(s.turn.items))
+			}
+		}
+		if i.raw != nil {
+			continue
+		}
+		if i.kind == "" {
+			s.identify(i, raw)
+		}
+		s.done(i, raw)
+		if i.id != "" && known[i.id] == nil {
+			known[i.id] = i
+		}
+		if !i.own {
+			s.see(i, s.nextIndex)
+		}
+	}
+}
+
+// maxItems bounds the output_index that is believed.
+const maxItems = 4096
