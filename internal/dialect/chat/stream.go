@@ -11,7 +11,7 @@ import (
 // maxTurn bounds the bytes of a turn that are kept for the next one's request.
 const maxTurn = 32 << 20
 
-// Write implements Session.
+// Write implements turn.Session.
 func (s *session) Write(dst, p []byte) ([]byte, turn.State) {
 	dst = s.relay.Write(dst, p)
 	switch t := &s.turn; {

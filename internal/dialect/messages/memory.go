@@ -45,7 +45,7 @@ type said struct {
 	sum     string // names the conversation up to and with it
 }
 
-func readTalk(memory turn.Memory, client []byte, list rawjson.Span) *conversation {
+func readConversation(memory turn.Memory, client []byte, list rawjson.Span) *conversation {
 	t := &conversation{memory: memory, client: client, known: newIdentity()}
 	for at := range rawjson.Elements(client, list) {
 		m := said{at: at}

@@ -1,7 +1,6 @@
 package responses
 
 import (
-	"encoding/base64"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,7 +14,7 @@ import (
 // This file finds hidden calls again for clients that replay what was said without the ids of items: by the text of a response and
 // the ids of the client's calls in it, after the same conversation.
 
-// textKey is under what is remembered what a response hid: before stands for the conversation that it answered.
+// textKey is the key of what a response hid: made of its text, of the ids of the client's calls in it, and of the conversation before it.
 func textKey(before recall.Digest, text string, calls []string) string {
 	h := recall.NewHasher()
 	h.Add(before[:])
@@ -25,7 +24,7 @@ func textKey(before recall.Digest, text string, calls []string) string {
 		h.Add([]byte(id))
 	}
 	d := h.Digest()
-	return "responses/text/" + base64.RawURLEncoding.EncodeToString(d[:])
+	return "responses/text/" + d.String()
 }
 
 // squeezed is a text without white space: clients trim texts, and join or split them.

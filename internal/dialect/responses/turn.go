@@ -54,15 +54,15 @@ func (s *session) runnable() (calls []*outputItem, mixed bool) {
 		case i == nil:
 		case i.own && i.raw != nil && (i.status == "completed" || i.status == ""):
 			calls = append(calls, i)
-		case i.isCall() && !s.answered(i):
+		case i.isCall() && !s.ranByProvider(i):
 			mixed = true
 		}
 	}
 	return calls, mixed
 }
 
-// answered reports whether the turn has the result of a call too: the provider ran it.
-func (s *session) answered(call *outputItem) bool {
+// ranByProvider reports whether the turn has the result of a call too: the provider ran it.
+func (s *session) ranByProvider(call *outputItem) bool {
 	return slices.ContainsFunc(s.turn.items, func(o *outputItem) bool {
 		return o != nil && o.callID == call.callID && o.callID != "" && strings.HasSuffix(o.kind, "_output")
 	})
