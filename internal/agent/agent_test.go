@@ -223,7 +223,7 @@ type rig struct {
 func newRig(t *testing.T, answers ...answer) *rig {
 	r := &rig{
 		provider: &provider{answers: answers}, clock: quartz.NewMock(t), session: &session{},
-		origin: agent.Origin{Dialect: dialect.Responses, Pool: "p", Client: "alice", Path: "/v1/x?y=1", Authority: "api.example.com"},
+		origin: agent.Origin{Dialect: dialect.Responses, Pool: "p", Client: "alice", Path: "/v1/x?y=1", Authority: "api.example.com", RequestID: "request-1"},
 		limits: agent.Limits{Turns: 10, Calls: 50, Time: 10 * time.Minute, ResultBytes: 1 << 20, MaxBody: 1 << 20},
 	}
 	r.call = func(_ context.Context, _, tool string, args json.RawMessage) (*mcp.Result, error) {
@@ -398,11 +398,38 @@ func TestTurns(t *testing.T) {
 				require.Equal(t, "2", r.heads[0].Get("X-Keyturn-Turn"))
 				require.Equal(t, "p", r.heads[0].Get("X-Keyturn-Pool"))
 				require.Equal(t, "alice", r.heads[0].Get("X-Keyturn-Client"))
+				require.Equal(t, "request-1", r.heads[0].Get("X-Request-Id"))
+				require.Equal(t, "m", r.heads[0].Get("X-Keyturn-Model"))
 				require.Equal(t, "api.example.com/v1/x?y=1", r.paths[0])
 			}
 		})
 	}
 }
+
+// TestUnsaidHeaders holds that a turn's request says nothing of what is not known, or too long to be said.
+func TestUnsaidHeaders(t *testing.T) {
+	r := newRig(t, answer{body: "done"})
+	r.origin.Client, r.origin.RequestID = "", ""
+	r.session = &named{&session{}, strings.Repeat("m", 1<<10)}
+	r.run(t, "call a {}")
+	require.NotContains(t, r.heads[0], "X-Keyturn-Client")
+	require.NotContains(t, r.heads[0], "X-Request-Id")
+	require.Len(t, r.heads[0].Get("X-Keyturn-Model"), 1<<10)
+	for _, model := range []string{"", strings.Repeat("m", 1<<10+1)} {
+		r := newRig(t, answer{body: "done"})
+		r.session = &named{&session{}, model}
+		r.run(t, "call a {}")
+		require.NotContains(t, r.heads[0], "X-Keyturn-Model")
+	}
+}
+
+// named is a session of this model.
+type named struct {
+	*session
+	model string
+}
+
+func (n *named) Model() string { return n.model }
 
 // TestEveryLimitEnds holds that a model that never stops calling is stopped by each limit alone.
 func TestEveryLimitEnds(t *testing.T) {
