@@ -15,16 +15,6 @@ import (
 // maxWait is what Envoy is asked for while the turns of an answer that does not stream run: the filter's max_message_timeout.
 const maxWait = time.Hour
 
-// offered is the pool's tools as models are told of them, at this moment. It waits a moment for servers that have just been named.
-func (s *Server) offered(ctx context.Context, t *Tools) []dialect.Tool {
-	found := s.tools(ctx, t.Servers)
-	tools := make([]dialect.Tool, len(found))
-	for i, f := range found {
-		tools[i] = dialect.Tool{Name: f.ModelName, Server: f.Server, Tool: f.Name, Description: f.Description, Schema: f.Schema}
-	}
-	return tools
-}
-
 // finishStream sends what the first turn of a stream said last, and then what comes of the others. It returns once the client has
 // all, or ctx has ended.
 func (s *Server) finishStream(stream grpc.ServerStream, a *attempt) error {

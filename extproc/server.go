@@ -72,6 +72,7 @@ type Server struct {
 	tools    func(ctx context.Context, servers []string) []mcp.Tool // the catalogue's
 	agent    *agent.Agent                                           // nil: no pool may have tools
 	memories *memories
+	offers   *offers
 	close    func() // what the agent keeps open
 }
 
@@ -119,6 +120,7 @@ func newServer(cfg Config, out *outside) (*Server, error) {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
 	s.memories = newMemories(s.clock)
+	s.offers = newOffers(s.clock, s.log)
 	if out != nil {
 		s.tools, s.close = out.tools, out.close
 		if s.agent, err = agent.New(agent.Config{
@@ -166,18 +168,29 @@ var serviceDesc = grpc.ServiceDesc{
 
 // SetPools replaces the pools. Attempts under way go on with what they began with. An error leaves the pools as they were.
 func (s *Server) SetPools(pools []Pool) error {
+	commit, err := s.Prepare(pools)
+	if err == nil {
+		commit()
+	}
+	return err
+}
+
+// Prepare checks the pools and returns what puts them in the place of the server's, as SetPools does. Until commit is called
+// nothing changes, and commit cannot fail: so pools, their keys and the catalogue of tools change together, or none of them.
+func (s *Server) Prepare(pools []Pool) (commit func(), err error) {
 	set, err := newPoolSet(pools, s.metrics, s.memories)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, b := range set.all {
 		if b.tools != nil && s.agent == nil {
-			return fmt.Errorf("pool %q: has tools, and there is no catalogue or no loopback listener", b.name)
+			return nil, fmt.Errorf("pool %q: has tools, and there is no catalogue or no loopback listener", b.name)
 		}
 	}
-	s.pools.Store(set)
-	s.memories.keep(set)
-	return nil
+	return func() {
+		s.memories.keep(set)
+		s.pools.Store(set)
+	}, nil
 }
 
 // Serve accepts Envoy's connections until Shutdown. It returns nil after one.
@@ -279,7 +292,7 @@ func (s *Server) send(stream grpc.ServerStream, a *attempt, d due) error {
 	case dueReply:
 		return stream.SendMsg(&a.out)
 	case dueTools:
-		a.putTools(a.message, s.offered(stream.Context(), a.pool.tools))
+		a.putTools(a.message, s.offer(stream.Context(), a.pool, a.dialect))
 		return stream.SendMsg(&a.out)
 	case duePiece:
 		if err := sendChunks(stream, &a.out, a.chunk); err != nil || !a.hasRest() {

@@ -33,6 +33,8 @@ type Tools struct {
 	Time time.Duration
 	// ResultBytes is how much of one result the model gets. Zero means 1 MiB.
 	ResultBytes int64
+	// DefinitionBytes is how much the definitions of the tools may add to a request. Zero means 256 KiB.
+	DefinitionBytes int64
 	// Memory is how long is remembered what a client's next request needs and the client cannot replay, MemoryBytes how much
 	// of it. Zero means 1 h and 64 MiB; negative remembers nothing.
 	Memory      time.Duration
@@ -44,13 +46,14 @@ func (t Tools) withDefaults() (Tools, error) {
 	orElse(&t.Calls, 50)
 	orElse(&t.Time, 10*time.Minute)
 	orElse(&t.ResultBytes, 1<<20)
+	orElse(&t.DefinitionBytes, 256<<10)
 	orElse(&t.Memory, time.Hour)
 	orElse(&t.MemoryBytes, 64<<20)
 	switch {
 	case len(t.Servers) == 0:
 		return t, errors.New("tools: no server; name at least one")
-	case t.Turns < 2, t.Calls < 1, t.Time < 0, t.ResultBytes < 0:
-		return t, errors.New("tools: turns must be at least 2, calls at least 1, time and result_bytes not negative")
+	case t.Turns < 2, t.Calls < 1, t.Time < 0, t.ResultBytes < 0, t.DefinitionBytes < 0:
+		return t, errors.New("tools: turns must be at least 2, calls at least 1, time, result_bytes and definition_bytes not negative")
 	}
 	return t, nil
 }
@@ -127,7 +130,7 @@ func (x *exchange) putTools(m *message, tools []dialect.Tool) {
 	if session != nil && int64(len(session.Request())) > x.pool.maxBody { // Envoy could not hold it
 		session = nil
 	}
-	if session != nil {
+	if session != nil && x.model == "" { // a path that names the model decides
 		x.model = session.Model()
 	}
 	if x.rekey(); x.done { // no key may use the model
@@ -198,7 +201,7 @@ func ownClient(credential []byte) string {
 // continued is a path to a stored response that Keyturn has continued, with the id by which the provider knows its last turn: a
 // client knows the first one's. It returns the path itself for any other.
 func (x *exchange) continued(path string, own []byte) string {
-	if !x.stored || x.pool.tools == nil {
+	if !x.stored {
 		return path
 	}
 	return dialect.UpstreamPath(path, x.memory(own))
@@ -330,7 +333,7 @@ func (x *exchange) judge(key *keypool.Key, f *dialect.Failure, now time.Time) (a
 	if key == nil {
 		return false, v, t
 	}
-	v = keypool.Classify(x.pool.keys.Policy(), keypool.Answer{Status: f.Status, Body: f.Body, Now: now})
+	v = x.classify(keypool.Answer{Status: f.Status, Body: f.Body, Now: now})
 	t = x.pool.keys.Mark(key, v, x.model)
 	return v.Action != keypool.Surface, v, t
 }

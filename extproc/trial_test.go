@@ -48,7 +48,7 @@ func TestTrialEndsWithTheAnswer(t *testing.T) {
 				require.Equal(t, dueReply, d)
 			}
 			answer(begin(), &message{kind: responseHeaders, end: true, headers: lines([]string{":status: 401"})})
-			require.Equal(t, keypool.Permanent, keys.PoolState()[0])
+			require.Equal(t, keypool.Permanent, keys.Snapshot()[0].State)
 			clock.Advance(15 * time.Minute).MustWait(t.Context())
 			first := begin()
 			require.NotNil(t, first.key)

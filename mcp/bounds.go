@@ -10,21 +10,22 @@ import (
 
 // What one server may cost. Servers are somebody else's: what they send beyond this is not worked on, and the log says so.
 const (
-	maxCalls   = 512                     // calls of its tools at the same time; more wait for their turn
-	maxAnswers = 16                      // its own requests that are in work; more get no answer
-	maxConns   = maxCalls + 2*maxAnswers // connections of one session: calls, and what goes beside them
-	maxHeaders = 256 << 10               // bytes of an answer's headers
-	maxHeld    = 128 << 20               // bytes of answers that are being read; one answer of Server.MaxResultBytes always fits
-	helloBytes = 1 << 20                 // bytes of an answer to initialize
-	eventBytes = 1 << 20                 // bytes of one event on a stream that is not one call's
-	listBytes  = 8 << 20                 // bytes of a list of tools, all its pages together
-	maxCursor  = 4 << 10                 // bytes of the cursor that leads to a list's next page
-	maxID      = 1 << 10                 // bytes of the id of a server's request
-	maxName    = 256                     // bytes of a tool's name; the specification recommends 128
-	maxTool    = 64 << 10                // bytes of one tool's definition
-	answerTime = 5 * time.Second         // for handing over the answer to a server's request, in real time
-	burst      = 100                     // sessions that may follow each other at once; then one a second
-	tellAgain  = time.Hour               // until the log says the same about the same server again
+	maxCalls        = 512                     // calls of its tools at the same time; more wait for their turn
+	maxAnswers      = 16                      // its own requests that are in work; more get no answer
+	maxConns        = maxCalls + 2*maxAnswers // connections of one session: calls, and what goes beside them
+	maxHeaders      = 256 << 10               // bytes of an answer's headers
+	maxHeld         = 128 << 20               // bytes of answers that are being read; one answer of Server.MaxResultBytes always fits
+	helloBytes      = 1 << 20                 // bytes of an answer to initialize
+	eventBytes      = 1 << 20                 // bytes of one event on a stream that is not one call's
+	listBytes       = 8 << 20                 // bytes of a list of tools, all its pages together
+	maxCursor       = 4 << 10                 // bytes of the cursor that leads to a list's next page
+	maxID           = 1 << 10                 // bytes of the id of a server's request
+	maxName         = 256                     // bytes of a tool's name; the specification recommends 128
+	maxInstructions = 8 << 10                 // bytes of what it says about the use of its tools
+	maxTool         = 64 << 10                // bytes of one tool's definition
+	answerTime      = 5 * time.Second         // for handing over the answer to a server's request, in real time
+	burst           = 100                     // sessions that may follow each other at once; then one a second
+	tellAgain       = time.Hour               // until the log says the same about the same server again
 )
 
 // limits tells the operator which server goes beyond which limit.
@@ -38,18 +39,22 @@ type limits struct {
 
 // beyond says that a server went beyond a limit: what was left undone. It is said once an hour.
 func (l *limits) beyond(server, what string, attrs ...any) {
+	if l.again(server, what) {
+		l.log.Warn("MCP server goes beyond a limit", append([]any{slog.String("server", server), slog.String("limit", what)}, attrs...)...)
+	}
+}
+
+// again reports whether something about a server is to be said: it was not within the last hour.
+func (l *limits) again(server, what string) bool {
 	now := l.clock.Now()
 	key := [2]string{server, what}
 	l.mu.Lock()
-	last, known := l.told[key]
-	again := !known || now.Sub(last) >= tellAgain
-	if again {
-		l.told[key] = now
+	defer l.mu.Unlock()
+	if last, known := l.told[key]; known && now.Sub(last) < tellAgain {
+		return false
 	}
-	l.mu.Unlock()
-	if again {
-		l.log.Warn("MCP server goes beyond a limit", append([]any{slog.String("server", server), slog.String("limit", what)}, attrs...)...)
-	}
+	l.told[key] = now
+	return true
 }
 
 // room is how many bytes of a server's answers may be in memory at the same time.

@@ -39,7 +39,7 @@ func (c *Catalogue) call(ctx context.Context, name, tool string, args json.RawMe
 	}
 	args, ok := object(args)
 	if !ok {
-		return nil, &Error{Kind: Protocol, Message: "the arguments are not a JSON object"}
+		return nil, &Error{Kind: Arguments}
 	}
 	ctx, end := c.env.withTimeout(ctx, cfg.Timeout)
 	defer end(nil)
@@ -105,9 +105,13 @@ func (v *server) call(ctx context.Context, name string, args json.RawMessage) (*
 	}
 }
 
-// object returns the arguments of a call as a JSON object. Servers refuse null.
+// object returns the arguments of a call as a JSON object. Servers refuse null. Some models write the object as a string.
 func object(args json.RawMessage) (json.RawMessage, bool) {
 	args = bytes.TrimSpace(args)
+	var inner string
+	if len(args) > 0 && args[0] == '"' && json.Unmarshal(args, &inner) == nil {
+		args = bytes.TrimSpace([]byte(inner))
+	}
 	if len(args) == 0 || string(args) == "null" {
 		return json.RawMessage(`{}`), true
 	}

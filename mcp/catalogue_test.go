@@ -106,10 +106,12 @@ func TestBytes(t *testing.T) {
 			require.JSONEq(t, `{"name":"x","arguments":{}}`, calls[2])
 			for _, args := range []string{`[1]`, `"x"`, `{"a":`, `{} {}`} {
 				_, err = c.Call(t.Context(), "demo", "x", json.RawMessage(args), mcp.Meta{})
-				require.Equal(t, mcp.Protocol, failure(t, err).Kind)
-				require.False(t, failure(t, err).Ran)
+				require.Equal(t, &mcp.Error{Kind: mcp.Arguments, Server: "demo", Tool: "x"}, failure(t, err))
 			}
 			require.Len(t, w.params("tools/call"), 3)
+			_, err = c.Call(t.Context(), "demo", "x", json.RawMessage(`" {\"z\":1}"`), mcp.Meta{})
+			require.NoError(t, err)
+			require.JSONEq(t, `{"name":"x","arguments":{"z":1}}`, w.params("tools/call")[3])
 
 			require.JSONEq(t, `{"name":"keyturn","version":"unknown"}`, field(t, w.params("initialize")[0], "clientInfo"))
 			require.JSONEq(t, `{}`, field(t, w.params("initialize")[0], "capabilities"))

@@ -41,7 +41,13 @@ func beChild(how string) {
 		defer func() { select {} }()
 	case "noisy":
 		fmt.Println("Welcome to the server!")
-		_, _ = io.WriteString(os.Stderr, strings.Repeat("starting\n", 1000))
+		_, _ = io.WriteString(os.Stderr, strings.Repeat("starting\n", 1_000_000))
+		for _, line := range []string{`[MCP] listening`, `{ id: 7, level: 'info' }`, `{"level":"info"}`, `[{"jsonrpc":"2.0","method":"ping","id":1}]`, ``, `"text"`, `7`} {
+			fmt.Println(line)
+		}
+	case "first initialize", "refuses initialize", "pings", "poor", "parent", "large": // see raw_test.go
+		rawChild(how)
+		return
 	case "environment":
 		s.Add("secret_"+os.Getenv(secretEnv), "")
 		s.Add("given_"+os.Getenv(givenEnv), "")
@@ -79,7 +85,7 @@ func mortal() {
 
 // child is the configuration of such a server.
 func child(how string, env ...string) mcp.Server {
-	return mcp.Server{Command: []string{os.Args[0]}, Env: append(env, childEnv+"="+how)}
+	return mcp.Server{Command: []string{os.Args[0]}, Env: append(env, childEnv+"="+how, "GORACE=atexit_sleep_ms=0")}
 }
 
 // pid returns the process that serves.
@@ -133,7 +139,7 @@ func TestChildDiesInCall(t *testing.T) {
 	for n := 1; n <= 3; n++ {
 		up(t, c)
 		_, err := text(t.Context(), c, "work", "")
-		require.Equal(t, &mcp.Error{Kind: mcp.Unreachable, Server: "demo", Tool: "work", Ran: true}, failure(t, err))
+		require.Equal(t, &mcp.Error{Kind: mcp.Unreachable, Server: "demo", Tool: "work", Ran: true, Program: "ended: exit status 3"}, failure(t, err))
 		ran, err := os.ReadFile(file)
 		require.NoError(t, err)
 		require.Equal(t, strings.Repeat("ran\n", n), string(ran))
@@ -198,16 +204,22 @@ func TestChildMissing(t *testing.T) {
 	t.Parallel()
 	c := open(t, mcp.Config{Servers: []mcp.Server{{Name: "demo", Command: []string{"/nonexistent/program"}}}})
 	_, err := text(t.Context(), c, "echo", "")
-	require.Equal(t, &mcp.Error{Kind: mcp.Unreachable, Server: "demo", Tool: "echo"}, failure(t, err))
+	require.Equal(t, &mcp.Error{Kind: mcp.Unreachable, Server: "demo", Tool: "echo", Program: "cannot be started: no such file or directory"}, failure(t, err))
+	require.Equal(t, `MCP server "demo", tool "echo": the server's program cannot be started: no such file or directory`, err.Error())
 }
 
 // TestChildTooLarge has answers over the limit: the smaller one costs the call, the larger one the session too.
 func TestChildTooLarge(t *testing.T) {
 	t.Parallel()
-	s := child("tools")
+	s := child("large")
 	s.MaxResultBytes = 1 << 20
 	c := connected(t, s)
 	first := pid(t, c)
+	echo := func(t *testing.T, c *mcp.Catalogue) {
+		got, err := text(t.Context(), c, "big", `{"bytes":1000000}`)
+		require.NoError(t, err)
+		require.Len(t, got, 1_000_000)
+	}
 	_, err := text(t.Context(), c, "big", `{"bytes":2097152}`)
 	require.Equal(t, &mcp.Error{Kind: mcp.TooLarge, Server: "demo", Tool: "big", Ran: true}, failure(t, err))
 	echo(t, c)

@@ -21,9 +21,10 @@ const (
 	HTTP                         // another status: Status
 	TooLarge                     // the answer is larger than Server.MaxResultBytes
 	Closed                       // the catalogue was closed
+	Arguments                    // the arguments are not a JSON object; the server was not asked
 )
 
-var kindNames = [...]string{"unreachable", "refused", "not_found", "timeout", "canceled", "protocol", "http", "too_large", "closed"}
+var kindNames = [...]string{"unreachable", "refused", "not_found", "timeout", "canceled", "protocol", "http", "too_large", "closed", "arguments"}
 
 // String returns the kind as a label: "unreachable", "too_large", …
 func (k ErrorKind) String() string {
@@ -35,11 +36,12 @@ func (k ErrorKind) String() string {
 
 // Error is why a call brought no Result.
 type Error struct {
-	Kind   ErrorKind
-	Server string
-	Tool   string // "": the error is about the server
-	Status int    // of the HTTP answer; 0: none, or a good one
-	Code   int    // of the JSON-RPC error; 0: none
+	Kind    ErrorKind
+	Server  string
+	Tool    string // "": the error is about the server
+	Program string // how the program of a server that is a command ended, or why it cannot be started; "": neither
+	Status  int    // of the HTTP answer; 0: none, or a good one
+	Code    int    // of the JSON-RPC error; 0: none
 
 	// Message is what the server said in a JSON-RPC error, cut to 1 KiB; "": nothing. It may repeat arguments, so it is for the model and the
 	// client of the call, not for logs; see ForModel.
@@ -67,6 +69,9 @@ func (e *Error) Error() string {
 func (e *Error) what() string {
 	switch e.Kind {
 	case Unreachable:
+		if e.Program != "" {
+			return "the server's program " + e.Program
+		}
 		return "the server cannot be reached"
 	case Refused:
 		return fmt.Sprintf("the server refused the request with status %d", e.Status)
@@ -93,6 +98,8 @@ func (e *Error) what() string {
 		return "the answer is too large"
 	case Closed:
 		return "Keyturn is shutting down"
+	case Arguments:
+		return "the arguments are not a JSON object; call it again with one"
 	}
 	return "unknown error"
 }
@@ -109,9 +116,12 @@ func (e *Error) ForModel() string {
 const maxMessage = 1 << 10
 
 // cut returns at most maxMessage bytes of text, as valid UTF-8.
-func cut(text string) string {
-	if len(text) > maxMessage {
-		text = text[:maxMessage]
+func cut(text string) string { return limited(text, maxMessage) }
+
+// limited returns at most so many bytes of text, as valid UTF-8.
+func limited(text string, most int) string {
+	if len(text) > most {
+		text = text[:most]
 	}
 	return strings.ToValidUTF8(text, "")
 }

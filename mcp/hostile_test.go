@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"github.com/coder/quartz"
 	"github.com/stretchr/testify/require"
 
+	"github.com/keyturn/keyturn/internal/toolserver"
 	"github.com/keyturn/keyturn/mcp"
 )
 
@@ -306,6 +308,38 @@ func TestStrangeAnswers(t *testing.T) {
 	}
 }
 
+// TestMute has a server that does not answer what it does not know: it is asked in the older way.
+func TestMute(t *testing.T) {
+	t.Parallel()
+	for _, headers := range []bool{false, true} {
+		t.Run(fmt.Sprintf("headers %t", headers), func(t *testing.T) {
+			t.Parallel()
+			asked := make(chan struct{})
+			var g *rogue
+			g = newRogue(t, func(w http.ResponseWriter, r *http.Request, m sent) bool {
+				if m.Method != "server/discover" {
+					return false
+				}
+				if headers {
+					events(w)(`{"jsonrpc":"2.0","method":"notifications/progress"}`)
+				}
+				close(asked)
+				select {
+				case <-r.Context().Done():
+				case <-g.gone:
+				}
+				return true
+			})
+			clk := quartz.NewMock(t)
+			c := open(t, mcp.Config{Clock: clk, Servers: []mcp.Server{{Name: "demo", URL: g.URL, Transport: "http"}}})
+			<-asked
+			clk.Advance(3 * time.Second).MustWait(t.Context())
+			up(t, c)
+			echo(t, c)
+		})
+	}
+}
+
 // TestLargeHello has a server answer initialize with megabytes.
 func TestLargeHello(t *testing.T) {
 	t.Parallel()
@@ -317,4 +351,61 @@ func TestLargeHello(t *testing.T) {
 	})
 	c, _ := watched(t, mcp.Server{URL: g.URL, Transport: "http"})
 	require.Eventually(t, func() bool { return c.Status()[0].LastError == "too_large" }, patience, interval)
+}
+
+// TestWithoutTools connects to a server that has none, however it says so.
+func TestWithoutTools(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{http.StatusOK, http.StatusNotFound} {
+		t.Run(strconv.Itoa(status), func(t *testing.T) {
+			t.Parallel()
+			g := newRogue(t, func(w http.ResponseWriter, _ *http.Request, m sent) bool {
+				if m.Method == "tools/list" {
+					w.Header().Set("Content-Type", "application/json")
+					w.WriteHeader(status)
+					_, _ = io.WriteString(w, `{"jsonrpc":"2.0","id":`+string(m.ID)+`,"error":{"code":-32601,"message":"no tools"}}`)
+				}
+				return m.Method == "tools/list"
+			})
+			c, log := watched(t, mcp.Server{URL: g.URL, Transport: "http"})
+			require.Eventually(t, func() bool { return c.Status()[0].Connected }, patience, interval)
+			require.Empty(t, c.Tools(t.Context(), []string{"demo"}))
+			require.NotContains(t, log.String(), "WARN")
+		})
+	}
+}
+
+// TestInstructions returns what servers say about the use of their tools, cut where it is too long.
+func TestInstructions(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("é", 8<<10)
+	talks := func(text string) *rogue {
+		return newRogue(t, func(w http.ResponseWriter, _ *http.Request, m sent) bool {
+			if m.Method == "initialize" {
+				result(w, m, strings.TrimSuffix(initialized, "}")+`,"instructions":"`+text+`"}`)
+			}
+			return m.Method == "initialize"
+		})
+	}
+	brief, wordy, silent := talks("Echo first."), talks(long), talks("")
+	gone := serve(t, toolserver.Options{})
+	require.NoError(t, gone.Close())
+	c := open(t, mcp.Config{Servers: []mcp.Server{
+		{Name: "brief", URL: brief.URL},
+		{Name: "wordy", URL: wordy.URL},
+		{Name: "silent", URL: silent.URL},
+		{Name: "gone", URL: gone.URL},
+		{Name: "denied", URL: brief.URL, Deny: []string{"*"}},
+	}})
+	require.Eventually(t, func() bool {
+		up := 0
+		for _, st := range c.Status() {
+			if st.Connected {
+				up++
+			}
+		}
+		return up == 4
+	}, patience, interval)
+	require.Equal(t, []mcp.Instructions{{Server: "wordy", Text: long[:8<<10]}, {Server: "brief", Text: "Echo first."}},
+		c.Instructions([]string{"wordy", "gone", "silent", "denied", "brief", "unknown"}))
 }

@@ -66,6 +66,9 @@ func judgeAnswer(a *answerError, hasID bool) (e *Error, lost bool) {
 		e.Kind = Refused
 		return e, true
 	case http.StatusNotFound:
+		if a.rpc != nil && a.rpc.Code == jsonrpc.CodeMethodNotFound { // as servers of 2026-07-28 answer
+			return judgeRPC(a.rpc)
+		}
 		e.Kind = NotFound
 		return e, true
 	case http.StatusBadRequest:
@@ -135,10 +138,13 @@ func again(e *Error, lost bool, t Tool) bool {
 func judgeConnect(err, cause error) *Error {
 	var rpc *jsonrpc.Error
 	var answer *answerError
+	var program *programError
 	e, _ := judge(circumstances{err: err, cause: cause})
 	switch {
+	case cause == nil && errors.As(err, &program):
+		e = &Error{Kind: Unreachable, Program: program.what}
 	case cause != nil || e.Kind != Unreachable || errors.As(err, &answer):
-	case errors.As(err, &rpc) && (rpc.Code < -32005 || rpc.Code > -32003): // those are the SDK's own
+	case errors.As(err, &rpc) && !ofSDK(rpc):
 		e, _ = judgeRPC(rpc)
 	case !unreachable(err):
 		e = &Error{Kind: Protocol}
@@ -146,6 +152,9 @@ func judgeConnect(err, cause error) *Error {
 	e.Ran = false
 	return e
 }
+
+// ofSDK reports whether the SDK made the error itself: of a connection that ended.
+func ofSDK(rpc *jsonrpc.Error) bool { return rpc.Code >= -32005 && rpc.Code <= -32003 }
 
 // unreachable reports whether the error is of the network, or of a program that cannot be started or ended.
 func unreachable(err error) bool {

@@ -68,7 +68,7 @@ func TestHung(t *testing.T) {
 	clk := quartz.NewMock(t)
 	c := open(t, mcp.Config{Clock: clk, Servers: []mcp.Server{{Name: "demo", URL: ts.URL, Timeout: time.Minute}}})
 	up(t, c)
-	for _, method := range []string{"tools/call", "tools/list", "server/discover"} {
+	for _, method := range []string{"tools/call", "tools/list", "server/discover", "initialize"} {
 		ts.Next(10, toolserver.Fault{Method: method, Hang: true})
 	}
 
@@ -80,20 +80,29 @@ func TestHung(t *testing.T) {
 		failed <- err
 	}()
 	requests := 0
-	pass := func(want time.Duration) {
+	hung := func() {
+		t.Helper()
+		requests++
+		require.Eventually(t, func() bool { return ts.Faults() == requests }, patience, interval)
+	}
+	pass := func(want time.Duration, before ...time.Duration) {
 		t.Helper()
 		set := trap.MustWait(ctx)
 		require.Equal(t, want, set.Duration)
 		set.MustRelease(ctx)
-		requests++
-		require.Eventually(t, func() bool { return ts.Faults() == requests }, patience, interval)
+		hung()
+		for _, d := range before { // after which it is tried in another way
+			clk.Advance(d).MustWait(ctx)
+			hung()
+			want -= d
+		}
 		clk.Advance(want).MustWait(ctx)
 	}
 	pass(time.Minute) // the call
 	require.Equal(t, &mcp.Error{Kind: mcp.Timeout, Server: "demo", Tool: "count", Ran: true}, failure(t, <-failed))
 	require.Len(t, c.Tools(ctx, []string{"demo"}), len(all), "a slow tool alone says nothing about the server")
-	pass(10 * time.Second) // the list that the call's end brought about
-	pass(10 * time.Second) // the attempt at another session
+	pass(10 * time.Second)              // the list that the call's end brought about
+	pass(10*time.Second, 3*time.Second) // the attempt at another session: server/discover, and initialize
 	down(t, c)
 	trap.Close()
 	require.Equal(t, "timeout", c.Status()[0].LastError)

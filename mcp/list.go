@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
@@ -24,6 +25,8 @@ type Tool struct {
 	Schema      json.RawMessage // of its arguments, a JSON object, as the server sent it; not to be changed
 	ReadOnly    bool            // it says that it changes nothing
 	Idempotent  bool            // it says that a second call with the same arguments changes nothing more
+
+	task bool // it can only be called as a task, which Keyturn does not
 }
 
 // repeatable reports whether a second run does no harm.
@@ -37,6 +40,7 @@ type page struct {
 	ttl   time.Duration   // how long the list is good for; 0: the server does not say
 	bad   int             // tools that are left out, because they cannot be read
 	large int             // and because they are too large
+	tasks int             // and because they can only be called as tasks
 }
 
 // wirePage is the wire form of ListToolsResult.
@@ -57,6 +61,9 @@ type wireTool struct {
 		ReadOnly   bool   `json:"readOnlyHint"`
 		Idempotent bool   `json:"idempotentHint"`
 	} `json:"annotations"`
+	Execution struct {
+		Task string `json:"taskSupport"`
+	} `json:"execution"`
 }
 
 // trimTool is what the SDK needs of a tool: it reads the x-mcp-header annotations of the schema (SEP-2243). A schema without them stays here, since
@@ -92,8 +99,12 @@ func parsePage(server string, raw json.RawMessage) (page, error) {
 			continue
 		}
 		t, ok := parseTool(server, one)
-		if !ok {
+		switch {
+		case !ok:
 			p.bad++
+			continue
+		case t.task:
+			p.tasks++
 			continue
 		}
 		p.tools = append(p.tools, t)
@@ -125,7 +136,7 @@ func parseTool(server string, raw json.RawMessage) (Tool, bool) {
 	return Tool{
 		Server: server, Name: wire.Name, ModelName: ModelName(server, wire.Name),
 		Title: cmp.Or(wire.Title, wire.Annotations.Title), Description: wire.Description, Schema: wire.Schema,
-		ReadOnly: wire.Annotations.ReadOnly, Idempotent: wire.Annotations.Idempotent,
+		ReadOnly: wire.Annotations.ReadOnly, Idempotent: wire.Annotations.Idempotent, task: wire.Execution.Task == "required",
 	}, true
 }
 
@@ -140,7 +151,7 @@ func (s *session) list(ctx context.Context) (tools []Tool, ttl time.Duration, fa
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	seen := map[string]bool{}
-	var bad, large int
+	var bad, large, tasks int
 	left := int64(listBytes)
 	for cursor := ""; ; {
 		p, size, failure := s.page(ctx, end, cursor, left)
@@ -148,7 +159,7 @@ func (s *session) list(ctx context.Context) (tools []Tool, ttl time.Duration, fa
 			return nil, 0, failure
 		}
 		tools = append(tools, p.tools...)
-		bad, large, left = bad+p.bad, large+p.large, left-size
+		bad, large, tasks, left = bad+p.bad, large+p.large, tasks+p.tasks, left-size
 		if p.ttl > 0 && (ttl == 0 || p.ttl < ttl) {
 			ttl = p.ttl
 		}
@@ -169,6 +180,9 @@ func (s *session) list(ctx context.Context) (tools []Tool, ttl time.Duration, fa
 	if large > 0 {
 		s.tap.limits.beyond(s.cfg.Name, "definitions of tools that are too large; they are left out", slog.Int("tools", large), slog.Int("most_bytes", maxTool))
 	}
+	if tasks > 0 {
+		s.tap.limits.beyond(s.cfg.Name, "tools that can only be called as tasks; they are left out", slog.Int("tools", tasks))
+	}
 	return order(tools), ttl, nil
 }
 
@@ -180,6 +194,9 @@ func (s *session) page(ctx context.Context, end context.CancelCauseFunc, cursor 
 	got := f.facts()
 	if err != nil {
 		failure, _ := judge(s.circumstances(ctx, err, got))
+		if failure.Code == jsonrpc.CodeMethodNotFound {
+			return p, 0, nil // it has resources or prompts, and no tools
+		}
 		failure.Ran = false
 		return p, 0, failure
 	}

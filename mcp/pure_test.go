@@ -74,7 +74,7 @@ func TestMessages(t *testing.T) {
 					fmt.Fprintf(&got, "%s title=%q description=%q read=%t idempotent=%t\n%s\n",
 						tool.ModelName, tool.Title, tool.Description, tool.ReadOnly, tool.Idempotent, tool.Schema)
 				}
-				fmt.Fprintf(&got, "next=%q ttl=%v bad=%d\n", p.next, p.ttl, p.bad)
+				fmt.Fprintf(&got, "next=%q ttl=%v bad=%d\n", p.next, p.ttl, p.bad+p.tasks)
 				again, err := parsePage("demo", p.trim)
 				require.NoError(t, err)
 				require.Len(t, again.tools, len(p.tools))
@@ -239,4 +239,28 @@ func TestErrorText(t *testing.T) {
 		require.NotContains(t, (&Error{Kind: k}).Error(), "unknown")
 	}
 	require.LessOrEqual(t, len(cut(strings.Repeat("é", 2000))), maxMessage)
+}
+
+// FuzzMessages checks that nothing that a server sends as a list or a result breaks the reading of it, and that what is kept has bounds.
+func FuzzMessages(f *testing.F) {
+	files, err := filepath.Glob("testdata/messages/*.txtar")
+	require.NoError(f, err)
+	require.NotEmpty(f, files)
+	for _, file := range files {
+		archive, err := txtar.ParseFile(file)
+		require.NoError(f, err)
+		f.Add(bytes.TrimSpace(archive.Files[0].Data))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if p, err := parsePage("demo", raw); err == nil {
+			require.True(t, json.Valid(p.trim))
+			for _, tool := range p.tools {
+				require.LessOrEqual(t, len(tool.Name), maxName)
+				require.Equal(t, byte('{'), tool.Schema[0])
+			}
+		}
+		if r, err := parseResult(raw); err == nil {
+			require.LessOrEqual(t, len(r.Content), maxBlocks+1)
+		}
+	})
 }

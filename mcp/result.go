@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Result is what a tool answered.
@@ -48,17 +49,17 @@ type Content struct {
 
 // callResult is the wire form of CallToolResult.
 type callResult struct {
-	ResultType string            `json:"resultType"`
-	Content    []json.RawMessage `json:"content"`
-	Structured json.RawMessage   `json:"structuredContent"`
-	IsError    bool              `json:"isError"`
+	ResultType string          `json:"resultType"`
+	Content    json.RawMessage `json:"content"`
+	Structured json.RawMessage `json:"structuredContent"`
+	IsError    json.RawMessage `json:"isError"`
 }
 
 // wireContent is the wire form of ContentBlock.
 type wireContent struct {
 	Type        string `json:"type"`
 	Text        string `json:"text"`
-	Data        []byte `json:"data"`
+	Data        string `json:"data"`
 	MIME        string `json:"mimeType"`
 	URI         string `json:"uri"`
 	Name        string `json:"name"`
@@ -67,11 +68,15 @@ type wireContent struct {
 		URI  string `json:"uri"`
 		MIME string `json:"mimeType"`
 		Text string `json:"text"`
-		Blob []byte `json:"blob"`
+		Blob string `json:"blob"`
 	} `json:"resource"`
 }
 
-// parseResult reads the result of a tools/call. Its errors repeat nothing of it.
+// maxBlocks bounds the pieces of a result.
+const maxBlocks = 10_000
+
+// parseResult reads the result of a tools/call. Its errors repeat nothing of it. A piece that cannot be read costs itself: in its place stands a text
+// that says so, for the model to read.
 func parseResult(raw json.RawMessage) (*Result, error) {
 	var wire callResult
 	if json.Unmarshal(raw, &wire) != nil {
@@ -81,42 +86,65 @@ func parseResult(raw json.RawMessage) (*Result, error) {
 		// 2026-07-28, SEP-2322. Keyturn declares no capability that would allow it.
 		return nil, errors.New("the tool asks for input, which cannot be given")
 	}
-	r := &Result{IsError: wire.IsError}
+	r := &Result{IsError: strings.Trim(string(wire.IsError), `"`) == "true"}
 	if present(wire.Structured) {
 		r.Structured = wire.Structured
 	}
-	for i, block := range wire.Content {
-		c, err := parseContent(block)
-		if err != nil {
-			return nil, fmt.Errorf("content[%d]: %w", i, err)
+	for i, block := range blocks(wire.Content) {
+		if i == maxBlocks {
+			r.Content = append(r.Content, note("the rest of the content is left out: it has more than %d pieces", maxBlocks))
+			break
 		}
-		r.Content = append(r.Content, c)
+		r.Content = append(r.Content, parseContent(block))
 	}
 	return r, nil
 }
 
-func parseContent(raw json.RawMessage) (Content, error) {
+// blocks are the pieces of a content, which some servers send alone, without the list around it.
+func blocks(raw json.RawMessage) (found []json.RawMessage) {
+	switch {
+	case !present(raw):
+	case raw[0] != '[' || json.Unmarshal(raw, &found) != nil:
+		found = []json.RawMessage{raw}
+	}
+	return found
+}
+
+// note is a text in place of what is not there.
+func note(format string, args ...any) Content {
+	return Content{Kind: Text, Text: "[" + fmt.Sprintf(format, args...) + "]"}
+}
+
+func parseContent(raw json.RawMessage) Content {
 	var wire wireContent
-	if json.Unmarshal(raw, &wire) != nil {
-		return Content{}, errors.New("not a content block")
+	var text string
+	if raw[0] != '{' || json.Unmarshal(raw, &wire) != nil {
+		if present(raw) && json.Unmarshal(raw, &text) == nil {
+			return Content{Kind: Text, Text: text}
+		}
+		return note("a piece of the result cannot be read")
 	}
 	switch wire.Type {
 	case "text":
-		return Content{Kind: Text, Text: wire.Text}, nil
+		return Content{Kind: Text, Text: wire.Text}
 	case "image":
-		return Content{Kind: Image, Data: wire.Data, MIME: wire.MIME}, nil
+		return media(Image, wire.Data, wire.MIME)
 	case "audio":
-		return Content{Kind: Audio, Data: wire.Data, MIME: wire.MIME}, nil
+		return media(Audio, wire.Data, wire.MIME)
 	case "resource_link":
-		return Content{Kind: Link, URI: wire.URI, Name: wire.Name, MIME: wire.MIME, Text: wire.Description}, nil
+		return Content{Kind: Link, URI: wire.URI, Name: wire.Name, MIME: wire.MIME, Text: wire.Description}
 	case "resource":
 		if wire.Resource == nil {
-			return Content{}, errors.New("a resource without its contents")
+			return note("a resource without its contents")
 		}
 		res := wire.Resource
-		return Content{Kind: Resource, URI: res.URI, MIME: res.MIME, Text: res.Text, Data: res.Blob}, nil
+		data, _, ok := decode(res.Blob)
+		if !ok {
+			return note("a resource whose data cannot be read")
+		}
+		return Content{Kind: Resource, URI: res.URI, MIME: res.MIME, Text: res.Text, Data: data}
 	}
-	return Content{Kind: Other, Text: string(raw)}, nil
+	return Content{Kind: Other, Text: string(raw)}
 }
 
 // present reports whether a field was there and not null.

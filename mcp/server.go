@@ -9,6 +9,7 @@ import (
 
 const (
 	connectTimeout = 10 * time.Second
+	startTimeout   = 30 * time.Second // connecting to a command, which may have to install itself
 	listTimeout    = 10 * time.Second
 	minBackoff     = 500 * time.Millisecond
 	maxBackoff     = 30 * time.Second
@@ -42,6 +43,7 @@ type server struct {
 	session   *session      // in phase up
 	all       []Tool        // of the last list, sorted
 	tools     []Tool        // those of all that the patterns let through; never changed in place
+	advice    string        // of the last session: how its tools are to be used; "": none
 	heard     bool          // an attempt has ended, well or not
 	down      bool          // the last one did not end well
 	last      *Error        // why; or why the session before was lost
@@ -98,7 +100,11 @@ func (v *server) run(ctx context.Context) {
 // open makes a session and fetches the tools.
 func (v *server) open(ctx context.Context) (*session, []Tool, time.Duration, *Error) {
 	cfg := v.config()
-	bounded, end := v.env.withTimeout(ctx, connectTimeout)
+	timeout := connectTimeout
+	if len(cfg.Command) > 0 {
+		timeout = startTimeout
+	}
+	bounded, end := v.env.withTimeout(ctx, timeout)
 	defer end(nil)
 	begun := v.env.clock.Now()
 	s, err := open(bounded, v.env, cfg, v.held)
@@ -152,7 +158,7 @@ func (v *server) keep(ctx context.Context, s *session, age time.Duration) {
 		case <-s.gone:
 			return
 		case <-s.dead:
-			v.lose(s, &Error{Kind: Unreachable})
+			v.lose(s, &Error{Kind: Unreachable, Program: s.prog.ended()})
 			return
 		case <-s.changed: // soon, but a server that says so all the time is not asked all the time
 			timer.Reset(max(0, listPause-v.env.clock.Since(listed)), "refresh")
@@ -181,6 +187,7 @@ func (v *server) keep(ctx context.Context, s *session, age time.Duration) {
 func (v *server) opened(s *session, tools []Tool) {
 	v.change(func() {
 		v.session, v.phase, v.heard, v.down = s, up, true, false
+		v.advice = limited(s.cs.InitializeResult().Instructions, maxInstructions)
 		v.setTools(tools)
 		v.setConnected(true)
 	})
@@ -271,6 +278,16 @@ func (v *server) offered() (tools []Tool, heard bool, news <-chan struct{}) {
 		tools = v.tools
 	}
 	return tools, v.heard, v.news
+}
+
+// instructions are what the server says about the use of its tools, if it offers some.
+func (v *server) instructions() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.down || len(v.tools) == 0 {
+		return ""
+	}
+	return v.advice
 }
 
 func (v *server) config() Server {

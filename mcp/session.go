@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/coder/quartz"
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
@@ -25,6 +26,7 @@ const (
 	maxPages    = 1000         // of a list of tools
 	maxTools    = 10_000       // that a list may name
 	stateless   = "2026-07-28" // the first version without sessions and without the GET stream
+	legacy      = "2025-11-25" // the last version before it
 )
 
 // session is one live session of the SDK. Calls begin and end on it; it closes when it is told to and the last has ended.
@@ -33,8 +35,9 @@ type session struct {
 	clock quartz.Clock
 	cs    *sdk.ClientSession
 	tap   *tap
-	held  *room        // for the server's answers
-	http  *http.Client // nil: stdio
+	held  *room           // for the server's answers
+	http  *http.Client    // nil: stdio
+	prog  *childTransport // nil: not stdio
 	pool  *http.Transport
 
 	fragile bool // see circumstances
@@ -64,12 +67,12 @@ type session struct {
 // open connects to a server. The context bounds the connecting, not the session.
 func open(ctx context.Context, env *environment, cfg Server, held *room) (*session, error) {
 	if len(cfg.Command) > 0 {
-		return connect(ctx, env, cfg, held, "")
+		return openChild(ctx, env, cfg, held)
 	}
 	if cfg.Transport != "" {
-		return connect(ctx, env, cfg, held, cfg.Transport)
+		return connect(ctx, env, cfg, held, cfg.Transport, versionOf(cfg.Transport))
 	}
-	s, err := connect(ctx, env, cfg, held, streamable)
+	s, err := connect(ctx, env, cfg, held, streamable, "")
 	// https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#backwards-compatibility
 	var answer *answerError
 	if !errors.As(err, &answer) {
@@ -80,14 +83,37 @@ func open(ctx context.Context, env *environment, cfg Server, held *room) (*sessi
 	default:
 		return nil, err
 	}
-	if old, oldErr := connect(ctx, env, cfg, held, sseOnly); oldErr == nil {
+	if old, oldErr := connect(ctx, env, cfg, held, sseOnly, legacy); oldErr == nil {
 		return old, nil
 	}
 	return nil, err
 }
 
-// connect makes a session over one transport; "" is stdio.
-func connect(ctx context.Context, env *environment, cfg Server, held *room, transport string) (*session, error) {
+// openChild starts a command. The first message that it gets is initialize, as all servers expect it that are not of 2026 or later: some of them end
+// when another comes, or do not answer. One that refuses it is started once more, for server/discover.
+// https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle#initialization
+func openChild(ctx context.Context, env *environment, cfg Server, held *room) (*session, error) {
+	s, err := connect(ctx, env, cfg, held, "", legacy)
+	var refused *jsonrpc.Error
+	if !errors.As(err, &refused) || ofSDK(refused) || ctx.Err() != nil {
+		return s, err
+	}
+	if modern, modernErr := connect(ctx, env, cfg, held, "", ""); modernErr == nil {
+		return modern, nil
+	}
+	return nil, err
+}
+
+// versionOf is the version to begin with on a transport.
+func versionOf(transport string) string {
+	if transport == streamable {
+		return "" // the latest; server/discover is a request that may fail alone
+	}
+	return legacy
+}
+
+// connect makes a session over one transport; "" is stdio. It begins with initialize and a version before 2026-07-28, or with server/discover for "".
+func connect(ctx context.Context, env *environment, cfg Server, held *room, transport, version string) (*session, error) {
 	s := &session{
 		cfg: cfg, clock: env.clock, held: held, fragile: transport != streamable, cursors: map[string]bool{},
 		dead: make(chan struct{}), gone: make(chan struct{}), idle: make(chan struct{}),
@@ -109,7 +135,7 @@ func connect(ctx context.Context, env *environment, cfg Server, held *room, tran
 	})
 	// The SDK binds streams to the context of Connect, or to none: only the session's life may end them.
 	stop := context.AfterFunc(ctx, func() { s.abort(context.Cause(ctx)) })
-	cs, err := client.Connect(s.life, s.tap, nil)
+	cs, err := client.Connect(s.life, s.tap, &sdk.ClientSessionOptions{ProtocolVersion: version})
 	if !stop() && err == nil { // too late: the session is ending
 		err = context.Cause(ctx)
 	}
@@ -120,6 +146,9 @@ func connect(ctx context.Context, env *environment, cfg Server, held *room, tran
 		}
 		_ = s.tap.Close() // of a session that did not come about the SDK leaves some open
 		s.closePool()
+		if how := s.prog.ended(); how != "" {
+			err = &programError{how, err}
+		}
 		return nil, err
 	}
 	s.cs = cs
@@ -140,7 +169,8 @@ func connect(ctx context.Context, env *environment, cfg Server, held *room, tran
 func (s *session) prepare(env *environment, transport string) error {
 	large := func() { s.large.Store(true) }
 	if transport == "" {
-		s.tap = newTap(s.cfg.Name, &childTransport{cfg: s.cfg, env: env, life: s.life, large: large}, true, env.limits)
+		s.prog = &childTransport{cfg: s.cfg, env: env, life: s.life, large: large}
+		s.tap = newTap(s.cfg.Name, s.prog, true, env)
 		return nil
 	}
 	origin, err := url.Parse(s.cfg.URL)
@@ -151,13 +181,13 @@ func (s *session) prepare(env *environment, transport string) error {
 	road := &carrier{next: s.pool, origin: *origin, headers: s.cfg.Headers, life: s.life, event: eventBytes, large: func() {}}
 	s.http = road.client()
 	if transport == sseOnly {
-		s.tap = newTap(s.cfg.Name, &sdk.SSEClientTransport{Endpoint: s.cfg.URL, HTTPClient: s.http, MaxEventSize: -1}, false, env.limits)
+		s.tap = newTap(s.cfg.Name, &sdk.SSEClientTransport{Endpoint: s.cfg.URL, HTTPClient: s.http, MaxEventSize: -1}, false, env)
 		road.event, road.large = max(listBytes, s.cfg.MaxResultBytes)+lineRoom, large
 		return nil
 	}
 	s.tap = newTap(s.cfg.Name, &sdk.StreamableClientTransport{
 		Endpoint: s.cfg.URL, HTTPClient: s.http, MaxEventSize: -1, DisableStandaloneSSE: true,
-	}, false, env.limits)
+	}, false, env)
 	road.tap = s.tap
 	return nil
 }
@@ -250,6 +280,9 @@ func (s *session) call(ctx context.Context, tool string, args json.RawMessage, m
 		return r, nil, false
 	}
 	failure, lost = judge(s.circumstances(ctx, err, known))
+	if failure.Kind == Unreachable {
+		failure.Program = s.prog.ended()
+	}
 	return nil, failure, lost
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
@@ -19,6 +20,7 @@ type tap struct {
 	transport sdk.Transport
 	pipe      bool   // the messages go to a child's stdin, so that writing is sending
 	server    string // its name
+	env       *environment
 	limits    *limits
 
 	inner   sdk.Connection
@@ -36,6 +38,7 @@ type tap struct {
 	mu      sync.Mutex // protects the fields below
 	flights map[jsonrpc.ID]*flight
 	methods map[jsonrpc.ID]string // of the other calls
+	hurry   func()                // takes back that server/discover ends by itself; nil: it does not run
 }
 
 type incoming struct {
@@ -43,9 +46,9 @@ type incoming struct {
 	err error
 }
 
-func newTap(server string, transport sdk.Transport, pipe bool, l *limits) *tap {
+func newTap(server string, transport sdk.Transport, pipe bool, env *environment) *tap {
 	return &tap{
-		transport: transport, pipe: pipe, server: server, limits: l, answers: make(chan struct{}, maxAnswers),
+		transport: transport, pipe: pipe, server: server, env: env, limits: env.limits, answers: make(chan struct{}, maxAnswers),
 		in: make(chan incoming), done: make(chan struct{}), unsubscribed: make(chan struct{}),
 		flights: map[jsonrpc.ID]*flight{}, methods: map[jsonrpc.ID]string{},
 	}
@@ -163,6 +166,9 @@ func (t *tap) answer(answer *jsonrpc.Response) *jsonrpc.Response {
 	f, method := t.flights[answer.ID], t.methods[answer.ID]
 	delete(t.flights, answer.ID)
 	delete(t.methods, answer.ID)
+	if method == methodDiscover && t.hurry != nil {
+		t.hurry()
+	}
 	t.mu.Unlock()
 	switch method {
 	case "initialize":
@@ -233,10 +239,26 @@ func (t *tap) Write(ctx context.Context, msg jsonrpc.Message) error {
 		f.setID(req.ID)
 	}
 	ctx = context.WithValue(ctx, calling{}, req.ID)
+	if req.Method == methodDiscover {
+		ctx = t.hurried(ctx, req.ID)
+	}
 	if t.pipe {
 		return t.writePipe(ctx, f, msg)
 	}
 	return t.inner.Write(ctx, msg)
+}
+
+// hurried is the context of a server/discover: some servers do not answer what they do not know, and are to be asked in the older way.
+func (t *tap) hurried(ctx context.Context, id jsonrpc.ID) context.Context {
+	ctx, end := context.WithCancelCause(ctx)
+	timer := t.env.clock.AfterFunc(discoverTimeout, func() {
+		end(errTimeout)
+		t.bring(&jsonrpc.Response{ID: id, Error: errTimeout}, nil)
+	}, "discover")
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.hurry = func() { timer.Stop("discover") }
+	return ctx
 }
 
 // writePipe writes a call to a child, which may not be reading: the pipe's own write would not end with the context.
@@ -277,8 +299,12 @@ func (t *tap) cancel(ctx context.Context, f *flight) {
 const (
 	methodCancelled = "notifications/cancelled"
 	methodChanged   = "notifications/tools/list_changed"
+	methodDiscover  = "server/discover"
 	methodPing      = "ping"
 )
+
+// discoverTimeout is how long a server has to say whether it speaks 2026-07-28.
+const discoverTimeout = 3 * time.Second
 
 // forget drops a flight whose answer nobody awaits.
 func (t *tap) forget(f *flight) {
@@ -297,6 +323,11 @@ func (t *tap) Close() error {
 	if t.inner == nil {
 		return nil
 	}
+	t.mu.Lock()
+	if t.hurry != nil {
+		t.hurry()
+	}
+	t.mu.Unlock()
 	err := t.inner.Close()
 	t.once.Do(func() { close(t.done) })
 	return err

@@ -49,7 +49,7 @@ func failed(err error) dialect.Result {
 			e.Kind, e.Code = dialect.ProtocolError, m.Code
 		case mcp.Unreachable, mcp.Refused, mcp.HTTP:
 			e.Kind, e.Code = dialect.HTTPError, m.Status
-		case mcp.NotFound, mcp.Timeout, mcp.Canceled, mcp.TooLarge, mcp.Closed:
+		case mcp.NotFound, mcp.Timeout, mcp.Canceled, mcp.TooLarge, mcp.Closed, mcp.Arguments:
 		}
 	}
 	return dialect.Result{Error: e}

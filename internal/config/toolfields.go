@@ -64,6 +64,8 @@ func poolToolsFields() object[PoolTools] {
 			is("time", func(t *PoolTools) *time.Duration { return &t.Time }, duration(time.Second, maxTime),
 				"Longest time in which calls run, from the client's request on."),
 			is("result_bytes", func(t *PoolTools) *int64 { return &t.ResultBytes }, size(1024, 16*mebibyte), "Largest result of a call that a model gets."),
+			is("definition_bytes", func(t *PoolTools) *int64 { return &t.DefinitionBytes }, size(1024, 16*mebibyte),
+				"How much the definitions of the tools may add to a request. Servers share it equally; of more, the tools that come first stay."),
 			is("memory", func(t *PoolTools) *time.Duration { return &t.Memory }, duration(0, 30*day),
 				"How long is kept what a client's next request needs and the client cannot send: calls that it did not see. 0: not at all."),
 			is("memory_bytes", func(t *PoolTools) *int64 { return &t.MemoryBytes }, size(mebibyte, 64<<30), "How much of that is kept for the pool; the oldest goes first."),

@@ -52,6 +52,8 @@ type PoolTools struct {
 	Time time.Duration
 	// ResultBytes is the largest result of one call that a model gets. Never zero.
 	ResultBytes int64
+	// DefinitionBytes is how much the definitions of the tools may add to a request. Never zero.
+	DefinitionBytes int64
 	// Memory is how long is kept what the client's next request needs and the client cannot send. Zero: nothing is kept.
 	Memory time.Duration
 	// MemoryBytes bounds what is kept so, for the pool. Never zero.

@@ -12,7 +12,7 @@ import (
 // Whole implements Session.
 func (s *session) Whole(body []byte) turn.Turn {
 	t := &s.turn
-	t.answer, t.over, t.revealed = bytes.Clone(body), true, true
+	t.answer, t.over = bytes.Clone(body), true
 	s.body = t.answer
 	if !rawjson.Valid(t.answer) {
 		t.broken = true
@@ -25,6 +25,9 @@ func (s *session) Whole(body []byte) turn.Turn {
 	choice, ok := onlyChoice(t.answer)
 	message, some := rawjson.Lookup(t.answer, choice, "message")
 	if !ok || !some || t.answer[message.Start] != '{' || !rawjson.Once(t.answer, message, "content", "tool_calls") {
+		return s.result()
+	}
+	if list, _ := rawjson.Lookup(t.answer, message, "tool_calls"); more(t.answer, list, maxCalls) {
 		return s.result()
 	}
 	s.readAnswer(choice, message)
@@ -109,21 +112,34 @@ func gather(list []field, name, raw []byte) []field {
 	if raw[0] != '[' {
 		return collect(list, name, raw)
 	}
+	if len(list) >= maxFields {
+		return list
+	}
 	f := field{name: string(name), kind: '['}
-	for at := range rawjson.Elements(raw, rawjson.Whole(raw)) {
-		f.elements = append(f.elements, element{raw: at.Of(raw)})
+	if inside := bytes.TrimSpace(raw[1 : len(raw)-1]); len(inside) > 0 {
+		f.elements = []element{{raw: slices.Clip(inside)}}
 	}
 	return append(list, f)
 }
 
+// more reports whether an array has more than n elements.
+func more(b []byte, at rawjson.Span, n int) bool {
+	for range rawjson.Elements(b, at) {
+		if n--; n < 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // wholeCall is a call that is in one piece.
 func (s *session) wholeCall(b []byte, at rawjson.Span) *toolCall {
-	c := &toolCall{owner: clients, id: rawjson.Text(b, at, "id"), element: at.Of(b)}
+	c := &toolCall{owner: turn.Client, id: rawjson.Text(b, at, "id"), element: at.Of(b)}
 	name := rawjson.Text(b, at, "function", "name")
-	if strings.TrimSpace(name) == "" || s.owner(strings.TrimSpace(name)) != keyturns {
+	if strings.TrimSpace(name) == "" || s.names.Owner(strings.TrimSpace(name)) != turn.Keyturn {
 		return c
 	}
-	c.owner, c.name, s.called = keyturns, name, true
+	c.owner, c.name, s.called = turn.Keyturn, name, true
 	if v, ok := rawjson.Lookup(b, at, "function", "arguments"); ok {
 		switch raw := v.Of(b); raw[0] {
 		case '"':
@@ -152,7 +168,7 @@ func (s *session) echo(message rawjson.Span) []byte {
 	for at := range rawjson.Elements(b, list) {
 		c := t.calls[i]
 		i++
-		if c.owner != keyturns {
+		if c.owner != turn.Keyturn {
 			continue
 		}
 		raw := c.element
@@ -200,18 +216,7 @@ func (s *session) merged(reason string) []byte {
 	}
 	choice, _ := onlyChoice(b)
 	message, _ := rawjson.Lookup(b, choice, "message")
-	for i := range s.said {
-		f := s.said[i]
-		if f.kind == '"' && len(f.raw) == 0 || f.kind == '[' && len(f.elements) == 0 {
-			continue
-		}
-		f.raw, f.elements = slices.Clone(f.raw), slices.Clone(f.elements)
-		both := []field{f}
-		if last := fieldOf(t.fields, f.name); last != nil {
-			both = concat(both, []field{*last})
-		}
-		e.Set(b, message, f.name, both[0].appendTo(nil))
-	}
+	s.mergeSaid(&e, message)
 	if len(s.logprobs) > 0 {
 		all := appendFields(nil, concat(slices.Clone(s.logprobs), t.logprobs))
 		all[0] = '{'
@@ -222,6 +227,36 @@ func (s *session) merged(reason string) []byte {
 		e.Set(b, choice, "finish_reason", rawjson.AppendString(nil, reason))
 	}
 	return e.Apply(nil, b)
+}
+
+// mergeSaid puts what earlier turns said before what the last one says.
+func (s *session) mergeSaid(e *rawjson.Edits, message rawjson.Span) {
+	t, b := &s.turn, s.turn.answer
+	places := map[string]rawjson.Span{}
+	for m := range rawjson.Members(b, message) {
+		if fieldOf(s.said, string(m.Name)) != nil {
+			places[string(m.Name)] = m.Val
+		}
+	}
+	var members []byte
+	for i := range s.said {
+		f := s.said[i]
+		if f.kind == '"' && len(f.raw) == 0 || f.kind == '[' && len(f.elements) == 0 {
+			continue
+		}
+		f.raw, f.elements = slices.Clone(f.raw), slices.Clone(f.elements)
+		both := []field{f}
+		if last := fieldOf(t.fields, f.name); last != nil {
+			both = concat(both, []field{*last})
+		}
+		if at, ok := places[f.name]; ok {
+			e.Replace(at, both[0].appendTo(nil))
+			continue
+		}
+		members = append(rawjson.AppendString(rawjson.Separate(members), f.name), ':')
+		members = both[0].appendTo(members)
+	}
+	e.Push(b, message, members)
 }
 
 // withoutCalls takes Keyturn's calls out of the message.
@@ -240,7 +275,7 @@ func (s *session) withoutCalls(e *rawjson.Edits, message rawjson.Span) {
 		}
 		i := 0
 		for at := range rawjson.Elements(b, m.Val) {
-			if t.calls[i].owner == keyturns {
+			if t.calls[i].owner == turn.Keyturn {
 				e.Drop(b, m.Val, at)
 			}
 			i++

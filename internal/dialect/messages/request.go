@@ -50,8 +50,12 @@ func (s *session) declare(b []byte, list rawjson.Span) (tools int, ok bool) {
 		if !rawjson.Once(b, t, "type", "name") {
 			return tools, false
 		}
-		if name := rawjson.Text(b, t, "name"); name != "" {
-			s.declared[name] = struct{}{}
+		if tools > turn.MaxTools {
+			continue // there is no room for Keyturn's
+		}
+		v, _ := rawjson.Lookup(b, t, "name")
+		if name := rawjson.Word(v.Of(b)); name != "" {
+			s.names.Declare(name)
 		}
 	}
 	return tools, true
@@ -70,7 +74,7 @@ func (s *session) offer(e *rawjson.Edits, b []byte, f *requestFields, tools int)
 	list = s.admit(list, tools)
 	s.choice = s.choiceOf(b, f.toolChoice)
 	if s.choice == turn.ChoiceForeign && !begun || list == nil {
-		clear(s.own)
+		s.names.Withdraw()
 		list = nil
 	}
 	s.talk.offers(list)
@@ -93,17 +97,13 @@ func (s *session) offer(e *rawjson.Edits, b []byte, f *requestFields, tools int)
 func (s *session) admit(list []byte, tools int) []byte {
 	list = slices.Concat([]byte{'['}, list, []byte{']'})
 	var in []byte
-	for t := range rawjson.Elements(list, rawjson.Whole(list)) {
-		name := rawjson.Text(list, t, "name")
-		if _, theirs := s.declared[name]; theirs || tools+len(s.own) >= turn.MaxTools {
-			continue
+	for at := range rawjson.Elements(list, rawjson.Whole(list)) {
+		name, tool := rawjson.Text(list, at, "name"), turn.Tool{}
+		if i := slices.IndexFunc(s.opts.Tools, func(t turn.Tool) bool { return t.Name == name }); i >= 0 {
+			tool = s.opts.Tools[i]
 		}
-		s.own[name] = turn.Tool{}
-		in = append(rawjson.Separate(in), t.Of(list)...)
-	}
-	for _, t := range s.opts.Tools {
-		if _, ok := s.own[t.Name]; ok {
-			s.own[t.Name] = t
+		if s.names.Offer(name, tool, tools) {
+			in = append(rawjson.Separate(in), at.Of(list)...)
 		}
 	}
 	return in
@@ -140,7 +140,7 @@ func (s *session) choiceOf(b []byte, at rawjson.Span) turn.Choice {
 	case "any":
 		return turn.ChoiceRequired
 	case "tool":
-		if _, ok := s.own[rawjson.Text(b, at, "name")]; ok {
+		if _, ok := s.names.Own(rawjson.Text(b, at, "name")); ok {
 			return turn.ChoiceNamed
 		}
 	}
@@ -224,7 +224,7 @@ func (s *session) close() pastTurn {
 	t := &s.turn
 	var p pastTurn
 	for _, b := range t.blocks {
-		if b.own && !slices.Contains(t.calls, b) || b.blank() {
+		if b.own && !b.runs || b.blank() {
 			continue
 		}
 		p.content = append(rawjson.Separate(p.content), b.json()...)

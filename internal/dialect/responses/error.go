@@ -1,6 +1,7 @@
 package responses
 
 import (
+	"iter"
 	"slices"
 	"strings"
 
@@ -23,6 +24,7 @@ func (s *session) failing(b []byte, f *eventFields) {
 		at = v
 	}
 	s.turn.failure = openai.ReadFailure(b, at)
+	s.relay.Fail()
 }
 
 // Relay hands out what was held back of a turn that failed.
@@ -32,9 +34,7 @@ func (s *session) Relay(dst []byte) []byte {
 		s.body = s.held
 		return dst
 	}
-	s.stream.dst = dst
-	s.stream.release()
-	return s.stream.dst
+	return s.relay.HandOver(dst)
 }
 
 // Fail ends the stream with the nested error event: all clients' libraries raise it.
@@ -43,31 +43,19 @@ func (s *session) Fail(dst []byte, e turn.Error) []byte {
 		s.body = openai.ErrorBody(e)
 		return dst
 	}
-	m := &s.stream
-	m.dst = dst
-	if m.unended || m.broken {
-		m.dst = m.style.EOL(m.style.EOL(m.dst))
-		m.unended = false
-	}
-	if s.turn.failure != nil {
-		m.held = m.held[:0]
-		s.turn.failure = nil
-	}
-	m.release()
+	s.relay.Interrupt(dst)
+	s.turn.failure = nil
 	s.endUnrun(&turn.ToolError{Message: "the response failed before the tool's result was known"})
 	b := rawjson.AppendString([]byte(`"error":{"type":`), e.Type)
 	b = rawjson.AppendString(append(b, `,"code":`...), e.Code)
 	b = rawjson.AppendString(append(b, `,"message":`...), e.Message)
-	m.emit("error", append(b, `,"param":null}`...))
-	return m.dst
+	s.emit("error", append(b, `,"param":null}`...))
+	return s.relay.Out()
 }
 
 // KeepAlive is a comment. Clients' libraries fail on event types that they do not know, but read over comments.
 func (s *session) KeepAlive(dst []byte) []byte {
-	if s.stream.broken || s.stream.unended {
-		return dst // the last bytes may be half a line
-	}
-	return append(dst, ": keyturn\n\n"...)
+	return s.relay.KeepAlive(dst, ": keyturn\n\n")
 }
 
 // Explain tells whether the provider refused the first turn because of what memory has forgotten: the request goes on from a
@@ -78,8 +66,8 @@ func (s *session) Explain(status int, body []byte) (turn.Error, bool) {
 		return turn.Error{}, false
 	}
 	e := turn.ReadError(status, body)
-	for _, id := range s.unknown {
-		if strings.Contains(e.Message, "'"+id+"' not found") {
+	for id := range notFound(e.Message) {
+		if slices.Contains(s.unknown, id) {
 			return lost("input refers to a tool call that this gateway ran, and neither the gateway nor the provider has it any longer",
 				"send the items themselves in place of references to them"), true
 		}
@@ -96,10 +84,28 @@ func (s *session) Explain(status int, body []byte) (turn.Error, bool) {
 	}
 	_, call, ok := strings.Cut(e.Message, "No tool output found for function call ")
 	call = strings.TrimRight(strings.TrimSpace(call), ".")
-	if !ok || call == "" || slices.ContainsFunc(readInput(s.base, s.fields.input), func(i inputItem) bool { return i.callID == call }) {
+	if !ok || call == "" {
 		return turn.Error{}, false
 	}
+	for at := range rawjson.Elements(s.base, s.fields.input) {
+		if readItem(s.base, at).callID == call {
+			return turn.Error{}, false
+		}
+	}
 	return lost("the provider waits for the result of a tool call that this gateway ran, and the gateway no longer has it", remedy), true
+}
+
+// notFound yields what an error says was not found, the first of many.
+func notFound(message string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for range 16 {
+			before, rest, ok := strings.Cut(message, "' not found")
+			if !ok || !yield(before[strings.LastIndexByte(before, '\'')+1:]) {
+				return
+			}
+			message = rest
+		}
+	}
 }
 
 func lost(why, remedy string) turn.Error {

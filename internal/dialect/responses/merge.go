@@ -47,7 +47,7 @@ func (s *session) settings(e *rawjson.Edits, b []byte, at rawjson.Span) {
 func (s *session) withoutOwn(list []byte) []byte {
 	var e rawjson.Edits
 	for t := range rawjson.Elements(list, rawjson.Whole(list)) {
-		if _, own := s.own[rawjson.Text(list, t, "name")]; own && rawjson.Text(list, t, "type") == "function" {
+		if _, own := s.names.Own(rawjson.Text(list, t, "name")); own && rawjson.Text(list, t, "type") == "function" {
 			e.Drop(list, rawjson.Whole(list), t)
 		}
 	}
@@ -132,7 +132,7 @@ func (s *session) closeTurn() {
 // stays reports whether an item of the turn is part of the conversation that goes on: what is not complete is not, nor is a call
 // without a result.
 func (s *session) stays(i *outputItem) bool {
-	return i.raw != nil && i.status != "incomplete" && (!i.own || slices.Contains(s.calls, i))
+	return i.raw != nil && i.status != "incomplete" && (!i.own || i.runs)
 }
 
 // answer is what the model is told that a call came to.

@@ -62,8 +62,8 @@ func (f *requestFields) read(b []byte) bool { return rawjson.ReadFields(b, f.nam
 // stateful reports whether the request goes on from what the provider has stored: its input is only what is new.
 func (f *requestFields) stateful() bool { return f.previous.Found() || f.conversation.Found() }
 
-// choiceOf reads tool_choice. Names are those of Keyturn's tools.
-func choiceOf(b []byte, at rawjson.Span, own map[string]turn.Tool) turn.Choice {
+// choiceOf reads tool_choice.
+func choiceOf(b []byte, at rawjson.Span, names *turn.Names) turn.Choice {
 	if !at.Found() {
 		return turn.ChoiceAuto
 	}
@@ -75,13 +75,16 @@ func choiceOf(b []byte, at rawjson.Span, own map[string]turn.Tool) turn.Choice {
 	}
 	switch rawjson.Text(b, at, "type") {
 	case "function":
-		if _, ok := own[rawjson.Text(b, at, "name")]; ok && rawjson.Once(b, at, "type", "name") {
+		if _, ok := names.Own(rawjson.Text(b, at, "name")); ok && rawjson.Once(b, at, "type", "name") {
 			return turn.ChoiceNamed
 		}
 	case "allowed_tools":
 		list, _ := rawjson.Lookup(b, at, "tools")
+		if !rawjson.Once(b, at, "type", "tools", "mode") {
+			return turn.ChoiceForeign
+		}
 		for t := range rawjson.Elements(b, list) {
-			if _, ok := own[rawjson.Text(b, t, "name")]; ok && rawjson.Text(b, t, "type") == "function" && rawjson.Once(b, at, "type", "tools", "mode") {
+			if _, ok := names.Own(rawjson.Text(b, t, "name")); ok && rawjson.Text(b, t, "type") == "function" {
 				return turn.ChoiceAllowed
 			}
 		}
@@ -90,24 +93,35 @@ func choiceOf(b []byte, at rawjson.Span, own map[string]turn.Tool) turn.Choice {
 }
 
 // declare notes the names of the tools that the client declares in an array of tools, those within namespaces too. It returns how
-// many tools the array has, or false when one of them has a member twice that matters.
-func (s *session) declare(b []byte, list rawjson.Span) (tools int, ok bool) {
+// many tools the array has, or false when one of them has a member twice that matters, or there are more than anybody has.
+func (s *session) declare(b []byte, list rawjson.Span, depth int) (tools int, ok bool) {
 	for t := range rawjson.Elements(b, list) {
 		tools++
-		if !rawjson.Once(b, t, "type", "name", "tools") {
+		if !rawjson.Once(b, t, "type", "name", "tools") || s.names.Declared() > maxDeclared {
 			return tools, false
 		}
-		if name := rawjson.Text(b, t, "name"); name != "" {
-			s.declared[name] = struct{}{}
+		v := rawjson.Values(b, t, "name", "tools")
+		if name := rawjson.Word(v[0].Of(b)); name != "" {
+			s.names.Declare(name)
 		}
-		if inner, has := rawjson.Lookup(b, t, "tools"); has {
-			if _, ok := s.declare(b, inner); !ok {
-				return tools, false
-			}
+		if !v[1].Found() {
+			continue
+		}
+		if depth == maxNamespaces {
+			return tools, false
+		}
+		if _, ok := s.declare(b, v[1], depth+1); !ok {
+			return tools, false
 		}
 	}
 	return tools, true
 }
+
+// Bounds of the tools that a client declares. The API takes 128 at the top level, and namespaces in none.
+const (
+	maxDeclared   = 4096
+	maxNamespaces = 4 // within each other
+)
 
 // offer decides which of Keyturn's tools go into the request, and returns their definitions, joined by commas; none when the request
 // rules them out.
@@ -115,30 +129,24 @@ func (s *session) offer(b []byte, f *requestFields, items []inputItem) []byte {
 	if f.tools.Found() && b[f.tools.Start] != '[' || string(f.background.Of(b)) == "true" {
 		return nil
 	}
-	has, ok := s.declare(b, f.tools)
+	has, ok := s.declare(b, f.tools, 0)
 	if !ok {
 		return nil
 	}
 	// Items can bring tools too: additional_tools, and what a tool search found.
 	for i := range items {
-		if _, ok := s.declare(b, items[i].tools); !ok {
+		if _, ok := s.declare(b, items[i].tools, 0); !ok {
 			return nil
 		}
 	}
 	var list []byte
 	for _, t := range s.opts.Tools {
-		if _, theirs := s.declared[t.Name]; theirs || has >= turn.MaxTools {
-			continue
+		if s.names.Offer(t.Name, t, has) {
+			list = appendFunction(rawjson.Separate(list), t)
 		}
-		has++
-		s.own[t.Name] = t
-		if list != nil {
-			list = append(list, ',')
-		}
-		list = appendFunction(list, t)
 	}
-	if list == nil || choiceOf(b, f.toolChoice, s.own) == turn.ChoiceForeign {
-		clear(s.own)
+	if list == nil || choiceOf(b, f.toolChoice, &s.names) == turn.ChoiceForeign {
+		s.names.Withdraw()
 		return nil
 	}
 	return list

@@ -6,6 +6,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/dialect/rawjson"
 	"github.com/keyturn/keyturn/internal/dialect/recall"
+	"github.com/keyturn/keyturn/internal/dialect/relay"
 	"github.com/keyturn/keyturn/internal/dialect/turn"
 )
 
@@ -13,9 +14,8 @@ import (
 // the next is the client's own with all output so far and the calls' results after it, byte for byte. Only a conversation, to
 // which the provider adds by itself, gets the results alone.
 type session struct {
-	opts     turn.Options
-	own      map[string]turn.Tool // the tools that were put in, by name
-	declared map[string]struct{}  // names of the client's tools
+	opts  turn.Options
+	names turn.Names
 
 	base      []byte // the first turn's request
 	request   []byte // the current turn's
@@ -28,6 +28,7 @@ type session struct {
 	continued string        // the id of the last turn of the response that previous_response_id names, if memory has it
 	unknown   []string      // ids that the input names, of calls of Keyturn's that memory has lost
 	chain     recall.Digest // of the client's input
+	recalled  map[string]record
 
 	number     int    // of the turn, from 1
 	clientID   string // the response's id: the first turn's
@@ -36,6 +37,7 @@ type session struct {
 	items      []*outputItem   // of all turns, those that the client sees
 	nextIndex  int             // the next output_index
 	ids        map[string]bool // of items of earlier turns
+	renamed    int             // numbers for items whose ids were taken
 	called     bool            // a call of Keyturn's has come
 	replay     []byte          // what the next turn's input has after the client's: items, joined by commas
 	said       []piece
@@ -54,7 +56,13 @@ type session struct {
 	held  []byte   // the body of a turn that failed
 	start counters // at the begin of the turn
 
-	stream streamState
+	// What reads the stream, and what the current event is.
+	relay      relay.Relay
+	event      eventFields
+	edits      rawjson.Edits
+	renumbers  bool // something was put in or left out: the provider's numbers are no longer the client's
+	nextNumber int  // the next sequence_number
+	doneDue    bool // a turn that is not the last had [DONE] after its end
 }
 
 // piece is an item of the conversation as the provider has it: one that the client sees too, or bytes that it does not.
@@ -68,6 +76,7 @@ type currentTurn struct {
 	items    []*outputItem // by the provider's output_index; nil where none was seen
 	over     bool          // the event that ends it came
 	errored  bool          // an error event came
+	own      int           // calls of Keyturn's that came
 	kind     string        // of the event that ended it: "completed", "incomplete" or "failed"
 	terminal []byte        // its data, if it is withheld until the calls have run
 	response rawjson.Span  // the response object in it
@@ -96,6 +105,7 @@ type outputItem struct {
 	arguments []byte // JSON string
 	begun     bool   // the client was told that it began
 	ended     bool   // and that it has ended
+	runs      bool   // it is to be run
 	output    []byte // value of function_call_output.output
 }
 
@@ -121,12 +131,15 @@ func open(body []byte, o turn.Options) turn.Session {
 		return nil
 	}
 	s := &session{
-		opts: o, own: map[string]turn.Tool{}, declared: map[string]struct{}{}, number: 1,
-		model: rawjson.Unquote(f.model.Of(body)), streams: string(f.stream.Of(body)) == "true",
+		opts: o, number: 1,
+		model: rawjson.Word(f.model.Of(body)), streams: string(f.stream.Of(body)) == "true",
 		ids: map[string]bool{},
 	}
 	var e rawjson.Edits
-	items := readInput(body, f.input)
+	items, ok := readInput(body, f.input)
+	if !ok {
+		return nil
+	}
 	s.restore(&e, body, &f, items)
 	if tools := s.offer(body, &f, items); tools != nil {
 		s.inject(&e, body, &f, tools)
@@ -136,11 +149,13 @@ func open(body []byte, o turn.Options) turn.Session {
 		return nil
 	}
 	s.reads = s.injected || s.previous != nil
-	s.base = e.Apply(make([]byte, 0, len(body)+1024), body)
+	s.recalled = nil
+	s.base = e.Apply(make([]byte, 0, len(body)+e.Growth()), body)
 	if s.fields = (requestFields{}); !s.fields.read(s.base) {
 		return nil // memory has something that is no JSON
 	}
 	s.request = s.base
+	s.relay.Init(s)
 	s.begins()
 	return s
 }
@@ -159,18 +174,6 @@ func (s *session) Reads() bool { return s.reads }
 
 // Body implements turn.Session.
 func (s *session) Body() []byte { return s.body }
-
-// takes reports whether a call is Keyturn's to run.
-func (s *session) takes(name, namespace string) (turn.Tool, bool) {
-	if !s.injected || namespace != "" {
-		return turn.Tool{}, false
-	}
-	if t, ok := s.own[name]; ok {
-		return t, true
-	}
-	_, theirs := s.declared[name]
-	return turn.Tool{}, !theirs && len(name) > len(turn.OwnPrefix) && name[:len(turn.OwnPrefix)] == turn.OwnPrefix
-}
 
 // read takes what an item says. Raw is the item as the provider sends it.
 func (i *outputItem) read(raw []byte) {
@@ -220,22 +223,31 @@ func (s *session) see(i *outputItem, index int) {
 // identify finds out whose an item is that has just begun, raw being what is known of it, and what the client calls it.
 func (s *session) identify(i *outputItem, raw []byte) {
 	i.read(raw)
+	was := i.own
 	if i.kind == "function_call" {
-		namespace := rawjson.Text(raw, rawjson.Whole(raw), "namespace")
-		i.tool, i.own = s.takes(i.name, namespace)
+		i.own = s.injected && rawjson.Text(raw, rawjson.Whole(raw), "namespace") == "" && s.names.Owner(i.name) == turn.Keyturn
+	}
+	if i.own {
+		i.tool, _ = s.names.Own(i.name)
 	}
 	if i.own {
 		s.called = true
-		more := slices.ContainsFunc(s.turn.items, func(o *outputItem) bool { return o != nil && o != i && o.own })
-		i.shown = mcpID(i.id, i.callID, more)
+		if !was {
+			s.turn.own++
+		}
+		i.shown = mcpID(i.id, i.callID, s.turn.own > 1)
 		if !s.opts.Hidden {
 			s.see(i, s.nextIndex)
 		}
 	} else {
 		i.shown = i.id
 	}
-	for i.shown != "" && s.ids[i.shown] { // some providers begin anew in each turn
-		i.shown += "_" + strconv.Itoa(s.number)
+	if id := i.shown; id != "" && s.ids[id] { // some providers begin anew in each turn
+		i.shown = id + "_" + strconv.Itoa(s.number)
+		for s.ids[i.shown] {
+			s.renamed++
+			i.shown = id + "_" + strconv.Itoa(s.number) + "_" + strconv.Itoa(s.renamed)
+		}
 	}
 }
 
