@@ -4,8 +4,6 @@ import (
 	"log/slog"
 	"sync"
 	"time"
-
-	"github.com/coder/quartz"
 )
 
 // What one server may cost. Servers are somebody else's: what they send beyond this is not worked on, and the log says so.
@@ -30,7 +28,7 @@ const (
 
 // limits tells the operator which server goes beyond which limit.
 type limits struct {
-	clock quartz.Clock
+	clock clock
 	log   *slog.Logger
 
 	mu   sync.Mutex // protects the field below

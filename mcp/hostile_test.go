@@ -214,7 +214,7 @@ func TestTooManyTools(t *testing.T) {
 	s.Name, s.MaxTools, s.Allow = "demo", 3, []string{"tool1*"}
 	require.NoError(t, c.SetServers([]mcp.Server{s}))
 	require.Equal(t, []string{"tool100", "tool101", "tool102"}, names(c.Tools(t.Context(), []string{"demo"})))
-	_, err := c.Call(t.Context(), "demo", "tool103", nil, mcp.Meta{})
+	_, err := c.Call(t.Context(), "demo", "tool103", nil)
 	require.Equal(t, mcp.NotFound, failure(t, err).Kind)
 	require.Equal(t, int64(1), g.lists.Load())
 }
@@ -250,7 +250,7 @@ func TestLargeLists(t *testing.T) {
 				}
 				return m.Method == "tools/list"
 			})
-			c := open(t, mcp.Config{Clock: quartz.NewMock(t), Servers: []mcp.Server{{Name: "demo", URL: g.URL, Transport: "http"}}})
+			c := open(t, mcp.At(quartz.NewMock(t), mcp.Config{Servers: []mcp.Server{{Name: "demo", URL: g.URL, Transport: "http"}}}))
 			require.Eventually(t, func() bool {
 				st := c.Status()[0]
 				return st.Connected || st.LastError != ""
@@ -331,7 +331,7 @@ func TestMute(t *testing.T) {
 				return true
 			})
 			clk := quartz.NewMock(t)
-			c := open(t, mcp.Config{Clock: clk, Servers: []mcp.Server{{Name: "demo", URL: g.URL, Transport: "http"}}})
+			c := open(t, mcp.At(clk, mcp.Config{Servers: []mcp.Server{{Name: "demo", URL: g.URL, Transport: "http"}}}))
 			<-asked
 			clk.Advance(3 * time.Second).MustWait(t.Context())
 			up(t, c)

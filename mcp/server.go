@@ -143,7 +143,7 @@ func (v *server) measure(ctx context.Context, method string, begun time.Time, fa
 	if failure != nil {
 		kind = failure.Kind.String()
 	}
-	v.env.measure(context.WithoutCancel(ctx), v.config().Name, method, kind, v.env.clock.Since(begun).Seconds())
+	v.env.measure(context.WithoutCancel(ctx), v.config().Name, method, kind, v.env.clock.Now().Sub(begun).Seconds())
 }
 
 // keep refreshes the tools until the session is lost, or the server stopped.
@@ -161,10 +161,10 @@ func (v *server) keep(ctx context.Context, s *session, age time.Duration) {
 			v.lose(s, &Error{Kind: Unreachable, Program: s.prog.ended()})
 			return
 		case <-s.changed: // soon, but a server that says so all the time is not asked all the time
-			timer.Reset(max(0, listPause-v.env.clock.Since(listed)), "refresh")
+			timer.Reset(max(0, listPause-v.env.clock.Now().Sub(listed)))
 			continue
 		case <-s.doubt:
-		case <-timer.C:
+		case <-timer.C():
 		}
 		tools, age, failure := v.list(ctx, s)
 		listed = v.env.clock.Now()
@@ -179,7 +179,7 @@ func (v *server) keep(ctx context.Context, s *session, age time.Duration) {
 			return
 		}
 		v.refreshed(s, tools)
-		timer.Reset(age, "refresh")
+		timer.Reset(age)
 	}
 }
 
@@ -357,7 +357,7 @@ func (env *environment) withTimeout(ctx context.Context, d time.Duration) (conte
 	ctx, end := context.WithCancelCause(ctx)
 	timer := env.clock.AfterFunc(d, func() { end(errTimeout) }, "timeout")
 	return ctx, func(cause error) {
-		timer.Stop("timeout")
+		timer.Stop()
 		end(cause)
 	}
 }

@@ -16,7 +16,7 @@ import (
 func (g *gateway) startTools(cfg *config.Config) (err error) {
 	g.catalogue, err = mcp.New(mcp.Config{
 		Servers: toolServers(cfg), Log: g.log, Version: telemetry.Version(),
-		TracerProvider: g.telemetry.TracerProvider(), MeterProvider: g.telemetry.MeterProvider(),
+		MeterProvider: g.telemetry.MeterProvider(),
 	})
 	return err
 }
