@@ -42,6 +42,13 @@ func (l *limits) beyond(server, what string, attrs ...any) {
 	}
 }
 
+// leftOut says what of a server cannot be used. It is said once an hour.
+func (l *limits) leftOut(server, what string, attrs ...any) {
+	if l.again(server, what) {
+		l.log.Warn("MCP server sends what cannot be used", append([]any{slog.String("server", server), slog.String("left_out", what)}, attrs...)...)
+	}
+}
+
 // again reports whether something about a server is to be said: it was not within the last hour.
 func (l *limits) again(server, what string) bool {
 	now := l.clock.Now()
