@@ -409,3 +409,43 @@ func TestInstructions(t *testing.T) {
 	require.Equal(t, []mcp.Instructions{{Server: "wordy", Text: long[:8<<10]}, {Server: "brief", Text: "Echo first."}},
 		c.Instructions([]string{"wordy", "gone", "silent", "denied", "brief", "unknown"}))
 }
+
+// TestDrip has a server answer a byte at a time, without end: the call ends in its time, and what it waited for is closed.
+func TestDrip(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"application/json", "text/event-stream"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			dripped, closed := make(chan struct{}), make(chan struct{})
+			g := newRogue(t, func(w http.ResponseWriter, r *http.Request, m sent) bool {
+				if m.Method != "tools/call" {
+					return false
+				}
+				w.Header().Set("Content-Type", kind)
+				for n := 0; r.Context().Err() == nil; n++ {
+					_, _ = io.WriteString(w, " ")
+					_ = http.NewResponseController(w).Flush()
+					if n == 100 {
+						close(dripped)
+						<-r.Context().Done()
+					}
+				}
+				close(closed)
+				return true
+			})
+			const timeout = 5 * time.Second
+			clk := quartz.NewMock(t)
+			c := open(t, mcp.At(clk, mcp.Config{Servers: []mcp.Server{{Name: "demo", URL: g.URL, Transport: "http", Timeout: timeout}}}))
+			up(t, c)
+			failed := make(chan error, 1)
+			go func() {
+				_, err := text(context.Background(), c, "echo", "")
+				failed <- err
+			}()
+			<-dripped
+			clk.Advance(timeout).MustWait(t.Context())
+			require.Equal(t, &mcp.Error{Kind: mcp.Timeout, Server: "demo", Tool: "echo", Ran: true}, failure(t, <-failed))
+			<-closed
+		})
+	}
+}
