@@ -2,15 +2,24 @@ package envoy
 
 // Names of what Render makes. A pool's cluster may not have one of them.
 const (
-	filterName       = "keyturn"
-	processorCluster = "keyturn-processor"
-	innerName        = "keyturn-inner"    // the inner listener, and the cluster that leads to it
-	loopbackName     = "keyturn-loopback" // the loopback listener among somebody else's
-	jwksCluster      = "keyturn-jwks"
+	FilterName    = "keyturn"
+	ProcessorName = "keyturn-processor" // the cluster that leads to Keyturn
+	InnerName     = "keyturn-inner"     // the inner listener, and the cluster that leads to it
+	loopbackName  = "keyturn-loopback"  // the loopback listener among somebody else's
+	jwksCluster   = "keyturn-jwks"
 )
 
-// Filters of a front.
+// Minor versions of Envoy 1 from which something changes for Keyturn.
 const (
-	routerFilter   = "envoy.filters.http.router"
-	metadataFilter = "keyturn-metadata" // header_to_metadata, by a name of its own: routes turn filters on by name
+	MinMinor   = 37 // below it a retry after a paused upstream response corrupts memory
+	ClearMinor = 38 // from here on there is nothing to warn of
 )
+
+// Envoy's names of what every listener for HTTP has.
+const (
+	ManagerFilter = "envoy.filters.network.http_connection_manager"
+	RouterFilter  = "envoy.filters.http.router"
+)
+
+// metadataFilter is header_to_metadata, by a name of its own: routes turn filters on by name.
+const metadataFilter = "keyturn-metadata"

@@ -74,7 +74,7 @@ func (r *renderer) pack(m interface {
 
 // extensions are what the internal listener needs, nil where a socket stands for it.
 func (r *renderer) extensions() []*corev3.TypedExtensionConfig {
-	if r.inner.internal == "" {
+	if r.inner.Internal == "" {
 		return nil
 	}
 	return []*corev3.TypedExtensionConfig{{
@@ -83,9 +83,9 @@ func (r *renderer) extensions() []*corev3.TypedExtensionConfig {
 }
 
 func (r *renderer) listeners() []*listenerv3.Listener {
-	all := []*listenerv3.Listener{r.mainListener(), r.innerListener(r.inner.bind(0o600))}
+	all := []*listenerv3.Listener{r.mainListener(), r.innerListener(r.inner.Bind(0o600))}
 	if r.hasTools() {
-		loopback := r.loopbackListener(r.loopback.bind(0o600))
+		loopback := r.loopbackListener(r.loopback.Bind(0o600))
 		loopback.Name = "loopback"
 		all = append(all, loopback)
 	}
@@ -108,8 +108,8 @@ func (r *renderer) adminInterface() *bootstrapv3.Admin {
 	if r.Admin == "" {
 		return nil
 	}
-	a := &bootstrapv3.Admin{Address: r.admin.bind(0o600), IgnoreGlobalConnLimit: true}
-	if !r.admin.local() {
+	a := &bootstrapv3.Admin{Address: r.admin.Bind(0o600), IgnoreGlobalConnLimit: true}
+	if !r.admin.Local() {
 		a.AllowPaths = []*matcherv3.StringMatcher{exact("/ready"), prefix("/stats")}
 	}
 	return a

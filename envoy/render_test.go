@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/envoy"
+	"github.com/keyturn/keyturn/envoy/check"
+	"github.com/keyturn/keyturn/envoy/internal/envoytest"
 	"github.com/stretchr/testify/require"
 )
 
@@ -96,7 +98,7 @@ func goldens(t *testing.T) map[string]envoy.Config {
 }
 
 func TestGolden(t *testing.T) {
-	binary := realEnvoy(t).Path
+	binary := envoytest.Real(t).Path
 	folder := t.TempDir() // what Envoy opens for writing does not belong beside the tests
 	here, err := filepath.Abs("testdata")
 	require.NoError(t, err)
@@ -117,7 +119,7 @@ func TestGolden(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, string(want), string(got), "run with -update and read the difference")
 
-			cmd := exec.CommandContext(bounded(t), binary, "--mode", "validate", "-c", filepath.Join("testdata", "render", name+".yaml"), "--log-level", "warning")
+			cmd := exec.CommandContext(envoytest.Bounded(t), binary, "--mode", "validate", "-c", filepath.Join("testdata", "render", name+".yaml"), "--log-level", "warning")
 			cmd.Dir = folder
 			out, err := cmd.CombinedOutput()
 			require.NoError(t, err, string(out))
@@ -143,7 +145,7 @@ func TestCheckAcceptsGoldens(t *testing.T) {
 			require.NoError(t, err)
 			doc, err := envoy.Marshal(b)
 			require.NoError(t, err)
-			findings, err := envoy.Check(doc, wanted(cfg))
+			findings, err := check.Envoy(doc, envoytest.Wanted(cfg))
 			require.NoError(t, err)
 			require.Empty(t, findings)
 		})

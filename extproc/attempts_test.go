@@ -139,7 +139,7 @@ func (g *game) attempt(t *testing.T, r *asked) {
 	}
 	r.keys[x.key.ID()]++
 	require.LessOrEqual(t, r.keys[x.key.ID()], 2)
-	before := g.keys.PoolState()
+	before := keyStates(g.keys)
 	a := answers[g.random.IntN(len(answers))]
 	m := &message{kind: responseHeaders, end: a.body == "", details: []byte(a.details), headers: lines([]string{":status: " + a.status}), flags: a.flags}
 	if a.length {
@@ -151,7 +151,7 @@ func (g *game) attempt(t *testing.T, r *asked) {
 	}
 	require.True(t, x.done)
 	if a.details != "" {
-		require.Equal(t, before, g.keys.PoolState(), "Envoy's own answer marked a key")
+		require.Equal(t, before, keyStates(g.keys), "Envoy's own answer marked a key")
 	}
 	again := strings.Contains(resp, wire.RetryHeader+"=1")
 	require.Equal(t, x.outcome == turned, again, "%v: %s", x.outcome, resp)

@@ -89,8 +89,10 @@ type exchange struct {
 	key       *keypool.Key
 	walker    *keypool.Walker
 	dialect   dialect.Dialect
+	path      string // without the query
 	model     string
 	stored    bool
+	doubted   bool      // a key of this request was retired for the words of an answer alone
 	id        []byte    // of the request, at the front
 	attempt   int       // from 1
 	counted   bool      // it is the front that says so
@@ -162,7 +164,7 @@ func (x *exchange) after() trail {
 	if x.repeat {
 		tried = x.before.tried
 	}
-	return trail{tried: tried, attempt: x.attempt, started: x.started, repeated: x.before.repeated || x.repeat}
+	return trail{tried: tried, attempt: x.attempt, started: x.started, repeated: x.before.repeated || x.repeat, doubted: x.doubted}
 }
 
 // finish gives back what the attempt still holds. It may be called more than once.

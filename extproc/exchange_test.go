@@ -126,7 +126,7 @@ func (tr *transcript) run(d *datadriven.TestData) string {
 		tr.trails = newTrails(tr.clock)
 		return ""
 	case "states":
-		return fmt.Sprint(tr.keys.PoolState())
+		return fmt.Sprint(keyStates(tr.keys))
 	}
 	d.Fatalf(tr.t, "unknown command %q", d.Cmd)
 	return ""
@@ -184,8 +184,9 @@ func (tr *transcript) makePool(d *datadriven.TestData) string {
 	require.NoError(tr.t, err)
 	tr.pools, err = newPoolSet([]Pool{p}, m, tr.memory)
 	require.NoError(tr.t, err)
+	tr.memory.keep(tr.pools)
 	tr.pool = provider
-	return fmt.Sprint(tr.keys.PoolState())
+	return fmt.Sprint(keyStates(tr.keys))
 }
 
 // request begins an attempt of a new request or, with "again", the next one of the same. What the front says of it can be given as
@@ -431,4 +432,12 @@ func renderMutation(w *strings.Builder, m *extprocv3.HeaderMutation) {
 	if len(removed) > 0 {
 		fmt.Fprintf(w, "remove %s\n", strings.Join(removed, " "))
 	}
+}
+
+// keyStates are those of the keys, in order of priority.
+func keyStates(p *keypool.Pool) (all []keypool.State) {
+	for _, s := range p.Snapshot() {
+		all = append(all, s.State)
+	}
+	return all
 }

@@ -16,6 +16,21 @@ func (m *message) header(name string) []byte {
 	return nil
 }
 
+// joined is what all headers of a name say, which is one list (RFC 9110, section 5.2). Empty where there is none.
+func (m *message) joined(name string) string {
+	all := ""
+	for i := range m.headers {
+		switch {
+		case string(m.headers[i].name) != name:
+		case all == "":
+			all = string(m.headers[i].value)
+		default:
+			all += ", " + string(m.headers[i].value)
+		}
+	}
+	return all
+}
+
 var prefixKeyturn, prefixEnvoy, prefixForwarded = []byte(wire.HeaderPrefix), []byte(wire.EnvoyPrefix), []byte(wire.ForwardedPrefix)
 
 // internalHeader tells the names that belong to the proxy and go to no provider. Envoy removes headers by name only, so those
@@ -90,13 +105,18 @@ func withoutKey(path string) string {
 	return before + "?" + strings.Join(kept, "&")
 }
 
-// model is the model that a path names: Azure's /deployments/{name}/… and Google's /models/{name}:method. Empty where the
-// model stands in the body.
+// model is the model that a path names: Azure's /deployments/{name}/…, Google's /models/{name}:method and Bedrock's /model/{name}/…. Empty
+// where the model stands in the body.
 func model(path string) string {
 	path, _, _ = strings.Cut(path, "?")
 	if _, after, ok := strings.Cut(path, "/deployments/"); ok {
 		name, _, _ := strings.Cut(after, "/")
 		return name
+	}
+	if _, after, ok := strings.Cut(path, "/model/"); ok {
+		if name, _, ok := strings.Cut(after, "/"); ok {
+			return name
+		}
 	}
 	if _, after, ok := strings.Cut(path, "/models/"); ok {
 		if name, _, ok := strings.Cut(after, ":"); ok && !strings.Contains(name, "/") {

@@ -108,7 +108,7 @@ func (x *exchange) followed() bool {
 
 // nextKey reports whether the pool's policy goes on to the next key after such an answer of Envoy's.
 func (x *exchange) nextKey() bool {
-	v := keypool.Classify(x.pool.keys.Policy(), keypool.Answer{Status: x.status, Code: x.local.code})
+	v := x.classify(keypool.Answer{Status: x.status, Code: x.local.code})
 	return v.Action != keypool.Surface
 }
 

@@ -3,7 +3,6 @@ package extproc
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -162,29 +161,32 @@ func newMemories(clock quartz.Clock) *memories {
 	return &memories{clock: clock, pools: map[string]*agent.Memory{}}
 }
 
-// forPool is the memory of a pool with these tools; nil where nothing is to be remembered.
+// forPool is the memory of a pool with these tools: the one that its name has, else a new one; nil where nothing is to be
+// remembered.
 func (m *memories) forPool(name string, t *Tools) *agent.Memory {
 	if t == nil || t.Memory < 0 || t.MemoryBytes < 0 {
 		return nil
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	had := m.pools[name]
-	if had == nil {
-		had = agent.NewMemory(t.Memory, t.MemoryBytes, m.clock)
-		m.pools[name] = had
+	if had := m.pools[name]; had != nil {
+		return had
 	}
-	had.SetLimits(t.Memory, t.MemoryBytes)
-	return had
+	return agent.NewMemory(t.Memory, t.MemoryBytes, m.clock)
 }
 
-// keep forgets what belongs to pools that are no more, or remember nothing now.
+// keep makes the memories of set the ones that are kept, within its limits, and forgets what belongs to pools that are no more,
+// or remember nothing now.
 func (m *memories) keep(set *poolSet) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	maps.DeleteFunc(m.pools, func(_ string, had *agent.Memory) bool {
-		return !slices.ContainsFunc(set.all, func(b *bound) bool { return b.memory == had })
-	})
+	clear(m.pools)
+	for _, b := range set.all {
+		if b.memory != nil {
+			b.memory.SetLimits(b.tools.Memory, b.tools.MemoryBytes)
+			m.pools[b.name] = b.memory
+		}
+	}
 }
 
 // ownCredential is the credential that a client brings for the provider and that the pool leaves alone; nil means that the

@@ -3,6 +3,7 @@ package extproc
 import (
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/agent"
@@ -56,8 +57,10 @@ func (x *exchange) requestHeaders(m *message, now time.Time) {
 func (x *exchange) read(m *message, now time.Time) {
 	path := string(m.header(":path"))
 	x.dialect, x.model, x.stored = dialect.Of(path), model(path), stored(path)
+	x.path, _, _ = strings.Cut(path, "?")
+	x.doubted = x.before.doubted
 	x.laterTurn = len(x.front.turn) > 0
-	if x.laterTurn { // the first turn's attempt has read the body
+	if x.laterTurn && x.model == "" { // the first turn's attempt has read the body
 		x.model = agent.ModelOf(string(m.header(wire.ModelHeader)))
 	}
 	x.id = append(x.id[:0], x.front.id...)
@@ -86,6 +89,9 @@ func (x *exchange) passOwn(m *message, own []byte, mode modes) {
 	x.client = ownClient(own)
 	x.own = []byte(keypool.Mask(string(own)))
 	x.mut.remove(wire.RequestIDHeader)
+	if x.origin != nil {
+		x.unencoded()
+	}
 	for _, name := range wire.Credentials { // beside the client's own
 		if x.pool.placeholders[string(m.credential(name))] {
 			x.mut.remove(name)
@@ -98,6 +104,9 @@ func (x *exchange) passOwn(m *message, own []byte, mode modes) {
 	x.describe()
 	x.out.pass(m.kind, &x.mut, mode, &x.dyn)
 }
+
+// unencoded asks the provider for bodies that can be read. Without the header any coding would do (RFC 9110, section 12.5.3).
+func (x *exchange) unencoded() { x.mut.set("accept-encoding", "", "identity") }
 
 // contentLength is in bytes; -1 when it is unknown.
 func contentLength(m *message) int64 {
@@ -119,9 +128,7 @@ func (x *exchange) walk(tried []string) *keypool.Walker {
 
 func (x *exchange) setCredential(m *message) {
 	x.mut.wire = append(x.mut.wire, x.pool.requestRemovals...)
-	if x.dialect != nil {
-		x.mut.remove("accept-encoding") // error bodies are read, and streams will be
-	}
+	x.unencoded() // errors are read, on any path
 	x.mut.set(x.pool.header, x.pool.prefix, x.key.Secret())
 	path := string(m.header(":path"))
 	clean := path

@@ -23,7 +23,7 @@ func (x *exchange) responseHeaders(m *message, now time.Time) {
 		return
 	}
 	x.awaiting = m
-	if !m.end && len(m.header("content-encoding")) == 0 && contentLength(m) <= maxErrorBody {
+	if _, known := codings(m.joined("content-encoding")); !m.end && known && contentLength(m) <= maxErrorBody {
 		x.shape = errorBody
 		x.out.pass(m.kind, nil, modes{set: true, request: x.bodyMode, response: x.readable(m)}, nil)
 		return
@@ -96,15 +96,14 @@ func (x *exchange) decide(body []byte, k kind, now time.Time) {
 		return
 	}
 	head := x.awaiting
+	body = decoded(body, head.joined("content-encoding"))
 	if x.key == nil { // the client's own credential: it is asked only what Keyturn knows of the refusal
 		if !x.lost(body) {
 			x.handOver(head, k)
 		}
 		return
 	}
-	x.verdict = keypool.Classify(x.pool.keys.Policy(), keypool.Answer{
-		Status: x.status, Header: func(name string) string { return string(head.header(name)) }, Body: body, Now: now,
-	})
+	x.verdict = x.classify(keypool.Answer{Status: x.status, Header: head.joined, Body: body, Now: now})
 	x.transition = x.pool.keys.Mark(x.key, x.verdict, x.model)
 	x.walker.Release() // a trial that blamed nobody is over; the next attempt may come before this stream ends
 	if x.verdict.Action == keypool.Surface {
@@ -114,7 +113,7 @@ func (x *exchange) decide(body []byte, k kind, now time.Time) {
 		}
 		return
 	}
-	blamed := x.verdict.Action != keypool.NextKey && x.verdict.Scope != keypool.ScopeKeyModel
+	blamed := x.verdict.Action != keypool.NextKey && (x.verdict.Scope != keypool.ScopeKeyModel || x.model != "")
 	switch x.exhaustion = x.others(); {
 	case x.exhaustion == nil && x.inTime(now) && x.retriable() && (blamed || x.followed()): // or the next attempt would have this key again
 		x.turn(k)
@@ -127,6 +126,17 @@ func (x *exchange) decide(body []byte, k kind, now time.Time) {
 	default:
 		x.refuse()
 	}
+}
+
+// classify judges an answer to this request. Words alone retire one key of a request, and a second one only of another.
+func (x *exchange) classify(a keypool.Answer) keypool.Verdict {
+	a.Path, a.Model, a.Provider = x.path, x.model, x.pool.provider
+	v := keypool.Classify(x.pool.keys.Policy(), a)
+	if x.doubted {
+		v = v.Spare()
+	}
+	x.doubted = x.doubted || v.Weak
+	return v
 }
 
 // others notes this attempt's key as tried. It is nil while the pool has a usable one beside those that were.

@@ -166,18 +166,29 @@ var serviceDesc = grpc.ServiceDesc{
 
 // SetPools replaces the pools. Attempts under way go on with what they began with. An error leaves the pools as they were.
 func (s *Server) SetPools(pools []Pool) error {
+	commit, err := s.Prepare(pools)
+	if err == nil {
+		commit()
+	}
+	return err
+}
+
+// Prepare checks the pools and returns what puts them in the place of the server's, as SetPools does. Until commit is called
+// nothing changes, and commit cannot fail: so pools, their keys and the catalogue of tools change together, or none of them.
+func (s *Server) Prepare(pools []Pool) (commit func(), err error) {
 	set, err := newPoolSet(pools, s.metrics, s.memories)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, b := range set.all {
 		if b.tools != nil && s.agent == nil {
-			return fmt.Errorf("pool %q: has tools, and there is no catalogue or no loopback listener", b.name)
+			return nil, fmt.Errorf("pool %q: has tools, and there is no catalogue or no loopback listener", b.name)
 		}
 	}
-	s.pools.Store(set)
-	s.memories.keep(set)
-	return nil
+	return func() {
+		s.memories.keep(set)
+		s.pools.Store(set)
+	}, nil
 }
 
 // Serve accepts Envoy's connections until Shutdown. It returns nil after one.

@@ -111,7 +111,7 @@ func TestGeneratedClient(t *testing.T) {
 		request, response := wireMessages(t)
 		stream := open(t.Context(), t, conn)
 		mutation := exchange(t, stream, request).GetRequestHeaders().GetResponse().GetHeaderMutation()
-		require.Equal(t, map[string]string{"authorization": "Bearer k0-long-key", "x-keyturn-cluster": "openai", ":authority": "api.openai.com"}, sets(mutation))
+		require.Equal(t, map[string]string{"authorization": "Bearer k0-long-key", "x-keyturn-cluster": "openai", ":authority": "api.openai.com", "accept-encoding": "identity"}, sets(mutation))
 		for _, h := range mutation.GetSetHeaders() {
 			require.Equal(t, corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD, h.GetAppendAction())
 		}

@@ -143,7 +143,7 @@ func (x *exchange) open(body []byte) {
 	if x.session != nil && int64(len(x.session.Request())) > x.pool.maxBody { // Envoy could not hold it
 		x.session = nil
 	}
-	if x.session != nil {
+	if x.session != nil && x.model == "" { // a path that names the model decides
 		x.model = x.session.Model()
 	}
 }
@@ -326,7 +326,7 @@ func (x *exchange) judge(name string, f *dialect.Failure, now time.Time) (again 
 			return false, nil, v, t
 		}
 	}
-	v = keypool.Classify(x.pool.keys.Policy(), keypool.Answer{Status: f.Status, Body: f.Body, Now: now})
+	v = x.classify(keypool.Answer{Status: f.Status, Body: f.Body, Now: now})
 	t = x.pool.keys.Mark(key, v, x.model)
 	return v.Action != keypool.Surface, key, v, t
 }

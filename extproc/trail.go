@@ -14,6 +14,7 @@ type trail struct {
 	attempt  int       // number of the attempt that left it
 	started  time.Time // when the request's first attempt began
 	repeated bool      // a key was tried once more, since nothing had reached the provider
+	doubted  bool      // a key was retired for the words of an answer alone
 }
 
 // Bounds of what is kept. The next attempt comes a millisecond later, or never.

@@ -2,6 +2,7 @@ package keypool_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -50,6 +51,13 @@ func TestChoosingAllocatesNothing(t *testing.T) {
 }
 
 func BenchmarkNext(b *testing.B) {
+	b.Run("first of a hundred", func(b *testing.B) {
+		p := realPool(b, 100)
+		b.ReportAllocs()
+		for b.Loop() {
+			chosen, _ = p.Walker().Next()
+		}
+	})
 	p := realPool(b, 5)
 	tried := []string{firstOf(p).ID()}
 	b.Run("first", func(b *testing.B) {
@@ -65,8 +73,9 @@ func BenchmarkNext(b *testing.B) {
 		}
 	})
 	b.Run("fifth", func(b *testing.B) {
+		p := realPool(b, 5)
 		for range 4 {
-			firstOf(p).MarkTemporary(time.Hour)
+			restKey(firstOf(p), time.Hour)
 		}
 		b.ReportAllocs()
 		for b.Loop() {
@@ -74,7 +83,10 @@ func BenchmarkNext(b *testing.B) {
 		}
 	})
 	b.Run("exhausted", func(b *testing.B) {
-		firstOf(p).MarkTemporary(time.Hour)
+		p := realPool(b, 5)
+		for range 5 {
+			restKey(firstOf(p), time.Hour)
+		}
 		b.ReportAllocs()
 		for b.Loop() {
 			chosen, _ = p.Walker().Next()
@@ -108,6 +120,8 @@ func BenchmarkClassify(b *testing.B) {
 		{"openai", header{"retry-after": "5"}, openAI("requests", "rate_limit_exceeded", "Please try again in 6m0s.")},
 		{"gemini", nil, gemini(429, "RESOURCE_EXHAUSTED", "Please retry in 5s.", quotaFailure("PerMinute")+`,{"retryDelay":"57.2s"}`)},
 		{"text", nil, openAI("requests", "rate_limit_exceeded", "Limit 3, Used 3. Please try again in 6m0s.")},
+		{"page of 1 MiB", nil, "<!doctype html>" + strings.Repeat("x", 1<<20-100)},
+		{"list of 1 MiB", nil, "[{}" + strings.Repeat(",{}", (1<<20-100)/3) + "]"},
 	} {
 		b.Run(bc.name, func(b *testing.B) {
 			a := keypool.Answer{Status: 429, Header: bc.h.get, Body: []byte(bc.body), Now: time.Now()}

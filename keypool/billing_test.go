@@ -15,7 +15,7 @@ func TestStoryBilling(t *testing.T) {
 	one, two := next(t, p), next(t, p) // two requests at once
 	require.True(t, p.Mark(one, outOfCredit, "").Changed)
 	require.False(t, p.Mark(two, outOfCredit, "").Changed)
-	require.Equal(t, []keypool.State{keypool.Temporary, keypool.Temporary, keypool.Valid}, p.PoolState(), "the group rests")
+	require.Equal(t, []keypool.State{keypool.Temporary, keypool.Temporary, keypool.Valid}, states(p), "the group rests")
 	require.Equal(t, clk.Now().Add(10*time.Minute), p.Snapshot()[1].Until, "one episode, not doubled")
 
 	for wait := 10 * time.Minute; wait < 30*time.Hour; wait *= 2 {
@@ -52,7 +52,7 @@ func TestStoryBilling(t *testing.T) {
 func TestBillingOfAKeyWithoutGroup(t *testing.T) {
 	p, _ := newPool(t, nil, "a", "b")
 	p.Mark(next(t, p), outOfCredit, "")
-	require.Equal(t, []keypool.State{keypool.Temporary, keypool.Valid}, p.PoolState())
+	require.Equal(t, []keypool.State{keypool.Temporary, keypool.Valid}, states(p))
 }
 
 func TestBillingHintIsHeardUpToItsMaximum(t *testing.T) {
@@ -87,7 +87,7 @@ func TestBillingFollowsTheGroupOverAReload(t *testing.T) {
 			cfg := configOf("a", "b")
 			group(tc.after)(&cfg)
 			require.NoError(t, p.Reload(cfg))
-			require.Equal(t, tc.want, p.PoolState())
+			require.Equal(t, tc.want, states(p))
 		})
 	}
 }

@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 )
 
+// Bounds of what is read of an error body.
 const (
-	maxBodyBytes = 1 << 20 // a longer error body is judged by its status alone
-	maxNesting   = 4       // of errors within arrays and strings
+	maxBodyBytes = 1 << 20 // a longer one is judged by its status alone
+	maxNesting   = 4       // of errors within arrays, objects and strings
+	maxItems     = 16      // of a list of details or limits
 	maxCodeBytes = 64
 )
 
@@ -23,9 +26,14 @@ type problem struct {
 	message string
 
 	retryDelay time.Duration // Google's RetryInfo
-	perDay     bool          // Google's QuotaFailure names a quota per day
-	perModel   bool          // and per model
+	reset      string        // x-ratelimit-reset of a spent limit, where OpenRouter hands the headers on in the body
+	quota      bool          // Google names the quota that is spent,
+	perDay     bool          // one per day,
+	perModel   bool          // one per model
 	moderated  bool          // OpenRouter: the input was flagged
+	upstream   string        // OpenRouter: the provider behind it that sent the error, or "" when it is OpenRouter's own
+	raw        string        // what that one said
+	page       bool          // it is a page for people, as a firewall sends it, and says nothing of the key
 }
 
 // words are the error's own names for itself, the most telling first.
@@ -51,14 +59,46 @@ func readProblem(body []byte) problem {
 	if len(body) > maxBodyBytes {
 		return problem{}
 	}
-	p, ok := unwrap(body, 0)
-	if !ok {
-		p.message = string(body[:min(len(body), maxTextBytes)])
+	body = bytes.TrimSpace(bytes.TrimPrefix(bytes.TrimSpace(body), []byte("\xef\xbb\xbf")))
+	if p, ok := unwrap(body, 0); ok {
+		return p
 	}
-	return p
+	if data := firstEvent(body); data != nil {
+		if p, ok := unwrap(data, 0); ok {
+			return p
+		}
+		body = data
+	}
+	return problem{message: string(body[:min(len(body), maxTextBytes)]), page: isPage(body)}
 }
 
-// unwrap reads one JSON value: an error object, an array of them (Gemini), or a string that holds one (doubly encoded).
+// isPage reports whether a body is HTML.
+func isPage(body []byte) bool {
+	start := bytes.ToLower(body[:min(len(body), 64)])
+	return bytes.HasPrefix(start, []byte("<!doctype")) || bytes.HasPrefix(start, []byte("<html")) ||
+		bytes.HasPrefix(start, []byte("<head")) || bytes.HasPrefix(start, []byte("<!--"))
+}
+
+// firstEvent is the data of the first event that has some, where a body is server-sent events; nil where it is not.
+func firstEvent(body []byte) []byte {
+	if !slices.ContainsFunc([]string{"data:", "event:", "id:", "retry:", ":"}, func(f string) bool { return bytes.HasPrefix(body, []byte(f)) }) {
+		return nil
+	}
+	var data []byte
+	for line := range bytes.Lines(body) {
+		line = bytes.TrimRight(line, "\r\n")
+		value, ok := bytes.CutPrefix(line, []byte("data:"))
+		switch {
+		case ok:
+			data = append(append(data, bytes.TrimPrefix(value, []byte(" "))...), '\n')
+		case len(line) == 0 && len(data) > 0:
+			return data
+		}
+	}
+	return data
+}
+
+// unwrap reads one JSON value: an error object, an array of them (Gemini), or a string that holds one (doubly encoded) or is a message itself.
 func unwrap(raw []byte, depth int) (problem, bool) {
 	raw = bytes.TrimSpace(raw)
 	if len(raw) == 0 || depth > maxNesting {
@@ -66,30 +106,51 @@ func unwrap(raw []byte, depth int) (problem, bool) {
 	}
 	switch raw[0] {
 	case '[':
-		var list []json.RawMessage
-		if json.Unmarshal(raw, &list) != nil || len(list) == 0 {
-			return problem{}, false
-		}
-		return unwrap(list[0], depth+1)
+		p, ok := problem{}, false
+		each(raw, 1, func(item json.RawMessage) { p, ok = unwrap(item, depth+1) })
+		return p, ok
 	case '"':
 		var s string
 		if json.Unmarshal(raw, &s) != nil {
 			return problem{}, false
 		}
-		return unwrap([]byte(s), depth+1)
+		if p, ok := unwrap([]byte(s), depth+1); ok {
+			return p, true
+		}
+		return problem{message: s[:min(len(s), maxTextBytes)], page: isPage([]byte(s))}, true
 	case '{':
 		return unwrapObject(raw, depth)
 	}
 	return problem{}, false
 }
 
+// each calls do for the first elements of a JSON array, at most n. It reads no further, so that a long array costs nothing.
+func each(raw []byte, n int, do func(json.RawMessage)) {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	if t, err := d.Token(); err != nil || t != json.Delim('[') {
+		return
+	}
+	for ; n > 0 && d.More(); n-- {
+		var item json.RawMessage
+		if d.Decode(&item) != nil {
+			return
+		}
+		do(item)
+	}
+}
+
 // fields are those of an error object, wherever it stands. Fields of another type than expected are passed over.
 type fields struct {
 	Error    json.RawMessage `json:"error"`
+	Errors   json.RawMessage `json:"errors"` // a list of errors
+	Detail   json.RawMessage `json:"detail"` // FastAPI's envelope
 	Code     text            `json:"code"`
 	Type     text            `json:"type"`
+	AWSType  text            `json:"__type"`
 	Status   text            `json:"status"`
 	Message  text            `json:"message"`
+	Msg      text            `json:"msg"`
+	Title    text            `json:"title"` // RFC 9457
 	Details  json.RawMessage `json:"details"`
 	Metadata json.RawMessage `json:"metadata"`
 }
@@ -99,27 +160,21 @@ func unwrapObject(raw []byte, depth int) (problem, bool) {
 	if !ok {
 		return problem{}, false
 	}
-	inner := bytes.TrimSpace(f.Error)
-	if len(inner) == 0 || bytes.Equal(inner, []byte("null")) {
-		return f.problem(depth), true // some compatible servers have no envelope
-	}
-	switch inner[0] {
-	case '{':
-		g, ok := readFields(inner)
-		if !ok {
-			return problem{}, false
+	for i, inner := range [...]json.RawMessage{f.Error, f.Errors, f.Detail} {
+		if i > 0 && f.Code+f.Type+f.Status != "" { // it has names of its own, and these are details
+			break
 		}
-		return g.problem(depth), true
-	case '"':
-		if p, ok := unwrap(inner, depth+1); ok {
+		p, ok := unwrap(inner, depth+1)
+		switch {
+		case !ok, i > 0 && p.word() == "" && p.message == "":
+			continue
+		case p.word() != "", i == 0 && bytes.TrimSpace(inner)[0] == '{':
 			return p, true
 		}
-		var s string
-		_ = json.Unmarshal(inner, &s)
-		f.Message = text(s)
-		return f.problem(depth), true
+		f.Message = text(p.message) // a text, beside which a code may stand
+		break
 	}
-	return problem{}, false
+	return f.problem(depth), true // some compatible servers have no envelope
 }
 
 func readFields(raw []byte) (fields, bool) {
@@ -129,9 +184,13 @@ func readFields(raw []byte) (fields, bool) {
 }
 
 func (f fields) problem(depth int) problem {
-	p := problem{code: cutCode(f.Code), kind: cutCode(f.Type), status: cutCode(f.Status), message: string(f.Message)}
+	awsType := f.AWSType[strings.LastIndexByte(string(f.AWSType), '#')+1:]
+	p := problem{
+		code: cutCode(f.Code), kind: cmp.Or(cutCode(f.Type), cutCode(awsType)), status: cutCode(f.Status),
+		message: string(cmp.Or(f.Message, f.Msg, f.Title)),
+	}
 	p.readDetails(f.Details)
-	p.moderated = flagged(f.Metadata)
+	p.readMetadata(f.Metadata)
 	// Only an error without a name of its own wraps another: the message of any other may quote the client.
 	if m := strings.TrimSpace(p.message); !named(p.word()) && (strings.HasPrefix(m, "{") || strings.HasPrefix(m, "[")) {
 		if q, ok := unwrap([]byte(m), depth+1); ok && q.word() != "" {
@@ -146,24 +205,22 @@ func (p *problem) readDetails(raw json.RawMessage) {
 	var one struct {
 		ErrorCode text `json:"error_code"`
 	}
+	if len(raw) == 0 {
+		return
+	}
 	if json.Unmarshal(raw, &one) == nil {
 		p.reason = cutCode(one.ErrorCode)
 		return
 	}
-	var list []json.RawMessage
-	if json.Unmarshal(raw, &list) != nil {
-		return
-	}
-	for _, item := range list {
+	each(raw, maxItems, func(item json.RawMessage) {
 		var d struct {
-			Reason     text `json:"reason"`
-			RetryDelay text `json:"retryDelay"`
-			Violations []struct {
-				QuotaID text `json:"quotaId"`
-			} `json:"violations"`
+			Reason     text            `json:"reason"`
+			RetryDelay text            `json:"retryDelay"`
+			Violations json.RawMessage `json:"violations"`
+			Metadata   json.RawMessage `json:"metadata"`
 		}
 		if json.Unmarshal(item, &d) != nil {
-			continue
+			return
 		}
 		if p.reason == "" {
 			p.reason = cutCode(d.Reason)
@@ -171,22 +228,65 @@ func (p *problem) readDetails(raw json.RawMessage) {
 		if delay, err := time.ParseDuration(string(d.RetryDelay)); err == nil {
 			p.retryDelay = max(p.retryDelay, delay)
 		}
-		for _, v := range d.Violations {
-			if strings.Contains(string(v.QuotaID), "PerDay") {
-				p.perDay = true
-				p.perModel = p.perModel || strings.Contains(string(v.QuotaID), "PerModel")
-			}
+		var m struct {
+			Limit text `json:"quota_limit"`
 		}
+		if len(d.Metadata) > 0 && json.Unmarshal(d.Metadata, &m) == nil {
+			p.readQuota(string(m.Limit))
+		}
+		each(d.Violations, maxItems, func(item json.RawMessage) {
+			var v struct {
+				QuotaID text `json:"quotaId"`
+			}
+			if json.Unmarshal(item, &v) == nil {
+				p.readQuota(string(v.QuotaID))
+			}
+		})
+	})
+}
+
+// readQuota reads what a quota of Google's counts out of its name, such as GenerateRequestsPerDayPerProjectPerModel-FreeTier. Where several are spent,
+// one that is not the model's, or lasts longer, decides.
+func (p *problem) readQuota(name string) {
+	if name == "" {
+		return
+	}
+	day := strings.Contains(name, "PerDay")
+	model := strings.Contains(name, "PerModel") || strings.Contains(name, "PerBaseModel")
+	switch {
+	case !p.quota, day && !p.perDay:
+		p.quota, p.perDay, p.perModel = true, day, model
+	case day == p.perDay:
+		p.perModel = p.perModel && model
 	}
 }
 
-// flagged reports whether OpenRouter's metadata tells of moderated input.
-func flagged(raw json.RawMessage) bool {
+// readMetadata reads what OpenRouter says beside an error.
+func (p *problem) readMetadata(raw json.RawMessage) {
 	var m struct {
-		Flagged json.RawMessage `json:"flagged_input"`
-		Reasons json.RawMessage `json:"reasons"`
+		Flagged  json.RawMessage `json:"flagged_input"`
+		Reasons  json.RawMessage `json:"reasons"`
+		Provider text            `json:"provider_name"`
+		Source   text            `json:"limit_source"`
+		Raw      text            `json:"raw"`
+		Headers  json.RawMessage `json:"headers"`
 	}
-	return json.Unmarshal(raw, &m) == nil && (m.Flagged != nil || m.Reasons != nil)
+	if len(raw) == 0 || json.Unmarshal(raw, &m) != nil {
+		return
+	}
+	p.moderated = m.Flagged != nil || m.Reasons != nil
+	p.upstream = string(m.Provider)
+	if p.upstream == "" && strings.HasPrefix(string(m.Source), "upstream") {
+		p.upstream = string(m.Source)
+	}
+	p.raw = string(m.Raw[:min(len(m.Raw), maxTextBytes)])
+	var h struct {
+		Remaining text `json:"x-ratelimit-remaining"`
+		Reset     text `json:"x-ratelimit-reset"`
+	}
+	if len(m.Headers) > 0 && json.Unmarshal(m.Headers, &h) == nil && strings.TrimSpace(string(h.Remaining)) == "0" {
+		p.reset = string(h.Reset)
+	}
 }
 
 // text is a string or a number; any other value reads as "".

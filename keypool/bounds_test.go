@@ -69,5 +69,5 @@ func TestRulesHaveABound(t *testing.T) {
 	cfg := configOf("a")
 	cfg.Policy.Rules = []keypool.Rule{{Status: 403, Action: keypool.CoolDown, For: 1<<63 - 1}}
 	_, err := keypool.NewPool(cfg, nil)
-	require.ErrorContains(t, err, "policy: rules[0]: for 2562047h47m16.854775807s")
+	require.ErrorContains(t, err, "policy.rules[0].for: found 2562047h47m16.854775807s; write at most 720h")
 }

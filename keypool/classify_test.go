@@ -58,7 +58,12 @@ func TestClassify(t *testing.T) {
 		shown   = verdict{class: keypool.Credential}
 		limited = verdict{keypool.RateLimit, keypool.CoolDown, keypool.ScopeKey}
 		quota   = verdict{keypool.Quota, keypool.CoolDown, keypool.ScopeGroup}
+		unknown = verdict{class: keypool.Unknown}
+		another = verdict{class: keypool.Unknown, action: keypool.NextKey}
 		access  = verdict{class: keypool.ModelAccess}
+		models  = verdict{keypool.RateLimit, keypool.CoolDown, keypool.ScopeKeyModel}
+		large   = verdict{class: keypool.CallerFault, action: keypool.NextKey}
+		owed    = verdict{class: keypool.Quota}
 		gone    = verdict{class: keypool.ModelGone}
 		region  = verdict{class: keypool.Region}
 		broken  = verdict{class: keypool.Transient}
@@ -80,7 +85,7 @@ func TestClassify(t *testing.T) {
 		{"any 400", 400, "", caller, caller, ""},
 		{"any 401", 401, "", retire, doubt, ""},
 		{"any 402", 402, "", quota, quota, ""},
-		{"any 403", 403, "", retire, shown, ""},
+		{"any 403", 403, "", another, unknown, ""},
 		{"any 404", 404, "", caller, caller, ""},
 		{"any 405", 405, "", caller, caller, ""},
 		{"any 408", 408, "", broken, broken, ""},
@@ -95,18 +100,18 @@ func TestClassify(t *testing.T) {
 		{"any 529", 529, "", broken, broken, ""},
 
 		// Bodies that say nothing fall back to the status.
-		{"garbage html", 401, "<html>no</html>", retire, doubt, ""},
+		{"garbage html", 401, "<html>no</html>", another, another, ""},
 		{"garbage cut off", 429, `{"error":{"code":"insufficient_quo`, limited, limited, ""},
 		{"garbage empty object", 429, `{}`, limited, limited, ""},
 		{"garbage null", 429, `null`, limited, limited, ""},
 		{"garbage empty array", 429, `[]`, limited, limited, ""},
 		{"garbage numbers", 429, `{"error":{"code":{},"type":[],"message":7,"status":true,"details":5,"metadata":"x"}}`, limited, limited, ""},
 		{"garbage null error", 401, `{"error":null,"code":"mismatched_project"}`, caller, caller, "mismatched_project"},
-		{"garbage error of another type", 403, `{"error":true}`, retire, shown, ""},
+		{"garbage error of another type", 403, `{"error":true}`, another, unknown, ""},
 		{"garbage nested too deep", 429, `[[[[[[{"error":{"code":"insufficient_quota"}}]]]]]]`, limited, limited, ""},
 		{"garbage beyond 1 MiB", 429, openAI("x", "insufficient_quota", strings.Repeat("x", 1<<20)), limited, limited, ""},
-		{"garbage code that is a sentence", 403, `{"code":"The caller does not have permission","error":"no"}`, retire, shown, ""},
-		{"garbage code that is long", 403, openAI("t", strings.Repeat("a", 100), ""), retire, shown, strings.Repeat("a", 64)},
+		{"garbage code that is a sentence", 403, `{"code":"The caller does not have permission","error":"no"}`, unknown, unknown, ""},
+		{"garbage code that is long", 403, openAI("t", strings.Repeat("a", 100), ""), unknown, unknown, strings.Repeat("a", 64)},
 
 		{"openai 401 invalid key", 401, openAI("invalid_request_error", "invalid_api_key", "Incorrect API key provided: sk-p***"), retire, doubt, "invalid_api_key"},
 		{"openai 401 no code", 401, openAI("invalid_request_error", "", "You didn't provide an API key."), retire, doubt, "invalid_request_error"},
@@ -172,7 +177,7 @@ func TestClassify(t *testing.T) {
 		{"gemini 402", 402, gemini(402, "RESOURCE_EXHAUSTED", "", ""), quota, quota, "RESOURCE_EXHAUSTED"},
 		{"gemini 403", 403, gemini(403, "PERMISSION_DENIED", "", errorInfo("API_KEY_SERVICE_BLOCKED")), retire, shown, "API_KEY_SERVICE_BLOCKED"},
 		{"gemini 404 model", 404, gemini(404, "NOT_FOUND", "models/gemini-0 is not found for API version v1beta", ""), gone, gone, "NOT_FOUND"},
-		{"gemini 429", 429, gemini(429, "RESOURCE_EXHAUSTED", "", quotaFailure("GenerateRequestsPerMinutePerProjectPerModel")), limited, limited, "RESOURCE_EXHAUSTED"},
+		{"gemini 429", 429, gemini(429, "RESOURCE_EXHAUSTED", "", quotaFailure("GenerateRequestsPerMinutePerProjectPerModel")), models, models, "RESOURCE_EXHAUSTED"},
 		{"gemini 429 per day", 429, gemini(429, "RESOURCE_EXHAUSTED", "", quotaFailure("RequestsPerDayPerProject")), quota, quota, "RESOURCE_EXHAUSTED"},
 		{"gemini 429 per day and model", 429, gemini(429, "RESOURCE_EXHAUSTED", "", quotaFailure("GenerateRequestsPerDayPerProjectPerModel-FreeTier")), verdict{keypool.Quota, keypool.CoolDown, keypool.ScopeKeyModel}, verdict{keypool.Quota, keypool.CoolDown, keypool.ScopeKeyModel}, "RESOURCE_EXHAUSTED"},
 		{"gemini 429 prepaid", 429, gemini(429, "RESOURCE_EXHAUSTED", "Your prepayment credits are depleted. Please go to AI Studio.", ""), quota, quota, "RESOURCE_EXHAUSTED"},
@@ -183,7 +188,96 @@ func TestClassify(t *testing.T) {
 		{"openrouter 403 key limit", 403, openRouter(403, "Key limit exceeded (monthly limit). Manage it using https://openrouter.ai/settings/keys", "null"), verdict{keypool.Quota, keypool.CoolDown, keypool.ScopeKey}, verdict{class: keypool.Quota}, "403"},
 		{"openrouter 403 moderation", 403, openRouter(403, "Input was flagged", `{"reasons":["x"],"flagged_input":"y"}`), caller, caller, "403"},
 		{"openrouter 404 no endpoints", 404, openRouter(404, "No endpoints found for m.", "null"), gone, gone, "404"},
-		{"openrouter 429", 429, openRouter(429, "Provider returned error", `{"raw":"busy","provider_name":"P"}`), limited, limited, "429"},
+		{"openrouter 429 of the provider behind it", 429, openRouter(429, "Provider returned error", `{"raw":"busy","provider_name":"P"}`), broken, broken, "429"},
+		{"openrouter 429 of a pool that all share", 429, openRouter(429, "Provider returned error", `{"raw":"m is temporarily rate-limited upstream","limit_source":"upstream_provider_shared_pool"}`), broken, broken, "429"},
+		{"openrouter 429 of the key", 429, openRouter(429, "Rate limit exceeded: limit_rpm", `{"headers":{"X-RateLimit-Remaining":"0"}}`), limited, limited, "429"},
+		{"openrouter 401 of the provider behind it", 401, openRouter(401, "Provider returned error", `{"raw":"Unauthorized","provider_name":"P"}`), another, another, "401"},
+		{"openrouter 403 of the provider behind it", 403, openRouter(403, "Provider returned error", `{"raw":"API key disabled","provider_name":"P"}`), unknown, unknown, "403"},
+		{"openrouter 402 larger than the credit", 402, openRouter(402, "This request requires more credits, or fewer max_tokens. You requested up to 65536 tokens, but can only afford 30104.", `{"provider_name":null}`), large, large, "402"},
+		{"openrouter 402 with nothing left", 402, openRouter(402, "This request requires more credits, or fewer max_tokens. You requested up to 65536 tokens, but can only afford 0.", "null"), quota, quota, "402"},
+		{"openrouter 402 of a long prompt", 402, openRouter(402, "Prompt tokens limit exceeded: 64128 > 6964. To increase, visit …", "null"), large, large, "402"},
+
+		// What is not the key's, in the words of many.
+		{"403 of a firewall", 403, "<!DOCTYPE html>\n<html lang=\"en-US\"><head><title>Attention Required! | Cloudflare</title></head></html>", unknown, unknown, ""},
+		{"403 of a firewall, behind a comment", 403, "\ufeff\n<!--[if lt IE 7]> <html> <![endif]--> Your API key is invalid", unknown, unknown, ""},
+		{"429 of a firewall", 429, "<html><title>Access denied | you are being rate limited</title></html>", another, another, ""},
+		{"403 of a firewall in a word", 403, "error code: 1020", unknown, unknown, ""},
+		{"403 unknown words", 403, `{"error":{"type":"forbidden","message":"Request not allowed"}}`, unknown, unknown, "forbidden"},
+		{"403 permission for anything else", 403, anthropic("permission_error", "This workspace may not use the beta header."), unknown, unknown, "permission_error"},
+		{"403 permission without words", 403, anthropic("permission_error", ""), retire, shown, "permission_error"},
+		{"403 an unverified organisation", 403, openAI("invalid_request_error", "", "Your organization must be verified to use the model `gpt-image-1`. Please go to: …"), access, access, "invalid_request_error"},
+		{"403 an organisation that is verified for nothing", 403, openAI("invalid_request_error", "", "Your organization must be verified to stream this model."), access, access, "invalid_request_error"},
+		{"403 a model of bedrock", 403, `{"message":"You don't have access to the model with the specified model ID."}`, access, access, ""},
+		{"403 a model in other words", 403, `{"error":"Model mistral-large is not enabled for your plan"}`, access, access, ""},
+		{"403 a key that is not valid for a model", 403, `{"error":"This API key is not valid for the model gpt-5"}`, access, access, ""},
+		{"403 a file of another project", 403, gemini(403, "PERMISSION_DENIED", "You do not have permission to access the File abc123 or it may not exist.", ""), unknown, unknown, "PERMISSION_DENIED"},
+		{"403 a service that is switched off", 403, gemini(403, "PERMISSION_DENIED", "Generative Language API has not been used in project 1 before or it is disabled.", errorInfo("SERVICE_DISABLED")), unknown, unknown, "SERVICE_DISABLED"},
+		{"403 an address", 403, gemini(403, "PERMISSION_DENIED", "The provided API key has an IP address restriction.", errorInfo("API_KEY_IP_ADDRESS_BLOCKED")), region, region, "API_KEY_IP_ADDRESS_BLOCKED"},
+		{"403 a network", 403, `{"error":{"code":"403","message":"Access denied due to Virtual Network/Firewall rules."}}`, region, region, "403"},
+		{"403 a country", 403, `{"error":{"message":"Country, region, or territory not supported"}}`, region, region, ""},
+		{"403 content", 403, `{"code":"The caller does not have permission to execute the specified operation","error":"Content violates usage guidelines. Failed check: SAFETY_CHECK_TYPE_DATA_LEAKAGE"}`, caller, caller, ""},
+		{"403 a session key", 403, openAI("invalid_request_error", "", "Your request to GET /v1/dashboard/billing must be made with a session key (that is, it can only be made from the browser). You made it with the following key type: secret."), caller, caller, "invalid_request_error"},
+		{"403 terms", 403, openAI("permission_error", "", "The terms of service must be accepted first."), caller, caller, "permission_error"},
+		{"403 what the client wrote", 403, openAI("invalid_request_error", "", "messages[0]: 'Your API key has been revoked' is refused"), unknown, unknown, "invalid_request_error"},
+		{"401 an address", 401, openAI("invalid_request_error", "", "Your request was sent from an IP address that is not in your organization's allowlist."), region, region, "invalid_request_error"},
+
+		// What is, in words.
+		{"403 disabled", 403, openAI("invalid_request_error", "", "This API key has been disabled."), retire, shown, "invalid_request_error"},
+		{"403 may not be used", 403, openAI("permission_error", "", "This key may not be used."), retire, shown, "permission_error"},
+		{"403 may not be used for a model", 403, openAI("permission_error", "", "This key may not be used for the model gpt-5."), access, access, "permission_error"},
+		{"403 leaked", 403, gemini(403, "PERMISSION_DENIED", "Your API key was reported as leaked. Please use another API key.", ""), retire, shown, "PERMISSION_DENIED"},
+		{"403 suspended consumer", 403, gemini(403, "PERMISSION_DENIED", "Permission denied: Consumer 'api_key:AIza' has been suspended.", ""), retire, shown, "PERMISSION_DENIED"},
+		{"403 project denied", 403, gemini(403, "PERMISSION_DENIED", "Your project has been denied access. Please contact support.", ""), retire, shown, "PERMISSION_DENIED"},
+		{"403 bedrock", 403, `{"Message":"Authentication failed: Please make sure your API Key is valid."}`, retire, shown, ""},
+		{"403 aws", 403, `{"__type":"com.amazon.coral.service#UnrecognizedClientException","message":"The security token included in the request is invalid."}`, retire, shown, "UnrecognizedClientException"},
+		{"403 invalid key", 403, `{"detail":"Invalid API key"}`, retire, shown, ""},
+		{"403 account", 403, `{"error":{"message":"Your account org-1 <ak-1> has been suspended, please contact support","type":"forbidden"}}`, retire, shown, "forbidden"},
+		{"400 disabled organisation", 400, anthropic("invalid_request_error", "This organization has been disabled."), retire, doubt, "invalid_request_error"},
+		{"400 restricted organisation", 400, openAI("invalid_request_error", "organization_restricted", "Organization has been restricted."), retire, doubt, "organization_restricted"},
+		{"400 xai", 400, `{"code":"Client specified an invalid argument","error":"Incorrect API key provided: xa***00. You can obtain an API key from https://console.x.ai."}`, retire, doubt, ""},
+		{"400 in other words", 400, `{"message":"API key has expired"}`, retire, doubt, ""},
+		{"400 words within", 400, openAI("invalid_request_error", "", "messages.0.content: API key has expired"), caller, caller, "invalid_request_error"},
+		{"400 arrears", 400, `{"code":"Arrearage","message":"Access denied, please make sure your account is in good standing."}`, quota, quota, "Arrearage"},
+		{"403 no credits", 403, `{"code":"The caller does not have permission to execute the specified operation","error":"Your newly created team doesn't have any credits or licenses yet."}`, quota, owed, ""},
+		{"403 no credits left", 403, `{"error":"You have run out of credits or need a Grok subscription."}`, quota, owed, ""},
+		{"403 balance", 403, `{"code":30001,"message":"Sorry, your account balance is insufficient","data":null}`, quota, owed, "30001"},
+		{"403 overdue", 403, `{"error":{"code":"AccountOverdueError","message":"The request failed because your account has an overdue balance.","type":"Forbidden"}}`, quota, owed, "AccountOverdueError"},
+		{"403 quota in a code", 403, `{"code":"INSUFFICIENT_BALANCE","message":"Insufficient account balance"}`, quota, owed, "INSUFFICIENT_BALANCE"},
+		{"402 deepseek", 402, `{"error":{"message":"Insufficient Balance","type":"unknown_error","param":null,"code":"invalid_request_error"}}`, quota, quota, "invalid_request_error"},
+		{"429 xai", 429, `{"code":"Some resource has been exhausted","error":"Your team 16f2151a has either used all available credits or reached its monthly spending limit."}`, quota, quota, ""},
+		{"429 moonshot", 429, `{"error":{"message":"Your account org-1 is suspended due to insufficient balance, please recharge your account","type":"exceeded_current_quota_error"}}`, quota, quota, "exceeded_current_quota_error"},
+		{"429 moonshot per day", 429, `{"error":{"message":"Your account u-1<ak-1> request reached organization TPD rate limit, current: 1500000, limit: 1500000","type":"rate_limit_reached_error"}}`, quota, quota, "rate_limit_reached_error"},
+		{"429 zhipu", 429, `{"error":{"code":"1113","message":"Insufficient balance or no resource package. Please recharge."}}`, quota, quota, "1113"},
+		{"429 zhipu by its words", 429, `{"error":{"message":"余额不足或无可用资源包,请充值。"}}`, quota, quota, ""},
+
+		// 429 that is nobody's, and a model's.
+		{"429 flex", 429, openAI("resource_unavailable", "resource_unavailable", "Flex service has no capacity for this request."), broken, broken, "resource_unavailable"},
+		{"429 engine", 429, `{"error":{"message":"The engine is currently overloaded, please try again later","type":"engine_overloaded_error"}}`, broken, broken, "engine_overloaded_error"},
+		{"429 capacity", 429, `{"object":"error","message":"Service tier capacity exceeded for this model.","type":"invalid_request_error","param":null,"code":null}`, broken, broken, "invalid_request_error"},
+		{"429 capacity in other words", 429, openAI("rate_limit_error", "", "We are experiencing high demand, please try again"), broken, broken, "rate_limit_error"},
+		{"429 too many", 429, `{"message":"Too many requests","__type":"ThrottlingException"}`, limited, limited, "ThrottlingException"},
+		{"429 of a model by its words", 429, openAI("tokens", "rate_limit_exceeded", "Rate limit reached for model `llama-3.3-70b` in organization `org_1` on tokens per day"), models, models, "rate_limit_exceeded"},
+		{"429 of a base model", 429, gemini(429, "RESOURCE_EXHAUSTED", "Quota exceeded for aiplatform.googleapis.com/generate_content_requests_per_minute_per_project_per_base_model with base model: gemini-pro.", ""), models, models, "RESOURCE_EXHAUSTED"},
+		{"429 in a quota's metadata", 429, gemini(429, "RESOURCE_EXHAUSTED", "", `{"reason":"RATE_LIMIT_EXCEEDED","metadata":{"quota_limit":"GenerateContentRequestsPerMinutePerProjectPerModel"}}`), models, models, "RATE_LIMIT_EXCEEDED"},
+		{"429 of a model's and the project's", 429, gemini(429, "RESOURCE_EXHAUSTED", "", quotaFailure("PerMinutePerProjectPerModel")+","+quotaFailure("PerMinutePerProject")), limited, limited, "RESOURCE_EXHAUSTED"},
+
+		// Bodies in unusual clothes.
+		{"odd byte order mark", 429, "\xef\xbb\xbf" + openAI("insufficient_quota", "insufficient_quota", ""), quota, quota, "insufficient_quota"},
+		{"odd event", 429, "event: error\ndata: " + openAI("insufficient_quota", "insufficient_quota", "") + "\n\ndata: [DONE]\n\n", quota, quota, "insufficient_quota"},
+		{"odd event in two lines", 429, ": hello\r\n\r\ndata: {\"error\":\r\ndata: {\"code\":\"insufficient_quota\"}}", quota, quota, "insufficient_quota"},
+		{"odd event of text", 403, "data: Invalid API key\n\n", retire, shown, ""},
+		{"odd below detail", 429, `{"detail":{"error":{"type":"insufficient_quota","code":"insufficient_quota"}}}`, quota, quota, "insufficient_quota"},
+		{"odd in errors", 429, `{"errors":[{"code":"insufficient_quota","message":"x"}]}`, quota, quota, "insufficient_quota"},
+		{"odd in errors beside null", 429, `{"error":null,"errors":{"code":"insufficient_quota"}}`, quota, quota, "insufficient_quota"},
+		{"odd error in an array", 429, `{"error":[{"code":"insufficient_quota"}]}`, quota, quota, "insufficient_quota"},
+		{"odd text", 429, `"insufficient balance"`, quota, quota, ""},
+		{"odd text alone", 403, "Invalid API Key", retire, shown, ""},
+		{"odd text of detail", 400, `{"detail":"API key expired","code":"x"}`, caller, caller, "x"},
+		{"odd list of validation errors", 400, `{"detail":[{"type":"missing","loc":["body"],"msg":"Field required"}]}`, caller, caller, "missing"},
+		{"odd legacy list of google", 403, `{"error":{"code":403,"message":"denied","errors":[{"reason":"forbidden","message":"denied"}],"status":"PERMISSION_DENIED"}}`, unknown, unknown, "PERMISSION_DENIED"},
+		{"odd code that begins with 9", 403, openAI("", "900", ""), unknown, unknown, "900"},
+		{"odd code that begins with 9 before a type", 403, openAI("authentication_error", "9", ""), retire, shown, "authentication_error"},
+
 		{"openrouter 503", 503, openRouter(503, "No instances available", "null"), broken, broken, "503"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -227,7 +321,7 @@ func TestRules(t *testing.T) {
 			"the first that matches wins",
 			[]keypool.Rule{rule(403, "model_*", keypool.NextKey, 0), rule(403, "", keypool.CoolDown, 0)},
 			403, "",
-			keypool.Verdict{Class: keypool.Credential, Action: keypool.CoolDown, Scope: keypool.ScopeKey},
+			keypool.Verdict{Class: keypool.Unknown, Action: keypool.CoolDown, Scope: keypool.ScopeKey},
 		},
 		{
 			"by code of any status",

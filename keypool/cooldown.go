@@ -1,18 +1,17 @@
 package keypool
 
 import (
-	"errors"
-	"fmt"
 	"math"
 	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/setting"
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// longest bounds every duration, so that an instant never overflows.
+// longest bounds what a provider says, so that an instant never overflows.
 const longest = 10 * 365 * 24 * time.Hour
 
 // Cooldown says how long keys rest where no Rule does. A field that is 0 takes its default, moved if need be to stay within the others.
@@ -25,42 +24,54 @@ type Cooldown struct {
 }
 
 // complete checks c and fills in what it leaves open.
-func (c Cooldown) complete() (Cooldown, error) {
-	d := Defaults().Cooldown
+func (c Cooldown) complete() (Cooldown, setting.Problems) {
+	given, d := c, Defaults().Cooldown
 	if c.Min < 0 {
-		c.Min = 1 // a nanosecond: less than anybody says
+		c.Min, d.Min = 1, 1 // a nanosecond: less than anybody says
 	}
+	fillRange(&c.Min, &c.Max, d.Min, d.Max)
+	fillRange(&c.Billing, &c.BillingMax, d.Billing, d.BillingMax)
+	if c.Default == 0 {
+		c.Default = min(max(d.Default, c.Min), c.Max)
+	}
+	var found setting.Problems
+	for _, f := range []struct {
+		path  string
+		value time.Duration
+	}{{"default", c.Default}, {"max", c.Max}, {"billing", c.Billing}, {"billing_max", c.BillingMax}} {
+		setting.Range(&found, f.path, f.value, ShortestTime, LongestTime, setting.Duration)
+	}
+	if given.Min > 0 {
+		setting.Range(&found, "min", c.Min, ShortestTime, LongestTime, setting.Duration)
+	}
+	if len(found) > 0 {
+		return c, found
+	}
+	ordered := func(low, high string, a, b time.Duration) bool {
+		if a > b {
+			found.Add(high, "%s (%s) is longer than %s (%s); write them the other way round, or give both",
+				low, setting.Duration(a), high, setting.Duration(b)).Beside = low
+		}
+		return a <= b
+	}
+	if ordered("min", "max", c.Min, c.Max) {
+		ordered("min", "default", c.Min, c.Default)
+		ordered("default", "max", c.Default, c.Max)
+	}
+	ordered("billing", "billing_max", c.Billing, c.BillingMax)
+	return c, found
+}
+
+// fillRange fills in the ends of a range that are 0.
+func fillRange(low, high *time.Duration, defaultLow, defaultHigh time.Duration) {
 	switch {
-	case c.Min == 0 && c.Max == 0:
-		c.Min, c.Max = d.Min, d.Max
-	case c.Min == 0:
-		c.Min = min(d.Min, c.Max)
-	case c.Max == 0:
-		c.Max = max(d.Max, c.Min)
+	case *low == 0 && *high == 0:
+		*low, *high = defaultLow, defaultHigh
+	case *low == 0:
+		*low = min(defaultLow, *high)
+	case *high == 0:
+		*high = max(defaultHigh, *low)
 	}
-	switch {
-	case c.Billing == 0 && c.BillingMax == 0:
-		c.Billing, c.BillingMax = d.Billing, d.BillingMax
-	case c.Billing == 0:
-		c.Billing = min(d.Billing, c.BillingMax)
-	case c.BillingMax == 0:
-		c.BillingMax = max(d.BillingMax, c.Billing)
-	}
-	var errs []error
-	if c.Max < c.Min || c.Max > longest {
-		errs = append(errs, fmt.Errorf("cooldown: min %v, max %v: want min <= max <= %v", c.Min, c.Max, longest))
-	}
-	if c.Billing < 0 || c.BillingMax < c.Billing || c.BillingMax > longest {
-		errs = append(errs, fmt.Errorf("cooldown: billing %v, billing max %v: want 0 < billing <= max <= %v", c.Billing, c.BillingMax, longest))
-	}
-	switch {
-	case c.Default < 0:
-		errs = append(errs, fmt.Errorf("cooldown: default %v is negative", c.Default))
-	case c.Default == 0:
-		c.Default = d.Default
-	}
-	c.Default = min(max(c.Default, c.Min), c.Max)
-	return c, errors.Join(errs...)
 }
 
 // clamp returns a hint within the bounds, or the default when there is none.
@@ -71,18 +82,18 @@ func (c Cooldown) clamp(hint time.Duration) time.Duration {
 	return min(max(hint, c.Min), c.Max)
 }
 
+// atOnce is the hint of a provider that asks for no wait: the shortest rest, as 0 is no hint at all.
+const atOnce time.Duration = 1
+
 // hint returns how long the provider asks to wait, 0 when it does not say: the first of retry-after-ms, Retry-After, the body's RetryInfo, the
-// body's text, and the reset headers of spent buckets.
+// body's text, the reset headers of spent buckets, and those in the body. Where it asks for no wait, one of the others may know better.
 func hint(a Answer, p problem) time.Duration {
-	header := a.Header
-	if header == nil {
-		header = func(string) string { return "" }
-	}
-	if d := number(header(wire.RetryAfterMillisHeader), time.Millisecond); d > 0 {
+	if d := number(a.header(wire.RetryAfterMillisHeader), time.Millisecond); d > 0 {
 		return d
 	}
-	if d := retryAfter(header(wire.RetryAfterHeader), a.Now); d > 0 {
-		return d
+	after, given := retryAfter(a.header(wire.RetryAfterHeader), a.Now)
+	if after > 0 {
+		return after
 	}
 	if p.retryDelay > 0 {
 		return min(p.retryDelay, longest)
@@ -90,21 +101,58 @@ func hint(a Answer, p problem) time.Duration {
 	if d := waitInText(p.message); d > 0 {
 		return d
 	}
-	return spentUntil(header, a.Now)
-}
-
-// retryAfter reads Retry-After: seconds, here with a fraction too, or a date (RFC 9110, section 10.2.3).
-func retryAfter(v string, now time.Time) time.Duration {
-	v = strings.TrimSpace(v)
-	if d := number(v, time.Second); d > 0 {
+	if d := spentUntil(a.header, a.Now); d > 0 {
 		return d
 	}
-	return until(httpDate(v), now)
+	if d := resetIn(p.reset, a.Now); d > 0 {
+		return d
+	}
+	if given || strings.TrimSpace(a.header("retry-after-ms")) == "0" {
+		return atOnce
+	}
+	return 0
 }
 
-// httpDate reads the three forms of a date (RFC 9110, section 5.6.7); the zero time when v is none.
+// retryAfter reads Retry-After: seconds or a date (RFC 9110, section 10.2.3), and what is sent in their place: seconds with a fraction or a unit, a
+// date with another offset or in RFC 3339. Of several the longest counts. It is 0, and given, for 0 and for a time that is past.
+func retryAfter(v string, now time.Time) (wait time.Duration, given bool) {
+	parts := strings.Split(v[:min(len(v), maxHeader)], ",")
+	for i := 0; i < len(parts); i++ {
+		part := strings.TrimSpace(parts[i])
+		if i+1 < len(parts) && strings.HasSuffix(part, "day") || len(part) == 3 && i+1 < len(parts) { // "Wed, 04 Mar 2026 …"
+			i++
+			part += "," + parts[i]
+		}
+		if d, ok := oneRetryAfter(part, now); ok {
+			wait, given = max(wait, d), true
+		}
+	}
+	return wait, given
+}
+
+// maxHeader bounds how much of a header is read, in bytes.
+const maxHeader = 512
+
+func oneRetryAfter(v string, now time.Time) (wait time.Duration, ok bool) {
+	if f, err := strconv.ParseFloat(v, 64); err == nil {
+		return number(v, time.Second), f >= 0
+	}
+	if m := waitAlone.FindStringSubmatch(v); m != nil {
+		return sumOf(m[0]), true
+	}
+	t := httpDate(v)
+	return until(t, now), !t.IsZero()
+}
+
+// dates are the three forms of RFC 9110, section 5.6.7, and those that are seen beside them.
+var dates = [...]string{
+	"Mon, 02 Jan 2006 15:04:05 GMT", "Monday, 02-Jan-06 15:04:05 GMT", time.ANSIC,
+	time.RFC1123Z, "Mon, 2 Jan 2006 15:04:05 -0700", "Mon, 2 Jan 2006 15:04:05 UTC", time.RFC3339, "2006-01-02T15:04:05", time.DateTime,
+}
+
+// httpDate reads a date; the zero time when v is none.
 func httpDate(v string) time.Time {
-	for _, layout := range [...]string{"Mon, 02 Jan 2006 15:04:05 GMT", "Monday, 02-Jan-06 15:04:05 GMT", time.ANSIC} {
+	for _, layout := range dates {
 		if t, err := time.Parse(layout, v); err == nil {
 			return t
 		}
@@ -136,6 +184,7 @@ func number(v string, unit time.Duration) time.Duration {
 // (Gemini). Without a unit it is seconds.
 var (
 	waitPhrase = regexp.MustCompile(`(?i)\b(?:retry|try again) (?:after|in) ((?:\d+(?:\.\d+)? ?(?:milliseconds?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|h|days?|d)\b ?|\d+(?:\.\d+)?(?:ms|s|m|h|d))+|\d+)`)
+	waitAlone  = regexp.MustCompile(`(?i)^(?:\d+(?:\.\d+)? ?(?:milliseconds?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|h|days?|d)\b ?|\d+(?:\.\d+)?(?:ms|s|m|h|d))+$`)
 	waitPart   = regexp.MustCompile(`(?i)(\d+(?:\.\d+)?) ?([a-z]*)`)
 )
 
@@ -148,8 +197,13 @@ func waitInText(message string) time.Duration {
 	if m == nil {
 		return 0
 	}
+	return sumOf(m[1])
+}
+
+// sumOf adds up the parts of a wait, such as "1h16m0.5s" or "2 hours 30 minutes".
+func sumOf(wait string) time.Duration {
 	var sum time.Duration
-	for _, part := range waitPart.FindAllStringSubmatch(m[1], -1) {
+	for _, part := range waitPart.FindAllStringSubmatch(wait, -1) {
 		sum = min(sum+number(part[1], unitOf(strings.ToLower(part[2]))), longest)
 	}
 	return sum

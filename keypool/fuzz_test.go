@@ -30,14 +30,29 @@ func FuzzClassify(f *testing.F) {
 		{429, `{"statusCode":429,"message":"Rate limit is exceeded. Try again in 23 seconds."}`},
 		{403, openRouter(403, "Input was flagged", `{"reasons":[]}`)},
 		{500, `[[[[[[{}]]]]]]`},
+		{403, "<!DOCTYPE html><title>no</title>"},
+		{429, "\xef\xbb\xbf{\"detail\":{\"error\":{\"code\":\"insufficient_quota\"}}}"},
+		{429, "event: error\r\ndata: {\"errors\":[{\"code\":\"insufficient_quota\"}]}\r\n\r\n"},
+		{403, `{"error":"Your API key has been disabled for model m."}`},
+		{403, openAI("", "", "Your organization must be verified to use the model `m`.")},
+		{402, openRouter(402, "This request requires more credits, or fewer max_tokens. You requested up to 1 tokens, but can only afford 0.", "null")},
+		{429, openRouter(429, "Rate limit exceeded", `{"raw":"x","provider_name":"p","headers":{"X-RateLimit-Remaining":"0","X-RateLimit-Reset":"1e12"}}`)},
+		{429, openAI("", "rate_limit_exceeded", "Rate limit reached for m in organization")},
+		{403, `{"__type":"a#UnrecognizedClientException","message":"n’t"}`},
 	} {
 		f.Add(seed.status, []byte(seed.body))
 	}
 	strict := keypool.Policy{}
-	lenient := keypool.Policy{Preset: keypool.Lenient, Rules: []keypool.Rule{{Code: "model_*", Action: keypool.NextKey}}}
+	lenient := keypool.Policy{Preset: keypool.Lenient, Rules: []keypool.Rule{
+		{Code: "model_*", Action: keypool.NextKey},
+		{Message: "(?i)a(b|c)*d", ContentType: "*/*html", Provider: "*n*", Path: "/v1/*a*", Action: keypool.CoolDown},
+	}}
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
 		for _, p := range []keypool.Policy{strict, lenient} {
-			a := keypool.Answer{Status: status, Body: body, Now: time.Unix(1e9, 0)}
+			a := keypool.Answer{
+				Status: status, Body: body, Now: time.Unix(1e9, 0), Model: "m", Provider: "openai",
+				Path: string(body[:len(body)/2]), Header: header{"content-type": string(body[len(body)/2:])}.get,
+			}
 			v := keypool.Classify(p, a)
 			require.Equal(t, v, keypool.Classify(p, a), "pure")
 			require.Regexp(t, aCode, v.Code)
@@ -46,7 +61,14 @@ func FuzzClassify(f *testing.F) {
 			if v.Action != keypool.Surface {
 				require.True(t, p.Concerns(status), "decided by a body that need not be read")
 			} else {
-				require.Equal(t, keypool.ScopeRequest, v.Scope)
+				require.True(t, v.Scope == keypool.ScopeRequest || v.Scope == keypool.ScopeKeyModel && v.Class == keypool.ModelAccess && status == 403)
+			}
+			if v.Weak {
+				require.Equal(t, keypool.Retire, v.Action)
+				require.NotEqual(t, keypool.Retire, v.Spare().Action)
+			}
+			if v.Action == keypool.Retire {
+				require.Equal(t, keypool.Credential, v.Class, "retired for want of a credential alone")
 			}
 			if status >= 500 {
 				require.Equal(t, keypool.Transient, v.Class)

@@ -50,7 +50,7 @@ func TestHammer(t *testing.T) {
 				k.Enable()
 				k.Reset()
 			case g == 3 && i%5 == 0:
-				_, _, _ = p.Snapshot(), p.Counts(), p.PoolState()
+				_, _, _ = p.Snapshot(), p.Counts(), states(p)
 			}
 			w, seen := p.Walker().For("m"), map[string]bool{}
 			for {
@@ -69,9 +69,9 @@ func TestHammer(t *testing.T) {
 				seen[k.ID()] = true
 				switch (g + i + len(seen)) % 7 {
 				case 0:
-					k.MarkTemporary(time.Minute)
+					restKey(k, time.Minute)
 				case 1:
-					k.MarkPermanent()
+					retireKey(k)
 				case 2:
 					p.Mark(k, outOfCredit, "")
 				case 3:

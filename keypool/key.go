@@ -51,7 +51,8 @@ type slot struct {
 	// protected by pool.mu
 	lease                            uint64        // of the trial that runs; 0: none
 	wait                             time.Duration // the last wait of a retired key
-	restedFor, retiredFor            Class
+	restedFor                        Class
+	failure                          failure // of a retired key
 	cooldowns, retirements, revivals uint64
 }
 
@@ -67,8 +68,9 @@ type account struct {
 	until atomic.Int64 // instant at which the rest ends; 0: no billing failure since the last success
 
 	// protected by pool.mu
-	lease uint64
-	wait  time.Duration
+	lease   uint64
+	wait    time.Duration
+	failure failure
 }
 
 // State returns the key's state now.
@@ -88,18 +90,6 @@ func (k *Key) Group() string { return k.slot.place.Load().group }
 
 // Secret returns the API key itself.
 func (k *Key) Secret() string { return k.slot.secret() }
-
-// MarkTemporary rests the key for d, clamped to the pool's bounds; d <= 0 means the default. A running rest is never shortened. It is true only
-// when the key was Valid and now is Temporary. A Permanent key stays as it is; if this value holds its trial, the next trial waits for d too.
-func (k *Key) MarkTemporary(d time.Duration) bool {
-	return k.slot.pool.Mark(k, Verdict{Class: RateLimit, Action: CoolDown, Scope: ScopeKey, Cooldown: d}, "").Changed
-}
-
-// MarkPermanent retires the key. It is true only when the key was not Permanent. When this value holds the trial of a Permanent key, the wait
-// until the next trial doubles.
-func (k *Key) MarkPermanent() bool {
-	return k.slot.pool.Mark(k, Verdict{Class: Credential, Action: Retire, Scope: ScopeKey}, "").Changed
-}
 
 // MarkSuccess says that the provider accepted the key. It is true when that ended a trial: a Permanent key is Valid again, a group without
 // credit has some, and their waits start anew. Without a reservation it does nothing, at the cost of one comparison: an answer to an older

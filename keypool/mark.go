@@ -24,10 +24,12 @@ type Transition struct {
 
 // Mark applies the verdict over an answer to the key that was used, and with it ends the trial that k holds:
 //
-//   - Retire: MarkPermanent.
+//   - Retire: the key is Permanent. When k holds the trial of a Permanent key, the wait until the next trial doubles, unless all keys of the pool
+//     had failed for the same reason and within a minute.
 //   - CoolDown: the key rests for the verdict's cooldown, clamped to the pool's bounds unless a rule named it, or the default; with
-//     ScopeKeyModel only for the model; with ScopeGroup the key's whole group rests for the billing cooldown, which doubles when it fails again after a rest.
-//   - NextKey with ScopeKeyModel: like CoolDown. Otherwise nobody is blamed and a trial goes on, as with Surface.
+//     ScopeKeyModel only for the model; with ScopeGroup the key's whole group rests for the billing cooldown, which doubles when it fails again
+//     after a rest.
+//   - NextKey and Surface with ScopeKeyModel: like CoolDown. Otherwise nobody is blamed and a trial goes on.
 //
 // When the model is not known (""), a verdict about a model that this key may not use, or that is gone, is held against nobody: it says nothing
 // about the other models. One about a limit of the model rests the key.
@@ -43,15 +45,15 @@ func (p *Pool) Mark(k *Key, v Verdict, model string) Transition {
 	parks := v.Scope == ScopeKeyModel && model != "" && len(model) <= maxModelBytes
 	switch {
 	case v.Action == Retire:
-		p.retireLocked(k, v.Class, now)
-	case parks && (v.Action == CoolDown || v.Action == NextKey):
+		p.retireLocked(k, v, now)
+	case parks:
 		until := now + int64(p.restFor(v))
 		s.parkLocked(parking{model, until, v.Class}, now)
 		k.resolveLocked()
 		t.Until = p.at(until)
 	case v.Action != CoolDown, v.Class == ModelAccess, v.Class == ModelGone:
 	case v.Scope == ScopeGroup:
-		p.chargeLocked(k, v.Cooldown, now)
+		p.chargeLocked(k, v, now)
 	default:
 		p.restLocked(k, v, now)
 	}
@@ -118,19 +120,23 @@ func (p *Pool) restLocked(k *Key, v Verdict, now int64) {
 	k.resolveLocked()
 }
 
-// retireLocked makes a key Permanent, or doubles its wait when k holds its trial.
-func (p *Pool) retireLocked(k *Key, class Class, now int64) {
+// retireLocked makes a key Permanent, or doubles its wait when k holds its trial, unless all keys fail alike.
+func (p *Pool) retireLocked(k *Key, v Verdict, now int64) {
 	s, cfg := k.slot, p.roster.Load().cfg
 	switch {
 	case !s.retired.Load():
-		s.wait, s.retiredFor = cfg.ReviveAfter, class
+		s.wait = cfg.ReviveAfter
+		s.failure = failure{v.Class, v.Code, now}
 	case s.lease == k.lease && k.lease != 0:
-		s.wait = min(2*s.wait, cfg.ReviveMax)
+		s.failure.class, s.failure.code = v.Class, v.Code
+		if !p.alikeLocked() {
+			s.wait = min(2*s.wait, cfg.ReviveMax)
+		}
 	default:
 		k.resolveLocked() // the account's
 		return
 	}
-	if cfg.ReviveAfter == 0 {
+	if cfg.ReviveAfter == Never {
 		s.reviveAt.Store(0)
 	} else {
 		s.reviveAt.Store(now + int64(s.wait))
@@ -139,13 +145,21 @@ func (p *Pool) retireLocked(k *Key, class Class, now int64) {
 	k.resolveLocked()
 }
 
-// chargeLocked rests the key's account for want of credit. Failures that arrive while it rests belong to the same episode.
-func (p *Pool) chargeLocked(k *Key, hint time.Duration, now int64) {
+// chargeLocked rests the key's account for want of credit. Failures that arrive while it rests belong to the same episode; one after it doubles the
+// wait, unless all keys fail alike.
+func (p *Pool) chargeLocked(k *Key, v Verdict, now int64) {
 	a, c := k.slot.place.Load().account, p.roster.Load().cfg.Cooldown
-	if now >= a.until.Load() {
-		a.wait = min(max(c.Billing, 2*a.wait), c.BillingMax)
+	switch until := a.until.Load(); {
+	case until == 0:
+		a.wait = c.Billing
+		a.failure = failure{v.Class, v.Code, now}
+	case now >= until:
+		a.failure.class, a.failure.code = v.Class, v.Code
+		if !p.alikeLocked() {
+			a.wait = min(max(c.Billing, 2*a.wait), c.BillingMax)
+		}
 	}
-	rest := max(a.wait, min(hint, c.BillingMax))
+	rest := max(a.wait, min(v.Cooldown, c.BillingMax))
 	a.until.Store(max(a.until.Load(), now+int64(rest)))
 	k.resolveLocked()
 }
@@ -163,26 +177,23 @@ func (k *Key) resolveLocked() {
 	}
 }
 
-// succeed ends the trial that k holds with success.
+// succeed ends the trial that k holds with success. Where all keys had failed alike, it brings all of them back.
 func (p *Pool) succeed(k *Key) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s, a := k.slot, k.account
-	ended := false
-	if s.lease == k.lease {
-		ended = true
-		s.revivals++
-		s.retired.Store(false)
-		s.reviveAt.Store(0)
-		s.wait = 0
+	key, credit := s.lease == k.lease, a.lease == k.lease
+	if (key || credit) && p.alikeLocked() {
+		p.bringBackLocked()
 	}
-	if a.lease == k.lease {
-		ended = true
-		a.until.Store(0)
-		a.wait = 0
+	if key && s.retired.Load() {
+		s.recoverLocked()
+	}
+	if credit {
+		a.recoverLocked()
 	}
 	k.resolveLocked()
-	return ended
+	return key || credit
 }
 
 // release gives back the reservation that k holds, if it still does.

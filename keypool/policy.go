@@ -1,11 +1,15 @@
 package keypool
 
 import (
-	"errors"
 	"fmt"
 	"path"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/keyturn/keyturn/internal/setting"
 )
 
 // Class says what an answer means, whoever sent it.
@@ -89,7 +93,15 @@ type Rule struct {
 	Status int           // HTTP status; 0 matches any
 	Code   string        // glob (path.Match) over the error's code, reason, status word and type; "" matches any
 	Action Action        // what to do
-	For    time.Duration // how long to rest the key or, with NextKey, the key for this model; just that long, whatever the Cooldown's bounds; 0: the provider's hint, else the default
+	For    time.Duration // how long to rest the key or, with NextKey, the key for this model, whatever the Cooldown's bounds; 0: the provider's hint, else the default
+
+	// Further conditions; see rule.go.
+	Message     string // RE2 expression, found anywhere in the error's message; "" matches any
+	ContentType string // pattern over the answer's content type, without its parameters; "*" stands for any text. "" matches any
+	Provider    string // pattern over the provider's name, and that of the provider behind it that an aggregator names
+	Path        string // pattern over the request's path, without its query
+
+	expression *regexp.Regexp // Message; nil: not compiled yet
 }
 
 // Policy decides what to do about an answer: the first rule that matches, else the preset.
@@ -108,7 +120,7 @@ func (p Policy) Concerns(status int) bool {
 		case r.Status != 0 && r.Status != status:
 		case r.Action != Surface:
 			return true
-		case r.Code == "": // always matches, so nothing after it counts
+		case r.unconditional(): // always matches, so nothing after it counts
 			return false
 		}
 	}
@@ -121,26 +133,61 @@ func (p Policy) Concerns(status int) bool {
 	return false
 }
 
-func (p Policy) check() error {
-	var errs []error
+// check looks for faults, and compiles what the rules have to be compiled.
+func (p Policy) check() (found setting.Problems) {
 	if int(p.Preset) >= len(presetNames) {
-		errs = append(errs, fmt.Errorf("policy: preset %d is unknown", p.Preset))
+		found.Add("preset", "found %d; write %s", p.Preset, strings.Join(presetNames[:], " or "))
 	}
-	for i, r := range p.Rules {
-		if _, err := path.Match(r.Code, ""); err != nil {
-			errs = append(errs, fmt.Errorf("policy: rules[%d]: code %q is not a glob", i, r.Code))
+	var sound []int // the rules without a fault
+	for i := range p.Rules {
+		r := &p.Rules[i]
+		faults := r.check()
+		found.AddWithin(setting.Item("rules", i), faults)
+		if len(faults) > 0 {
+			continue
 		}
-		if r.Status != 0 && (r.Status < 400 || r.Status > 599) {
-			errs = append(errs, fmt.Errorf("policy: rules[%d]: status %d is not 400 to 599", i, r.Status))
-		}
-		if int(r.Action) >= len(actionNames) {
-			errs = append(errs, fmt.Errorf("policy: rules[%d]: action %d is unknown", i, r.Action))
-		}
-		if r.For < 0 || r.For > longest {
-			errs = append(errs, fmt.Errorf("policy: rules[%d]: for %v: want 0 to %v", i, r.For, longest))
+		first := slices.IndexFunc(sound, func(j int) bool { return p.Rules[j].covers(r) })
+		sound = append(sound, i)
+		if first >= 0 {
+			early := sound[first]
+			found.Add(setting.Item("rules", i), "is never reached: rules[%d] matches the same answers first; move it up, or remove one", early).Beside = setting.Item("rules", early)
 		}
 	}
-	return errors.Join(errs...)
+	return found
+}
+
+func (r *Rule) check() (found setting.Problems) {
+	if r.Status == 0 && r.unconditional() {
+		found.Add("", "would match every answer; write a status, a code, a message, or several")
+	}
+	if r.Status != 0 {
+		setting.Range(&found, "status", r.Status, 400, 599, strconv.Itoa)
+	}
+	if _, err := path.Match(r.Code, ""); err != nil {
+		found.Add("code", "found %q; write a pattern such as insufficient_*", r.Code)
+	}
+	if r.Message != "" {
+		var err error
+		if r.expression, err = regexp.Compile(r.Message); err != nil {
+			found.Add("message", "%v; write a regular expression (RE2)", err)
+		}
+	}
+	switch {
+	case int(r.Action) >= len(actionNames):
+		found.Add("action", "found %d; write %s", r.Action, strings.Join(actionNames[:], " or "))
+	case r.For != 0 && r.Action != CoolDown && r.Action != NextKey:
+		found.Add("for", "says how long a key rests, and the action is %v; write action: cooldown, or remove it", r.Action)
+	case r.For != 0:
+		setting.Range(&found, "for", r.For, ShortestTime, LongestTime, setting.Duration)
+	}
+	return found
+}
+
+// covers reports whether the rule surely matches whatever the later one does.
+func (r *Rule) covers(later *Rule) bool {
+	wider := func(early, late string) bool { return early == "" || early == late }
+	return (r.Status == 0 || r.Status == later.Status) && wider(r.Code, later.Code) && wider(r.Message, later.Message) &&
+		wider(r.ContentType, later.ContentType) && wider(r.Provider, later.Provider) && wider(r.Path, later.Path)
 }
 
 func nameOf[T ~uint8](names []string, v T) string {

@@ -13,26 +13,36 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/coder/quartz"
+	"github.com/keyturn/keyturn/internal/setting"
 )
 
-// Errors of New, NewPool and Reload, wrapped in the place they were found.
+// Errors of New, NewPool, Reload and Validate, wrapped in the place they were found.
 var (
-	ErrNoKeys       = errors.New("no keys provided")
-	ErrDuplicateKey = errors.New("duplicate key")
+	ErrNoKeys        = errors.New("no keys provided")
+	ErrDuplicateKey  = errors.New("duplicate key")
+	ErrDuplicateName = errors.New("duplicate name")
 )
 
 // publicLabel keys the fingerprints of pools without a secret of their own: they are equal everywhere, and who has a key can tell its fingerprint.
 const publicLabel = "keyturn/keypool/fingerprint/1"
 
-// Config describes a pool. Printed, logged or marshalled, it shows no secret.
+// Bounds of every time in a Config and in a Rule, so that no instant overflows.
+const (
+	ShortestTime = time.Millisecond
+	LongestTime  = 30 * 24 * time.Hour
+)
+
+// Never, as a Config's ReviveAfter, leaves a Permanent key out until Reset.
+const Never time.Duration = -1
+
+// Config describes a pool. A duration that is 0 takes its default. Printed, logged or marshalled, it shows no secret.
 type Config struct {
 	Name        string        // the pool, in default names of keys
 	Keys        []KeyConfig   // in order of priority; at least one
 	Policy      Policy        // for Classify; the pool only keeps it
 	Cooldown    Cooldown      // how long keys rest
-	ReviveAfter time.Duration // wait before a Permanent key is tried again, doubled each time the trial fails; 0: never
-	ReviveMax   time.Duration // bound of the doubling; 0: 24 h
+	ReviveAfter time.Duration // wait before a Permanent key is tried again, doubled each time the trial fails; 15 min. Never: it is not tried
+	ReviveMax   time.Duration // bound of the doubling; 24 h
 	Secret      []byte        `json:"-"` // HMAC key of the fingerprints; empty: a fixed one
 }
 
@@ -51,7 +61,7 @@ func Defaults() Config {
 // Pool holds the keys of one provider and what is known about them. Its methods may be called from any goroutine. It starts no goroutine and no
 // timer: what ends by time is found ended by the next reader.
 type Pool struct {
-	clock  quartz.Clock
+	clock  Clock
 	epoch  time.Time // instants count nanoseconds from here, monotonic, so that a step of the wall clock moves no deadline
 	roster atomic.Pointer[roster]
 
@@ -75,7 +85,7 @@ type entry struct {
 }
 
 // New returns a pool of these keys, in order of priority, with the defaults. A nil clock is the real one.
-func New(keys []string, clk quartz.Clock) (*Pool, error) {
+func New(keys []string, clk Clock) (*Pool, error) {
 	cfg := Defaults()
 	for _, k := range keys {
 		cfg.Keys = append(cfg.Keys, KeyConfig{Secret: k})
@@ -84,13 +94,13 @@ func New(keys []string, clk quartz.Clock) (*Pool, error) {
 }
 
 // NewPool returns a pool, all keys Valid. A nil clock is the real one. The error names every fault of cfg, never a key.
-func NewPool(cfg Config, clk quartz.Clock) (*Pool, error) {
+func NewPool(cfg Config, clk Clock) (*Pool, error) {
 	cfg, err := cfg.complete()
 	if err != nil {
 		return nil, err
 	}
 	if clk == nil {
-		clk = quartz.NewReal()
+		clk = realClock{}
 	}
 	p := &Pool{clock: clk, epoch: clk.Now()}
 	p.roster.Store(p.build(cfg, &roster{}, 0))
@@ -100,15 +110,26 @@ func NewPool(cfg Config, clk quartz.Clock) (*Pool, error) {
 // Reload replaces the configuration; on an error nothing changes. A key whose secret stays keeps its state, with its new place, name and group. A
 // group that stays keeps its billing state; a new one takes the worst that its keys bring along. Walkers at work keep the keys they began with.
 func (p *Pool) Reload(cfg Config) error {
-	cfg, err := cfg.complete()
-	if err != nil {
-		return err
+	commit, err := p.Prepare(cfg)
+	if err == nil {
+		commit()
 	}
-	now := p.now()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.roster.Store(p.build(cfg, p.roster.Load(), now))
-	return nil
+	return err
+}
+
+// Prepare checks cfg and returns what makes it the pool's, as Reload does. Until commit is called nothing changes, and commit cannot fail: so
+// several pools change together, or none.
+func (p *Pool) Prepare(cfg Config) (commit func(), err error) {
+	cfg, err = cfg.complete()
+	if err != nil {
+		return nil, err
+	}
+	return func() {
+		now := p.now()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.roster.Store(p.build(cfg, p.roster.Load(), now))
+	}, nil
 }
 
 // build makes the roster that follows old and moves the keys that stay. It is called with mu held, or before the pool is shared.
@@ -156,7 +177,7 @@ func (r *roster) accountFor(group string, before place, old *roster) *account {
 	}
 	if b := before.account; b != nil && old.groups[group] == nil && b.until.Load() > a.until.Load() {
 		a.until.Store(b.until.Load())
-		a.wait = b.wait
+		a.wait, a.failure = b.wait, b.failure
 	}
 	return a
 }
@@ -165,7 +186,7 @@ func (r *roster) accountFor(group string, before place, old *roster) *account {
 func (s *slot) rescheduleLocked(cfg Config, now int64) {
 	switch at := s.reviveAt.Load(); {
 	case !s.retired.Load():
-	case cfg.ReviveAfter == 0:
+	case cfg.ReviveAfter == Never:
 		s.reviveAt.Store(0)
 	case at == 0:
 		s.wait = cfg.ReviveAfter
@@ -186,16 +207,6 @@ func (p *Pool) Len() int { return len(p.roster.Load().entries) }
 func (p *Pool) Key(name string) (*Key, bool) {
 	k, ok := p.roster.Load().names[name]
 	return k, ok
-}
-
-// PoolState returns the states of the keys, in order of priority.
-func (p *Pool) PoolState() []State {
-	r, now := p.roster.Load(), p.now()
-	states := make([]State, len(r.entries))
-	for i, e := range r.entries {
-		states[i] = e.key.slot.stateAt(now)
-	}
-	return states
 }
 
 // Counts returns how many keys are in each state, indexed by State. It allocates nothing.
@@ -219,47 +230,59 @@ func (p *Pool) at(instant int64) time.Time {
 	return p.epoch.Add(time.Duration(instant))
 }
 
-// complete checks cfg and fills in what it leaves open.
+// Validate returns what is wrong with c, every fault by the path of its field in a configuration file; nil when NewPool takes it. It never
+// repeats a key.
+func (c Config) Validate() error {
+	_, err := c.complete()
+	return err
+}
+
+// complete checks c and fills in what it leaves open.
 func (c Config) complete() (Config, error) {
-	var errs []error
-	add := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	var found setting.Problems
+	c.Keys = completeKeys(c, &found)
+	c.Secret = append([]byte(nil), c.Secret...)
+	c.Policy.Rules = append([]Rule(nil), c.Policy.Rules...)
+	found.AddWithin("policy", c.Policy.check())
+	var cooldown setting.Problems
+	c.Cooldown, cooldown = c.Cooldown.complete()
+	found.AddWithin("cooldown", cooldown)
+	d := Defaults()
+	fillRange(&c.ReviveAfter, &c.ReviveMax, d.ReviveAfter, d.ReviveMax)
+	if c.ReviveAfter != Never {
+		setting.Range(&found, "revive_after", c.ReviveAfter, ShortestTime, LongestTime, setting.Duration)
+	}
+	setting.Range(&found, "revive_max", c.ReviveMax, max(ShortestTime, c.ReviveAfter), LongestTime, setting.Duration)
+	return c, found.Err()
+}
+
+// DefaultName is the name of a pool's i-th key, from 0, where its KeyConfig has none.
+func DefaultName(pool string, i int) string { return fmt.Sprintf("%s-%d", cmp.Or(pool, "key"), i+1) }
+
+// completeKeys names the keys that have no name.
+func completeKeys(c Config, found *setting.Problems) []KeyConfig {
 	if len(c.Keys) == 0 {
-		errs = append(errs, ErrNoKeys)
+		found.Add("keys", "%v", ErrNoKeys).Cause = ErrNoKeys
 	}
 	keys := make([]KeyConfig, len(c.Keys))
 	bySecret, byName := map[string]int{}, map[string]int{}
 	for i, k := range c.Keys {
 		if k.Name == "" {
-			k.Name = fmt.Sprintf("%s-%d", cmp.Or(c.Name, "key"), i+1)
+			k.Name = DefaultName(c.Name, i)
 		}
-		if j, ok := bySecret[k.Secret]; ok {
-			add("keys[%d] %q is the same as keys[%d] %q: %w", i, k.Name, j, keys[j].Name, ErrDuplicateKey)
-		} else {
-			bySecret[k.Secret] = i
-		}
-		if j, ok := byName[k.Name]; ok {
-			add("keys[%d] and keys[%d] are both named %q", j, i, k.Name)
-		}
-		byName[k.Name] = i
 		keys[i] = k
+		twice := func(seen map[string]int, of string, cause error) {
+			j, ok := seen[of]
+			seen[of] = i
+			if ok {
+				p := found.Add(setting.Item("keys", i), "%q: %v of keys[%d] %q; remove one", k.Name, cause, j, keys[j].Name)
+				p.Beside, p.Cause = setting.Item("keys", j), cause
+			}
+		}
+		twice(byName, k.Name, ErrDuplicateName)
+		twice(bySecret, k.Secret, ErrDuplicateKey)
 	}
-	c.Keys = keys
-	c.Secret = append([]byte(nil), c.Secret...)
-	c.Policy.Rules = append([]Rule(nil), c.Policy.Rules...)
-	errs = append(errs, c.Policy.check())
-	var err error
-	c.Cooldown, err = c.Cooldown.complete()
-	errs = append(errs, err)
-	if c.ReviveMax == 0 {
-		c.ReviveMax = max(Defaults().ReviveMax, c.ReviveAfter)
-	}
-	if c.ReviveAfter < 0 || c.ReviveMax < c.ReviveAfter {
-		add("revive after %v, at most %v: want 0 <= after <= max", c.ReviveAfter, c.ReviveMax)
-	}
-	if c.ReviveMax > longest {
-		add("revive max %v: want at most %v", c.ReviveMax, longest)
-	}
-	return c, errors.Join(errs...)
+	return keys
 }
 
 // fingerprint returns the ID of a key. 64 bits keep the keys of a pool apart and give nothing back of the key.

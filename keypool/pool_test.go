@@ -74,7 +74,7 @@ func TestNew(t *testing.T) {
 				return
 			}
 			want := make([]keypool.State, len(tc.keys)) // Valid
-			require.Equal(t, want, p.PoolState())
+			require.Equal(t, want, states(p))
 			require.Equal(t, len(tc.keys), p.Len())
 		})
 	}
@@ -83,19 +83,57 @@ func TestNew(t *testing.T) {
 func TestNewPoolNamesEveryFault(t *testing.T) {
 	cfg := configOf("sk-one-secret", "b", "sk-one-secret")
 	cfg.Keys[0].Name, cfg.Keys[2].Name = "b", ""
-	cfg.ReviveAfter = -1
-	cfg.Cooldown = keypool.Cooldown{Min: time.Hour, Max: time.Minute, Billing: -1, Default: -1}
-	cfg.Policy = keypool.Policy{Preset: 9, Rules: []keypool.Rule{{Status: 200, Code: "[", Action: 9, For: -1}}}
+	cfg.ReviveAfter = -2
+	cfg.Cooldown = keypool.Cooldown{Billing: -1, Default: -1}
+	cfg.Policy = keypool.Policy{Preset: 9, Rules: []keypool.Rule{
+		{Status: 200, Code: "[", Action: 9},
+		{Action: keypool.Surface, For: time.Second},
+		{Status: 403, Action: keypool.CoolDown, For: -1},
+		{Code: "a", Message: "("},
+		{Status: 429},
+		{Status: 429, Code: "late"},
+	}}
 	_, err := keypool.NewPool(cfg, quartz.NewMock(t))
+	require.EqualError(t, cfg.Validate(), err.Error())
 	require.ErrorIs(t, err, keypool.ErrDuplicateKey)
 	require.NotContains(t, err.Error(), "sk-one-secret")
 	for _, want := range []string{
-		`keys[0] and keys[1] are both named "b"`,
-		`keys[2] "openai-3" is the same as keys[0] "b": duplicate key`,
-		"revive after -1ns", "min 1h0m0s, max 1m0s", "billing -1ns", "default -1ns",
-		"preset 9", "status 200", `code "["`, "action 9", "for -1ns",
+		`keys[1]: "b": duplicate name of keys[0] "b"; remove one`,
+		`keys[2]: "openai-3": duplicate key of keys[0] "b"; remove one`,
+		"policy.preset: found 9; write strict or lenient",
+		"policy.rules[0].status: found 200; write at least 400",
+		`policy.rules[0].code: found "["`,
+		"policy.rules[0].action: found 9",
+		"policy.rules[1]: would match every answer",
+		"policy.rules[1].for: says how long a key rests, and the action is surface",
+		"policy.rules[2].for: found -1ns; write at least 1ms",
+		"policy.rules[3].message: error parsing regexp",
+		"policy.rules[5]: is never reached: rules[4] matches the same answers first",
+		"cooldown.default: found -1ns; write at least 1ms",
+		"cooldown.billing: found -1ns; write at least 1ms",
+		"revive_after: found -2ns; write at least 1ms",
 	} {
 		require.ErrorContains(t, err, want)
+	}
+}
+
+func TestTimesThatContradictEachOther(t *testing.T) {
+	for want, change := range map[string]func(*keypool.Config){
+		"": func(c *keypool.Config) { c.Cooldown, c.ReviveAfter = keypool.Cooldown{Min: -1}, keypool.Never },
+		"cooldown.max: min (2h) is longer than max (1h)":                       func(c *keypool.Config) { c.Cooldown.Min = 2 * time.Hour },
+		"cooldown.default: min (2m) is longer than default (1m)":               func(c *keypool.Config) { c.Cooldown.Min = 2 * time.Minute },
+		"cooldown.max: default (2h) is longer than max (1h)":                   func(c *keypool.Config) { c.Cooldown.Default = 2 * time.Hour },
+		"cooldown.billing_max: billing (48h) is longer than billing_max (24h)": func(c *keypool.Config) { c.Cooldown.Billing = 48 * time.Hour },
+		"revive_max: found 24h; write at least 48h":                            func(c *keypool.Config) { c.ReviveAfter = 48 * time.Hour },
+		"cooldown.max: found 720h0m0.000000001s; write at most 720h":           func(c *keypool.Config) { c.Cooldown.Max = keypool.LongestTime + 1 },
+	} {
+		cfg := configOf("a")
+		change(&cfg)
+		if want == "" {
+			require.NoError(t, cfg.Validate())
+		} else {
+			require.ErrorContains(t, cfg.Validate(), want)
+		}
 	}
 }
 
@@ -131,19 +169,19 @@ func TestState(t *testing.T) {
 		want keypool.State
 	}{
 		{"valid", func(*keypool.Key) {}, 0, keypool.Valid},
-		{"in cooldown", func(k *keypool.Key) { k.MarkTemporary(5 * time.Second) }, 5*time.Second - 1, keypool.Temporary},
-		{"valid at exactly the deadline", func(k *keypool.Key) { k.MarkTemporary(5 * time.Second) }, 5 * time.Second, keypool.Valid},
-		{"default cooldown still runs", func(k *keypool.Key) { k.MarkTemporary(0) }, 50 * time.Second, keypool.Temporary},
-		{"default cooldown over", func(k *keypool.Key) { k.MarkTemporary(0) }, 65 * time.Second, keypool.Valid},
-		{"negative means default", func(k *keypool.Key) { k.MarkTemporary(-time.Second) }, 59 * time.Second, keypool.Temporary},
-		{"permanent", func(k *keypool.Key) { k.MarkPermanent() }, 48 * time.Hour, keypool.Permanent},
+		{"in cooldown", func(k *keypool.Key) { restKey(k, 5*time.Second) }, 5*time.Second - 1, keypool.Temporary},
+		{"valid at exactly the deadline", func(k *keypool.Key) { restKey(k, 5*time.Second) }, 5 * time.Second, keypool.Valid},
+		{"default cooldown still runs", func(k *keypool.Key) { restKey(k, 0) }, 50 * time.Second, keypool.Temporary},
+		{"default cooldown over", func(k *keypool.Key) { restKey(k, 0) }, 65 * time.Second, keypool.Valid},
+		{"negative means default", func(k *keypool.Key) { restKey(k, -time.Second) }, 59 * time.Second, keypool.Temporary},
+		{"permanent", func(k *keypool.Key) { retireKey(k) }, 48 * time.Hour, keypool.Permanent},
 		{
-			"permanent wins over a cooldown", func(k *keypool.Key) { k.MarkTemporary(time.Second); k.MarkPermanent() },
+			"permanent wins over a cooldown", func(k *keypool.Key) { restKey(k, time.Second); retireKey(k) },
 			time.Minute, keypool.Permanent,
 		},
-		{"disabled wins over permanent", func(k *keypool.Key) { k.MarkPermanent(); k.Disable() }, 0, keypool.Disabled},
-		{"enable shows what was underneath", func(k *keypool.Key) { k.Disable(); k.MarkPermanent(); k.Enable() }, 0, keypool.Permanent},
-		{"reset forgets", func(k *keypool.Key) { k.MarkTemporary(0); k.MarkPermanent(); k.Reset() }, 0, keypool.Valid},
+		{"disabled wins over permanent", func(k *keypool.Key) { retireKey(k); k.Disable() }, 0, keypool.Disabled},
+		{"enable shows what was underneath", func(k *keypool.Key) { k.Disable(); retireKey(k); k.Enable() }, 0, keypool.Permanent},
+		{"reset forgets", func(k *keypool.Key) { restKey(k, 0); retireKey(k); k.Reset() }, 0, keypool.Valid},
 		{"reset does not enable", func(k *keypool.Key) { k.Disable(); k.Reset() }, 0, keypool.Disabled},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -152,7 +190,7 @@ func TestState(t *testing.T) {
 			tc.mark(k)
 			advance(t, clk, tc.wait)
 			require.Equal(t, tc.want, k.State())
-			require.Equal(t, []keypool.State{tc.want}, p.PoolState())
+			require.Equal(t, []keypool.State{tc.want}, states(p))
 			var counts [4]int
 			counts[tc.want] = 1
 			require.Equal(t, counts, p.Counts())
@@ -163,28 +201,28 @@ func TestState(t *testing.T) {
 func TestMarkTemporary(t *testing.T) {
 	p, clk := newPool(t, nil, "a")
 	k := next(t, p)
-	require.True(t, k.MarkTemporary(10*time.Second), "valid to temporary")
-	require.False(t, k.MarkTemporary(20*time.Second), "extends")
-	require.False(t, k.MarkTemporary(5*time.Second), "a shorter one keeps the longer")
+	require.True(t, restKey(k, 10*time.Second), "valid to temporary")
+	require.False(t, restKey(k, 20*time.Second), "extends")
+	require.False(t, restKey(k, 5*time.Second), "a shorter one keeps the longer")
 	advance(t, clk, 19*time.Second)
 	require.Equal(t, keypool.Temporary, k.State())
 	advance(t, clk, time.Second)
 	require.Equal(t, keypool.Valid, k.State())
-	require.True(t, k.MarkTemporary(time.Second), "again")
-	k.MarkPermanent()
-	require.False(t, k.MarkTemporary(time.Second), "permanent: nothing happens")
+	require.True(t, restKey(k, time.Second), "again")
+	retireKey(k)
+	require.False(t, restKey(k, time.Second), "permanent: nothing happens")
 	require.Equal(t, keypool.Permanent, k.State())
 }
 
 func TestMarkPermanent(t *testing.T) {
 	p, _ := newPool(t, nil, "a", "b")
 	a, b := keyOf(t, p, "a"), keyOf(t, p, "b")
-	require.True(t, a.MarkPermanent(), "from valid")
-	require.False(t, a.MarkPermanent(), "again")
-	b.MarkTemporary(0)
-	require.True(t, b.MarkPermanent(), "from temporary")
+	require.True(t, retireKey(a), "from valid")
+	require.False(t, retireKey(a), "again")
+	restKey(b, 0)
+	require.True(t, retireKey(b), "from temporary")
 	require.False(t, a.MarkSuccess(), "an older request's success is no news")
-	require.Equal(t, []keypool.State{keypool.Permanent, keypool.Permanent}, p.PoolState())
+	require.Equal(t, []keypool.State{keypool.Permanent, keypool.Permanent}, states(p))
 }
 
 func TestMarksReturnWhetherTheyChangedAnything(t *testing.T) {
@@ -193,8 +231,8 @@ func TestMarksReturnWhetherTheyChangedAnything(t *testing.T) {
 	require.False(t, k.Enable())
 	require.True(t, k.Disable())
 	require.False(t, k.Disable())
-	require.False(t, k.MarkTemporary(0), "the state stays Disabled")
-	require.False(t, k.MarkPermanent())
+	require.False(t, restKey(k, 0), "the state stays Disabled")
+	require.False(t, retireKey(k))
 	require.True(t, k.Enable())
 	require.Equal(t, keypool.Permanent, k.State(), "what happened meanwhile was kept")
 	require.True(t, k.Reset())
@@ -213,7 +251,7 @@ func TestNoClockIsTheRealOne(t *testing.T) {
 	p, err := keypool.New([]string{"a"}, nil)
 	require.NoError(t, err)
 	k := next(t, p)
-	k.MarkTemporary(time.Hour)
+	restKey(k, time.Hour)
 	require.Equal(t, keypool.Temporary, k.State())
 	require.WithinDuration(t, time.Now().Add(time.Hour), p.Snapshot()[0].Until, time.Minute)
 }
@@ -221,8 +259,8 @@ func TestNoClockIsTheRealOne(t *testing.T) {
 func TestReloadKeepsWhatIsKnown(t *testing.T) {
 	p, clk := newPool(t, nil, "a", "b", "c", "d")
 	a, b := keyOf(t, p, "a"), keyOf(t, p, "b")
-	a.MarkTemporary(time.Minute)
-	b.MarkPermanent()
+	restKey(a, time.Minute)
+	retireKey(b)
 	keyOf(t, p, "c").Disable()
 	w := p.Walker()
 
@@ -231,7 +269,7 @@ func TestReloadKeepsWhatIsKnown(t *testing.T) {
 	require.NoError(t, p.Reload(cfg))
 
 	require.Equal(t, "openai", p.Name())
-	require.Equal(t, []keypool.State{keypool.Valid, keypool.Disabled, keypool.Permanent, keypool.Temporary}, p.PoolState())
+	require.Equal(t, []keypool.State{keypool.Valid, keypool.Disabled, keypool.Permanent, keypool.Temporary}, states(p))
 	require.Same(t, a, keyOf(t, p, "first"))
 	require.Equal(t, "first", a.Name())
 	require.Equal(t, "org1", a.Group())
@@ -241,19 +279,19 @@ func TestReloadKeepsWhatIsKnown(t *testing.T) {
 	d, kerr := w.Next()
 	require.Nil(t, kerr)
 	require.Equal(t, "d", d.Name(), "a walker at work keeps the keys it began with")
-	require.True(t, d.MarkTemporary(0), "a key that left may still be marked")
+	require.True(t, restKey(d, 0), "a key that left may still be marked")
 	require.Equal(t, "e", next(t, p).Name())
 
 	require.Error(t, p.Reload(keypool.Config{}))
-	require.Len(t, p.PoolState(), 4, "a bad configuration changes nothing")
+	require.Len(t, states(p), 4, "a bad configuration changes nothing")
 	advance(t, clk, time.Minute)
 	require.Equal(t, keypool.Valid, a.State())
 }
 
 func TestReloadOfReviveAfter(t *testing.T) {
-	never := func(c *keypool.Config) { c.ReviveAfter = 0 }
+	never := func(c *keypool.Config) { c.ReviveAfter = keypool.Never }
 	p, clk := newPool(t, never, "a")
-	next(t, p).MarkPermanent()
+	retireKey(next(t, p))
 	advance(t, clk, 48*time.Hour)
 	_, kerr := p.Walker().Next()
 	require.Equal(t, keypool.AuthFailed, kerr.Kind)
@@ -286,7 +324,7 @@ func TestSnapshot(t *testing.T) {
 	start := clk.Now()
 	a, b, c := keyOf(t, p, "k0-long-key"), keyOf(t, p, "b"), keyOf(t, p, "c")
 	p.Mark(a, keypool.Verdict{Class: keypool.Quota, Action: keypool.CoolDown, Scope: keypool.ScopeGroup}, "")
-	b.MarkPermanent()
+	retireKey(b)
 	p.Mark(c, keypool.Verdict{Class: keypool.ModelGone, Action: keypool.NextKey, Scope: keypool.ScopeKeyModel, Cooldown: time.Hour}, "m")
 	next(t, p)
 
@@ -317,4 +355,24 @@ func TestSnapshot(t *testing.T) {
 	require.True(t, s[1].Probation)
 	require.False(t, s[1].Reserved)
 	require.Empty(t, s[2].Parked)
+}
+
+// restKey gives a key a rest, as a rate limit does.
+func restKey(k *keypool.Key, d time.Duration) bool {
+	return keypool.PoolOf(k).Mark(k, keypool.Verdict{Class: keypool.RateLimit, Action: keypool.CoolDown, Scope: keypool.ScopeKey, Cooldown: d}, "").Changed
+}
+
+// retireKey retires a key, as a 401 does.
+func retireKey(k *keypool.Key) bool { return keypool.PoolOf(k).Mark(k, refused(""), "").Changed }
+
+func refused(code string) keypool.Verdict {
+	return keypool.Verdict{Class: keypool.Credential, Action: keypool.Retire, Scope: keypool.ScopeKey, Code: code}
+}
+
+// states are those of the keys, in order of priority.
+func states(p *keypool.Pool) (all []keypool.State) {
+	for _, s := range p.Snapshot() {
+		all = append(all, s.State)
+	}
+	return all
 }

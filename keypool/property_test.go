@@ -47,7 +47,7 @@ func newSteps(t *testing.T, rnd *rand.Rand) *steps {
 	s := &steps{t: t, rnd: rnd, clk: quartz.NewMock(t).WithLogger(quartz.NoOpLogger)}
 	s.start = s.clk.Now()
 	s.cfg = keypool.Defaults()
-	s.cfg.ReviveAfter = []time.Duration{0, time.Minute, 15 * time.Minute}[rnd.IntN(3)]
+	s.cfg.ReviveAfter = []time.Duration{keypool.Never, time.Minute, 15 * time.Minute}[rnd.IntN(3)]
 	s.cfg.ReviveMax = 4 * max(s.cfg.ReviveAfter, time.Minute)
 	s.cfg.Cooldown.BillingMax = time.Hour
 	s.cfg.Keys = s.keys()
@@ -176,6 +176,7 @@ func (s *steps) mark() {
 		{Class: keypool.CallerFault},
 	}[s.rnd.IntN(8)]
 	v.Ruled = v.Cooldown > 0 && v.Scope != keypool.ScopeGroup && s.rnd.IntN(3) == 0
+	v.Code = []string{"", "", "other"}[s.rnd.IntN(3)]
 	model := []string{"", "m"}[s.rnd.IntN(2)]
 	before := s.slow.state(r.hand.key)
 	s.slow.mark(r.hand, v, model)
@@ -232,11 +233,11 @@ func (s *steps) administer() {
 }
 
 func (s *steps) compare() {
-	states, status, counts := s.fast.PoolState(), s.fast.Snapshot(), s.fast.Counts()
+	all, status, counts := states(s.fast), s.fast.Snapshot(), s.fast.Counts()
 	s.same(len(status) == len(s.slow.keys), "want %d keys, got %d", len(s.slow.keys), len(status))
 	for i, k := range s.slow.keys {
 		got, want := status[i], s.slow.state(k)
-		s.same(got.Name == k.name && got.State == want && states[i] == want, "want %s %v, got %+v", k.name, want, got)
+		s.same(got.Name == k.name && got.State == want && all[i] == want, "want %s %v, got %+v", k.name, want, got)
 		counts[want]--
 
 		end := k.restEnd

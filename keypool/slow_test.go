@@ -1,6 +1,7 @@
 package keypool_test
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -25,12 +26,44 @@ type slowKey struct {
 	reviveAt, wait    time.Duration // reviveAt < 0: never
 	trial             int           // number of the trial that runs; 0: none
 	parked            map[string]time.Duration
+	why               *slowFailure // of a retired key
 }
 
 type slowAccount struct {
 	broke     bool
 	end, wait time.Duration
 	trial     int
+	why       *slowFailure // of a broke account
+}
+
+// slowFailure is why and when a key or an account failed.
+type slowFailure struct {
+	reason string
+	at     time.Duration
+}
+
+// alike says that all keys which are not disabled failed for one reason within a minute, and not by one failure.
+func (p *slowPool) alike() bool {
+	var all []*slowFailure
+	for _, k := range p.keys {
+		switch {
+		case k.disabled:
+		case k.retired:
+			all = append(all, k.why)
+		case k.account.broke:
+			all = append(all, k.account.why)
+		default:
+			return false
+		}
+	}
+	for _, f := range all {
+		for _, g := range all {
+			if f.reason != g.reason || f.at-g.at > time.Minute {
+				return false
+			}
+		}
+	}
+	return slices.ContainsFunc(all, func(f *slowFailure) bool { return f != all[0] })
 }
 
 // slowHandle is a key in the hands of a request.
@@ -181,14 +214,19 @@ func (p *slowPool) rest(v keypool.Verdict) time.Duration {
 
 func (p *slowPool) mark(h *slowHandle, v keypool.Verdict, model string) {
 	k, holds := h.key, h.trial != 0 && h.key.trial == h.trial
+	reason := fmt.Sprint(v.Class, " ", v.Code)
 	switch {
 	case v.Action == keypool.Surface:
 		return
 	case v.Action == keypool.Retire && !k.retired:
 		k.retired, k.wait = true, p.reviveAfter
+		k.why = &slowFailure{reason, p.now}
 		k.reviveAt = p.now + k.wait
 	case v.Action == keypool.Retire && holds:
-		k.wait = min(2*k.wait, p.maxRev)
+		k.why.reason = reason
+		if !p.alike() {
+			k.wait = min(2*k.wait, p.maxRev)
+		}
 		k.reviveAt = p.now + k.wait
 	case v.Action == keypool.Retire:
 	case v.Scope == keypool.ScopeKeyModel && model != "":
@@ -197,8 +235,12 @@ func (p *slowPool) mark(h *slowHandle, v keypool.Verdict, model string) {
 		return
 	case v.Scope == keypool.ScopeGroup:
 		a := k.account
-		if !a.broke || p.now >= a.end {
-			a.wait = min(max(2*a.wait, p.cooldown.Billing), p.cooldown.BillingMax)
+		if !a.broke {
+			a.wait, a.why = p.cooldown.Billing, &slowFailure{reason, p.now}
+		} else if p.now >= a.end {
+			if a.why.reason = reason; !p.alike() {
+				a.wait = min(2*a.wait, p.cooldown.BillingMax)
+			}
 		}
 		a.end = max(a.end, p.now+max(a.wait, min(v.Cooldown, p.cooldown.BillingMax)))
 		a.broke = true
@@ -209,7 +251,7 @@ func (p *slowPool) mark(h *slowHandle, v keypool.Verdict, model string) {
 	case holds:
 		k.reviveAt = max(k.reviveAt, p.now+p.rest(v))
 	}
-	if v.Action == keypool.Retire && p.reviveAfter == 0 {
+	if v.Action == keypool.Retire && p.reviveAfter == keypool.Never {
 		k.reviveAt = -1
 	}
 	p.release(h)
@@ -218,6 +260,14 @@ func (p *slowPool) mark(h *slowHandle, v keypool.Verdict, model string) {
 func (p *slowPool) success(h *slowHandle) bool {
 	key := h.trial != 0 && h.key.trial == h.trial
 	account := h.trial != 0 && h.account.trial == h.trial
+	if (key || account) && p.alike() {
+		for _, k := range p.keys {
+			if !k.disabled {
+				k.retired, k.trial = false, 0
+				*k.account = slowAccount{}
+			}
+		}
+	}
 	if key {
 		h.key.retired = false
 	}
@@ -264,6 +314,8 @@ func (p *slowPool) reload(cfg keypool.Config) {
 			}
 			if was != nil && was.broke && was.end > k.account.end {
 				k.account.broke, k.account.end, k.account.wait = true, was.end, was.wait
+				why := *was.why
+				k.account.why = &why
 			}
 		}
 		p.keys = append(p.keys, k)

@@ -68,7 +68,7 @@ func (s *slot) statusLocked(now int64) KeyStatus {
 func (s *slot) reasonLocked(now int64) Class {
 	switch until := s.place.Load().account.until.Load(); {
 	case s.retired.Load():
-		return s.retiredFor
+		return s.failure.class
 	case now < until && s.until.Load() <= until:
 		return Quota
 	case now < s.until.Load():

@@ -11,7 +11,7 @@ import (
 
 func TestStoryRevival(t *testing.T) {
 	p, clk := newPool(t, nil, "a", "b")
-	next(t, p).MarkPermanent()
+	retireKey(next(t, p))
 	require.Equal(t, "b", next(t, p).Name())
 
 	advance(t, clk, 15*time.Minute)
@@ -21,7 +21,7 @@ func TestStoryRevival(t *testing.T) {
 	require.Equal(t, keypool.Permanent, a.State(), "until it succeeds")
 	require.Equal(t, "b", next(t, p).Name(), "one only")
 
-	require.False(t, a.MarkPermanent(), "it fails again")
+	require.False(t, retireKey(a), "it fails again")
 	for wait := 30 * time.Minute; wait < 48*time.Hour; wait *= 2 {
 		due := min(wait, 24*time.Hour)
 		advance(t, clk, due-time.Second)
@@ -29,21 +29,21 @@ func TestStoryRevival(t *testing.T) {
 		advance(t, clk, time.Second)
 		a = next(t, p)
 		require.Equal(t, "a", a.Name(), "after %v", due)
-		a.MarkPermanent()
+		retireKey(a)
 	}
 
 	advance(t, clk, 24*time.Hour)
 	require.True(t, next(t, p).MarkSuccess())
 	require.Equal(t, keypool.Valid, a.State())
 	require.EqualValues(t, 1, p.Snapshot()[0].Revivals)
-	require.True(t, next(t, p).MarkPermanent())
+	require.True(t, retireKey(next(t, p)))
 	advance(t, clk, 15*time.Minute)
 	require.Equal(t, "a", next(t, p).Name(), "the wait begins anew")
 }
 
 func TestStoryTrialWithoutAnswer(t *testing.T) {
 	p, clk := newPool(t, nil, "a")
-	next(t, p).MarkPermanent()
+	retireKey(next(t, p))
 	advance(t, clk, 15*time.Minute)
 
 	old := p.Walker()
@@ -70,12 +70,12 @@ func TestStoryTrialWithoutAnswer(t *testing.T) {
 func TestTrialsEndOnlyByTheirOwnRequest(t *testing.T) {
 	p, clk := newPool(t, nil, "a")
 	before := next(t, p) // a stream that began before the key was retired
-	before.MarkPermanent()
+	retireKey(before)
 	advance(t, clk, 15*time.Minute)
 	trial := next(t, p)
 	require.False(t, before.MarkSuccess())
-	require.False(t, before.MarkPermanent())
-	require.False(t, before.MarkTemporary(time.Hour))
+	require.False(t, retireKey(before))
+	require.False(t, restKey(before, time.Hour))
 	s := p.Snapshot()[0]
 	require.True(t, s.Reserved)
 	require.Equal(t, clk.Now(), s.ReviveAt, "the wait did not double")
@@ -84,10 +84,10 @@ func TestTrialsEndOnlyByTheirOwnRequest(t *testing.T) {
 
 func TestTrialThatIsRateLimited(t *testing.T) {
 	p, clk := newPool(t, nil, "a")
-	next(t, p).MarkPermanent()
+	retireKey(next(t, p))
 	advance(t, clk, 15*time.Minute)
-	require.False(t, next(t, p).MarkTemporary(5*time.Minute))
-	require.Equal(t, []keypool.State{keypool.Permanent}, p.PoolState())
+	require.False(t, restKey(next(t, p), 5*time.Minute))
+	require.Equal(t, []keypool.State{keypool.Permanent}, states(p))
 	advance(t, clk, 5*time.Minute-1)
 	_, kerr := p.Walker().Next()
 	require.Equal(t, keypool.AuthFailed, kerr.Kind, "the next trial waits as the provider asked")
@@ -114,7 +114,7 @@ func TestPeekFromATrial(t *testing.T) {
 
 func TestNextGivesBackTheTrialBeforeIt(t *testing.T) {
 	p, clk := newPool(t, nil, "a", "b")
-	next(t, p).MarkPermanent()
+	retireKey(next(t, p))
 	advance(t, clk, 15*time.Minute)
 	w := p.Walker()
 	a, _ := w.Next() // the answer was surfaced as nobody's fault, say
@@ -125,8 +125,8 @@ func TestNextGivesBackTheTrialBeforeIt(t *testing.T) {
 }
 
 func TestReviveNever(t *testing.T) {
-	p, clk := newPool(t, func(c *keypool.Config) { c.ReviveAfter = 0 }, "a")
-	next(t, p).MarkPermanent()
+	p, clk := newPool(t, func(c *keypool.Config) { c.ReviveAfter = keypool.Never }, "a")
+	retireKey(next(t, p))
 	advance(t, clk, 365*24*time.Hour)
 	_, kerr := p.Walker().Next()
 	require.Equal(t, keypool.AuthFailed, kerr.Kind)

@@ -173,10 +173,10 @@ func (t *tally) addLocked(s *slot, now int64, model string) {
 		switch {
 		case s.useAt(now, "") != trial:
 			t.refused++
-			t.note(s.retiredFor)
+			t.note(s.failure.class)
 			return
 		case s.reservedLocked(t.own):
-			t.limit(int64(trialWait), s.retiredFor)
+			t.limit(int64(trialWait), s.failure.class)
 			return
 		}
 	}

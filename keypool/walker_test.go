@@ -20,11 +20,11 @@ func noModel(d time.Duration) keypool.Verdict {
 type fate func(*keypool.Pool, *keypool.Key)
 
 func fine(*keypool.Pool, *keypool.Key)         {}
-func retired(_ *keypool.Pool, k *keypool.Key)  { k.MarkPermanent() }
+func retired(_ *keypool.Pool, k *keypool.Key)  { retireKey(k) }
 func disabled(_ *keypool.Pool, k *keypool.Key) { k.Disable() }
 func broke(p *keypool.Pool, k *keypool.Key)    { p.Mark(k, outOfCredit, "") }
 func rested(d time.Duration) fate {
-	return func(_ *keypool.Pool, k *keypool.Key) { k.MarkTemporary(d) }
+	return func(_ *keypool.Pool, k *keypool.Key) { restKey(k, d) }
 }
 
 func mistrusted(d time.Duration) fate {
@@ -171,10 +171,10 @@ func TestWalkersAreIndependent(t *testing.T) {
 func TestTheErrorIsOverThePoolNotOverWhatWasTried(t *testing.T) {
 	p, _ := newPool(t, nil, "a", "b")
 	a, b := keyOf(t, p, "a"), keyOf(t, p, "b")
-	b.MarkTemporary(7 * time.Second)
+	restKey(b, 7*time.Second)
 	_, kerr := p.Walker(a.ID()).Next()
 	require.Equal(t, keypool.Error{Kind: keypool.RateLimited}, *kerr, "a is valid, only tried")
-	a.MarkTemporary(3 * time.Second)
+	restKey(a, 3*time.Second)
 	_, kerr = p.Walker(a.ID(), b.ID()).Next()
 	require.Equal(t, 3*time.Second, kerr.RetryAfter)
 }
@@ -189,7 +189,7 @@ func TestWithinFirstGroup(t *testing.T) {
 		k, kerr := w.Next()
 		require.Nil(t, kerr)
 		require.Equal(t, want, k.Name())
-		k.MarkTemporary(time.Minute)
+		restKey(k, time.Minute)
 	}
 	_, kerr := w.Next()
 	require.Equal(t, time.Minute, kerr.RetryAfter, "b and d are valid, but are not asked")

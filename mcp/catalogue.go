@@ -50,13 +50,33 @@ func New(cfg Config) (*Catalogue, error) {
 // SetServers replaces the servers. One whose address, credential and limits are the same keeps its session; one that is removed or changed finishes
 // its running calls on the old session, which then closes. With an error nothing changes.
 func (c *Catalogue) SetServers(servers []Server) error {
+	commit, err := c.Prepare(servers)
+	if err == nil {
+		commit()
+	}
+	return err
+}
+
+// Prepare checks the servers and returns what makes them the catalogue's, as SetServers does. Until commit is called nothing changes, and commit
+// cannot fail; after Close it does nothing.
+func (c *Catalogue) Prepare(servers []Server) (commit func(), err error) {
 	if err := validate(servers); err != nil {
-		return err
+		return nil, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		return errClosed
+		return nil, errClosed
+	}
+	return func() { c.setServers(servers) }, nil
+}
+
+// setServers is the commit of Prepare.
+func (c *Catalogue) setServers(servers []Server) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return
 	}
 	next := make(map[string]*server, len(servers))
 	c.order = c.order[:0]
@@ -76,7 +96,6 @@ func (c *Catalogue) SetServers(servers []Server) error {
 		}
 	}
 	c.servers = next
-	return nil
 }
 
 // Close cancels the running calls, ends the sessions and the child processes, and waits until all is over.

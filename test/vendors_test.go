@@ -42,8 +42,8 @@ var vendors = []vendor{
 	{
 		name: "azure", path: "/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21", header: "Api-Key", body: chatBody, check: check.Chat,
 		failures: []vendorFailure{
-			{"429", scripted.AzureRateLimited(time.Minute), "temporary", 200},
-			{"empty 429", scripted.EmptyStatus(429), "temporary", 200},
+			{"429", scripted.AzureRateLimited(time.Minute), "parked", 200}, // the path names the deployment, whose limit it is
+			{"empty 429", scripted.EmptyStatus(429), "parked", 200},
 			{"401", scripted.AzureUnauthorized(), "permanent", 200},
 			{"no such deployment", scripted.AzureDeploymentNotFound(), "valid", 404},
 		},
@@ -55,8 +55,8 @@ var vendors = []vendor{
 	{
 		name: "gemini", base: "/v1beta/openai", path: "/chat/completions", header: "Authorization", prefix: "Bearer ", body: chatBody, check: check.Chat,
 		failures: []vendorFailure{
-			{"429", scripted.GeminiRateLimited(57 * time.Second), "temporary", 200},
-			{"quota of the day", scripted.GeminiDailyQuota(), "parked", 200}, // it is the model's: for others the key serves on
+			{"429", scripted.GeminiRateLimited(57 * time.Second), "parked", 200}, // the quota's name says PerModel
+			{"quota of the day", scripted.GeminiDailyQuota(), "parked", 200},     // it is the model's: for others the key serves on
 			{"bad key", scripted.GeminiBadKey(), "permanent", 200},
 			{"overloaded", scripted.GeminiOverloaded(), "valid", 503},
 		},
@@ -66,6 +66,7 @@ var vendors = []vendor{
 		framing: scripted.Framing{Comment: "OPENROUTER PROCESSING"},
 		failures: []vendorFailure{
 			{"429", scripted.OpenRouterRateLimited(time.Minute), "temporary", 200},
+			{"429 of the provider behind it", scripted.OpenRouterBusy(time.Minute), "valid", 429},
 			{"401", scripted.OpenRouterUnauthorized(), "permanent", 200},
 			{"no credit", scripted.OpenRouterNoCredit(), "temporary", 200},
 		},

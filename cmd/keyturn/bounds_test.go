@@ -43,10 +43,10 @@ var settings = []setting{
 	}, []string{"{default: 0}", "{max: 0}", "{billing: 0}", "{billing_max: 0}", "{max: 720h1ms}", "{billing_max: 720h1ms}", "{min: 61m}", "{min: 61s}", "{default: 61m}", "{max: 59s}", "{billing: 25h}"}},
 	{"pools[0].policy.rules", []string{
 		"[{status: 400, action: surface}]", "[{status: 599, action: surface}]", "[{code: " + strings.Repeat("c", 64) + ", action: surface}]",
-		"[{status: 403, action: cooldown, for: 1s}]", "[{status: 403, action: cooldown, for: 720h}]",
+		"[{status: 403, action: cooldown, for: 1ms}]", "[{code: model_gone, action: next_key, for: 1h}]", "[{status: 403, action: cooldown, for: 720h}]",
 	}, []string{
 		"[{status: 399, action: surface}]", "[{status: 600, action: surface}]", "[{code: " + strings.Repeat("c", 65) + ", action: surface}]", "[{status: 403, action: none}]",
-		"[{status: 403, action: cooldown, for: 999ms}]", "[{status: 403, action: cooldown, for: 720h1ms}]", "[{status: 403, action: surface, for: 1s}]", `[{code: "[", action: surface}]`,
+		"[{status: 403, action: cooldown, for: 0}]", "[{status: 403, action: cooldown, for: 720h1ms}]", "[{status: 403, action: surface, for: 1s}]", `[{code: "[", action: surface}]`,
 	}},
 	{"pools[0].tools.turns", []string{"2", "100"}, []string{"0", "1", "101"}},
 	{"pools[0].tools.calls", []string{"1", "1000"}, []string{"0", "1001"}},

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keyturn/keyturn/envoy"
+	"github.com/keyturn/keyturn/envoy/check"
 	"github.com/keyturn/keyturn/internal/config"
 )
 
@@ -28,7 +29,7 @@ func (f findings) Error() string { return fmt.Sprintf("%d findings", int(f)) }
 type report struct {
 	Config   []string        `json:"config"`   // what is wrong with the configuration, a line each
 	Warnings []string        `json:"warnings"` // what works and should be known
-	Envoy    []envoy.Finding `json:"envoy"`    // what Envoy's configuration lacks
+	Envoy    []check.Finding `json:"envoy"`    // what Envoy's configuration lacks
 }
 
 func newCheck() *cobra.Command {
@@ -55,7 +56,7 @@ func newCheck() *cobra.Command {
 		if *file != "" && *admin != "" {
 			return usageError{errors.New("--envoy and --envoy-admin exclude each other")}
 		}
-		r := report{Config: []string{}, Warnings: []string{}, Envoy: []envoy.Finding{}}
+		r := report{Config: []string{}, Warnings: []string{}, Envoy: []check.Finding{}}
 		cfg, err := config.Load(*path)
 		if err != nil {
 			r.Config = strings.Split(err.Error(), "\n")
@@ -66,7 +67,7 @@ func newCheck() *cobra.Command {
 			*admin = proxyAdmin
 		}
 		if *file != "" || *admin != "" {
-			var want envoy.Want
+			var want check.Want
 			if cfg != nil {
 				want = wanted(envoyConfig(cfg))
 			}
@@ -97,27 +98,27 @@ type source struct {
 	mesh        bool // it is the proxy of a mesh
 }
 
-func checkEnvoy(ctx context.Context, from source, want envoy.Want) ([]envoy.Finding, error) {
+func checkEnvoy(ctx context.Context, from source, want check.Want) ([]check.Finding, error) {
 	var doc []byte
-	var proxy envoy.Proxy
+	var proxy check.Proxy
 	var err error
 	if from.file != "" {
 		doc, err = os.ReadFile(from.file)
 	} else {
 		doc, err = askEnvoy(ctx, from.admin, "config_dump", "include_eds")
 		if err == nil && from.mesh {
-			proxy.Dial = envoy.DialSocket
+			proxy.Dial = check.DialSocket
 			proxy.Clusters, err = askEnvoy(ctx, from.admin, "clusters", "format=json")
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	var found []envoy.Finding
+	var found []check.Finding
 	if from.mesh {
-		found, err = envoy.CheckIstio(doc, want, proxy)
+		found, err = check.Istio(doc, want, proxy)
 	} else {
-		found, err = envoy.Check(doc, want)
+		found, err = check.Envoy(doc, want)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s%s: %w", from.file, from.admin, err)
@@ -126,8 +127,8 @@ func checkEnvoy(ctx context.Context, from source, want envoy.Want) ([]envoy.Find
 }
 
 // wanted is what an Envoy must have for a configuration.
-func wanted(e envoy.Config) envoy.Want {
-	return envoy.Want{
+func wanted(e envoy.Config) check.Want {
+	return check.Want{
 		Processor: e.Processor, Pools: e.Pools, Open: e.Clients.Open,
 		Loopback: slices.ContainsFunc(e.Pools, func(p envoy.Pool) bool { return p.Tools }),
 	}

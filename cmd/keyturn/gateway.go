@@ -7,12 +7,10 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
 
-	"github.com/coder/quartz"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/keyturn/keyturn/extproc"
@@ -34,12 +32,15 @@ type gateway struct {
 	server    *extproc.Server
 	held      int64 // bytes of a body that Envoy can hold
 
-	mu       sync.Mutex // protects the fields below
+	applying sync.Mutex // held while a configuration is read and applied, so that none overtakes a later one
+
+	mu       sync.Mutex // protects the fields below; only who holds applying changes them
 	cfg      *config.Config
 	pools    []*keypool.Pool
 	onChange func(*config.Config) // told of each configuration that took effect; set before serve
 }
 
+// newGateway makes what serve runs. It leaves nothing open when it fails; else close ends it, unless serve does.
 func newGateway(cfg *config.Config, log *slog.Logger) (*gateway, error) {
 	if err := hide(); err != nil {
 		return nil, err
@@ -48,23 +49,52 @@ func newGateway(cfg *config.Config, log *slog.Logger) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &gateway{log: log, telemetry: t, held: largestBody(cfg)}
-	pools, bound, err := g.build(cfg)
-	if err != nil {
-		return nil, err
-	}
-	if err := g.startTools(cfg); err != nil {
-		return nil, err
-	}
-	g.server, err = extproc.New(extproc.Config{
-		Pools: bound, MaxRetry: cfg.Envoy.MaxRequestBytes, Log: log, MeterProvider: t.MeterProvider(), TracerProvider: t.TracerProvider(),
-		Catalogue: g.catalogue, Loopback: cfg.Envoy.Loopback,
-	})
-	if err != nil {
+	g := &gateway{log: log, telemetry: t, held: largestBody(cfg), cfg: cfg}
+	if err := g.open(); err != nil {
 		return nil, errors.Join(err, g.close())
 	}
-	g.cfg, g.pools = cfg, pools
 	return g, nil
+}
+
+// open makes the parts of a new gateway.
+func (g *gateway) open() error {
+	c, err := g.preparePools(g.cfg)
+	if err != nil {
+		return err
+	}
+	g.catalogue, err = mcp.New(mcp.Config{
+		Servers: toolServers(g.cfg), Log: g.log, Version: telemetry.Version(),
+		MeterProvider: g.telemetry.MeterProvider(),
+	})
+	if err != nil {
+		return err
+	}
+	g.server, err = extproc.New(extproc.Config{
+		Pools: c.bound, MaxRetry: g.cfg.Envoy.MaxRequestBytes, Log: g.log, MeterProvider: g.telemetry.MeterProvider(), TracerProvider: g.telemetry.TracerProvider(),
+		Catalogue: g.catalogue, Loopback: g.cfg.Envoy.Loopback,
+	})
+	if err != nil {
+		return err
+	}
+	g.pools = c.pools
+	return nil
+}
+
+// closeTimeout bounds sending the last spans and metrics.
+const closeTimeout = 5 * time.Second
+
+// close ends what newGateway began, as far as that came.
+func (g *gateway) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	var errs []error
+	if g.server != nil { // it has goroutines before it serves
+		errs = append(errs, g.server.Shutdown(ctx))
+	}
+	if g.catalogue != nil {
+		errs = append(errs, g.catalogue.Close())
+	}
+	return errors.Join(append(errs, g.telemetry.Shutdown(ctx))...)
 }
 
 // newLogger is the logger that cfg asks for, with the warnings of the configuration as its first lines.
@@ -86,115 +116,6 @@ func largestBody(cfg *config.Config) int64 {
 		most = max(most, p.MaxBody)
 	}
 	return most
-}
-
-// build makes the pools of cfg, with the state of the keys that stay.
-func (g *gateway) build(cfg *config.Config) ([]*keypool.Pool, []extproc.Pool, error) {
-	had := map[string]*keypool.Pool{}
-	for _, p := range g.pools {
-		had[p.Name()] = p
-	}
-	var pools []*keypool.Pool
-	var bound []extproc.Pool
-	var clientKeys []string // for this gateway, and never a client's own for the provider
-	for _, k := range cfg.Envoy.Clients.APIKeys {
-		clientKeys = append(clientKeys, k.Secret)
-	}
-	for _, p := range cfg.Pools {
-		kc, err := keypoolConfig(cfg, p)
-		if err != nil {
-			return nil, nil, err
-		}
-		pool := had[p.Name]
-		if pool == nil {
-			pool, err = keypool.NewPool(kc, quartz.NewReal())
-		} else {
-			err = pool.Reload(kc)
-		}
-		if err != nil {
-			return nil, nil, fmt.Errorf("pool %q: %w", p.Name, err)
-		}
-		pools = append(pools, pool)
-		bound = append(bound, extproc.Pool{
-			Keys: pool, Provider: p.Provider, Cluster: p.Clusters[0], Authority: p.Upstream.Host, Header: p.Credential.Header, Scheme: p.Credential.Scheme,
-			BYOK: p.BYOK.Allow, Placeholders: slices.Concat(p.BYOK.Placeholders, clientKeys), MaxBody: min(p.MaxBody, g.held), Deadline: p.Deadline, KeepRateLimitHeaders: p.KeepRateLimitHeaders,
-			Tools: poolTools(p.Tools),
-		})
-	}
-	return pools, bound, nil
-}
-
-func keypoolConfig(cfg *config.Config, p config.Pool) (keypool.Config, error) {
-	kc := keypool.Defaults()
-	kc.Name = p.Name
-	kc.ReviveAfter, kc.ReviveMax = p.ReviveAfter, max(kc.ReviveMax, p.ReviveAfter)
-	kc.Cooldown = keypool.Cooldown(p.Cooldown)
-	if p.Cooldown.Min == 0 {
-		kc.Cooldown.Min = -1 // none: for keypool 0 is its default
-	}
-	if cfg.Fingerprint != "" {
-		kc.Secret = []byte(cfg.Fingerprint)
-	}
-	for _, k := range p.Keys {
-		kc.Keys = append(kc.Keys, keypool.KeyConfig{Name: k.Name, Secret: k.Secret, Group: k.Group})
-	}
-	var err error
-	if kc.Policy.Preset, err = keypool.ParsePreset(p.Policy.Preset); err != nil {
-		return kc, fmt.Errorf("pool %q: %w", p.Name, err)
-	}
-	for _, r := range p.Policy.Rules {
-		action, err := keypool.ParseAction(r.Action)
-		if err != nil {
-			return kc, fmt.Errorf("pool %q: %w", p.Name, err)
-		}
-		kc.Policy.Rules = append(kc.Policy.Rules, keypool.Rule{Status: r.Status, Code: r.Code, Action: action, For: r.For})
-	}
-	return kc, nil
-}
-
-// apply makes cfg take effect on a gateway that is running.
-func (g *gateway) apply(cfg *config.Config) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	pools, bound, err := g.build(cfg)
-	if err != nil {
-		return err
-	}
-	if err := g.catalogue.SetServers(toolServers(cfg)); err != nil {
-		return err
-	}
-	if err := g.server.SetPools(bound); err != nil {
-		return err
-	}
-	if cfg.Listen != g.cfg.Listen || cfg.Admin != g.cfg.Admin || cfg.Log != g.cfg.Log || cfg.Envoy.Loopback != g.cfg.Envoy.Loopback {
-		g.log.Warn("changes of listen, admin, log and envoy.loopback take effect at the next start")
-	}
-	if most := largestBody(cfg); most > g.held {
-		g.log.Warn("a larger max_body than this takes effect at the next start, for it needs another Envoy configuration", slog.Int64("bytes", g.held))
-	}
-	g.cfg, g.pools = cfg, pools
-	g.log.Info("configuration applied", slog.Int("pools", len(pools)))
-	if g.onChange != nil {
-		g.onChange(cfg)
-	}
-	return nil
-}
-
-func (g *gateway) reload(context.Context) error {
-	g.mu.Lock()
-	path := g.cfg.Path
-	g.mu.Unlock()
-	cfg, err := config.Load(path)
-	if err != nil {
-		return err
-	}
-	return g.apply(cfg)
-}
-
-func (g *gateway) currentPools() []*keypool.Pool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.pools
 }
 
 // serve runs the processor and the admin endpoint until ctx ends, then lets attempts under way end.

@@ -3,7 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"github.com/keyturn/keyturn/envoy"
+	"github.com/keyturn/keyturn/envoy/mesh"
 	"github.com/keyturn/keyturn/internal/config"
 )
 
@@ -18,7 +18,7 @@ func newRenderEnvoyGateway() *cobra.Command {
 	}
 	file := configFlag(cmd)
 	out := outputFlag(cmd)
-	var to envoy.GatewayResources
+	var to mesh.EnvoyGateway
 	f := cmd.Flags()
 	f.StringVar(&to.Domain, "domain", "", "each pool is called by a host of its own in this `domain`: openai.DOMAIN; required")
 	f.StringVar(&to.Name, "name", "keyturn", "what the names of the resources begin with; another one for another Gateway")
@@ -35,7 +35,7 @@ func newRenderEnvoyGateway() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		b, err := envoy.RenderEnvoyGateway(sockets.move(envoyConfig(cfg)), to)
+		b, err := mesh.RenderEnvoyGateway(sockets.move(envoyConfig(cfg)), to)
 		if err != nil {
 			return err
 		}

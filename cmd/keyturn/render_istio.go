@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keyturn/keyturn/envoy"
+	"github.com/keyturn/keyturn/envoy/mesh"
 	"github.com/keyturn/keyturn/internal/config"
 )
 
@@ -28,30 +29,30 @@ func newRenderIstio() *cobra.Command {
 	}
 	file := configFlag(cmd)
 	out := outputFlag(cmd)
-	var mesh envoy.Istio
+	var to mesh.Istio
 	f := cmd.Flags()
-	form := f.String("form", envoy.Gateway.String(), "gateway, sidecar or gateway-api")
-	f.StringVar(&mesh.Name, "name", "keyturn", "what the names of the resources begin with; another one for other proxies")
-	f.StringVarP(&mesh.Namespace, "namespace", "n", "default", "namespace of the proxies and of the resources")
-	f.StringToStringVarP(&mesh.Selector, "selector", "l", nil, "labels of the proxies' pods, `key=value,…`; required but for gateway-api")
-	f.StringVar(&mesh.Gateway, "gateway", "", "use the Gateway of this `name` in the namespace (default: one is printed)")
-	f.StringVar(&mesh.Service, "gateway-service", "", "also send what apps of the mesh call by a provider's name to the gateway, by its Service's full host `name`")
-	f.Uint32Var(&mesh.Port, "port", 0, "where the proxy listens: a gateway's own `port` (default 8080), or the one that apps call (default 80)")
-	f.BoolVar(&mesh.EgressListener, "egress-listener", false, "form sidecar: listen on --port of 127.0.0.1, for pods whose traffic is not captured")
+	form := f.String("form", mesh.Gateway.String(), "gateway, sidecar or gateway-api")
+	f.StringVar(&to.Name, "name", "keyturn", "what the names of the resources begin with; another one for other proxies")
+	f.StringVarP(&to.Namespace, "namespace", "n", "default", "namespace of the proxies and of the resources")
+	f.StringToStringVarP(&to.Selector, "selector", "l", nil, "labels of the proxies' pods, `key=value,…`; required but for gateway-api")
+	f.StringVar(&to.Gateway, "gateway", "", "use the Gateway of this `name` in the namespace (default: one is printed)")
+	f.StringVar(&to.Service, "gateway-service", "", "also send what apps of the mesh call by a provider's name to the gateway, by its Service's full host `name`")
+	f.Uint32Var(&to.Port, "port", 0, "where the proxy listens: a gateway's own `port` (default 8080), or the one that apps call (default 80)")
+	f.BoolVar(&to.EgressListener, "egress-listener", false, "form sidecar: listen on --port of 127.0.0.1, for pods whose traffic is not captured")
 	sockets := socketFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		var err error
-		if mesh.Form, err = envoy.ParseForm(*form); err != nil {
+		if to.Form, err = mesh.ParseForm(*form); err != nil {
 			return usageError{fmt.Errorf("--form: %w", err)}
 		}
-		if mesh.SocketMode, err = parseMode(sockets.mode); err != nil {
+		if to.SocketMode, err = parseMode(sockets.mode); err != nil {
 			return usageError{err}
 		}
 		cfg, err := config.Load(*file)
 		if err != nil {
 			return err
 		}
-		b, err := envoy.RenderIstio(sockets.move(envoyConfig(cfg)), mesh)
+		b, err := mesh.RenderIstio(sockets.move(envoyConfig(cfg)), to)
 		if err != nil {
 			return err
 		}

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/keyturn/keyturn/envoy"
+	"github.com/keyturn/keyturn/envoy/process"
 	"github.com/keyturn/keyturn/internal/config"
 )
 
@@ -51,7 +51,7 @@ func runGateway(ctx context.Context, cfg *config.Config, flags runFlags, ready f
 	if err != nil {
 		return err
 	}
-	bin, err := envoy.Find(ctx, envoy.Search{Path: cfg.Envoy.BinaryPath, Cache: flags.cache, Log: log})
+	bin, err := process.Find(ctx, process.Search{Path: cfg.Envoy.BinaryPath, Cache: flags.cache, Log: log})
 	if err != nil {
 		return err
 	}
@@ -74,11 +74,11 @@ func runGateway(ctx context.Context, cfg *config.Config, flags runFlags, ready f
 			log.Warn("this change needs another Envoy configuration, which takes effect at the next start")
 		}
 	}
-	proc, err := bin.Start(context.WithoutCancel(ctx), envoy.RunConfig{
+	proc, err := bin.Start(context.WithoutCancel(ctx), process.RunConfig{
 		Bootstrap: rendered, Folder: flags.dir, Concurrency: cfg.Envoy.Concurrency, Log: os.Stderr, Stdout: os.Stdout,
 	})
 	if err != nil {
-		return err
+		return errors.Join(err, g.close())
 	}
 	work, ctx := errgroup.WithContext(ctx)
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))

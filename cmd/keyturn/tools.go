@@ -1,35 +1,12 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"slices"
-	"time"
 
 	"github.com/keyturn/keyturn/extproc"
 	"github.com/keyturn/keyturn/internal/config"
-	"github.com/keyturn/keyturn/internal/telemetry"
 	"github.com/keyturn/keyturn/mcp"
 )
-
-// startTools makes the catalogue, which connects to the servers by itself.
-func (g *gateway) startTools(cfg *config.Config) (err error) {
-	g.catalogue, err = mcp.New(mcp.Config{
-		Servers: toolServers(cfg), Log: g.log, Version: telemetry.Version(),
-		MeterProvider: g.telemetry.MeterProvider(),
-	})
-	return err
-}
-
-// closeTimeout bounds sending the last spans and metrics.
-const closeTimeout = 5 * time.Second
-
-// close ends what newGateway began.
-func (g *gateway) close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-	defer cancel()
-	return errors.Join(g.catalogue.Close(), g.telemetry.Shutdown(ctx))
-}
 
 // toolServers is what the configuration says about MCP servers, in the words of package mcp.
 func toolServers(cfg *config.Config) []mcp.Server {

@@ -186,7 +186,7 @@ func TestReload(t *testing.T) {
 func TestNoSecretLeaves(t *testing.T) {
 	f := newFixture(t)
 	f.Token = "operator-token"
-	f.key(t, "b").MarkPermanent()
+	retire(f.openai, f.key(t, "b"))
 	var said strings.Builder
 	for _, token := range []string{"", "operator-token", secretA} {
 		for _, method := range []string{"GET", "POST"} {

@@ -71,12 +71,13 @@ func TestPoolsShowParkedModels(t *testing.T) {
 }
 
 func TestReady(t *testing.T) {
-	rest := func(k *keypool.Key) { k.MarkTemporary(0) }
-	retire := func(k *keypool.Key) { k.MarkPermanent() }
-	disable := func(k *keypool.Key) { k.Disable() }
+	rest := func(p *keypool.Pool, k *keypool.Key) {
+		p.Mark(k, keypool.Verdict{Class: keypool.RateLimit, Action: keypool.CoolDown, Scope: keypool.ScopeKey}, "")
+	}
+	disable := func(_ *keypool.Pool, k *keypool.Key) { k.Disable() }
 	for _, tc := range []struct {
 		name       string
-		a, b       func(*keypool.Key)
+		a, b       func(*keypool.Pool, *keypool.Key)
 		wait       time.Duration
 		status     int
 		reason     string
@@ -99,10 +100,10 @@ func TestReady(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			f := newFixture(t)
 			if tc.a != nil {
-				tc.a(f.key(t, "a"))
+				tc.a(f.openai, f.key(t, "a"))
 			}
 			if tc.b != nil {
-				tc.b(f.key(t, "b"))
+				tc.b(f.openai, f.key(t, "b"))
 			}
 			f.clock.Advance(tc.wait).MustWait(t.Context())
 
@@ -138,12 +139,12 @@ func TestReadyTellsWhatWaitingDoesNotCure(t *testing.T) {
 	require.Equal(t, `no key may be tried in pool "openai": no key has credit, and the first key returns in 10m0s; `+
 		`raise the limit with the provider, or add a key`, message)
 
-	never := keypool.Config{Name: "never", Keys: []keypool.KeyConfig{{Secret: secretC}}}
+	never := keypool.Config{Name: "never", ReviveAfter: keypool.Never, Keys: []keypool.KeyConfig{{Secret: secretC}}}
 	p, err := keypool.NewPool(never, f.clock)
 	require.NoError(t, err)
 	k, none := p.Walker().Next()
 	require.Nil(t, none)
-	k.MarkPermanent()
+	retire(p, k)
 	both := append(f.Pools(), p)
 	f.Config.Pools = func() []*keypool.Pool { return both }
 	w := f.do(t, "GET", "/readyz", nil)
@@ -155,7 +156,7 @@ func TestReadyTellsWhatWaitingDoesNotCure(t *testing.T) {
 // A key on trial stays one: looking at readiness takes no reservation.
 func TestReadyTakesNoTrial(t *testing.T) {
 	f := newFixture(t)
-	f.key(t, "a").MarkPermanent()
+	retire(f.openai, f.key(t, "a"))
 	f.key(t, "b").Disable()
 	f.clock.Advance(15 * time.Minute).MustWait(t.Context())
 	for range 3 {
@@ -194,8 +195,13 @@ func TestSwitchingKeys(t *testing.T) {
 		require.Contains(t, f.log.String(), `level=INFO msg="operator switched a key" `+step.log)
 	}
 
-	f.key(t, "a").MarkPermanent()
+	retire(f.openai, f.key(t, "a"))
 	require.Equal(t, 200, f.do(t, "POST", "/api/v1/pools/openai/keys/a/reset", nil).Code)
 	require.Equal(t, keypool.Valid, f.key(t, "a").State())
 	require.Equal(t, keypool.Valid, f.key(t, "b").State(), "the other key was left alone")
+}
+
+// retire gives a key up, as a 401 does.
+func retire(p *keypool.Pool, k *keypool.Key) {
+	p.Mark(k, keypool.Verdict{Class: keypool.Credential, Action: keypool.Retire, Scope: keypool.ScopeKey}, "")
 }

@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"net/url"
 	"time"
+
+	"github.com/keyturn/keyturn/keypool"
 )
 
 // Config is a configuration that was checked whole, with every default filled in and every key resolved. Printing one shows no
@@ -67,10 +69,10 @@ type Pool struct {
 	// BYOK says whether clients may bring their own keys.
 	BYOK BYOK
 	// Policy says what an answer means for its key.
-	Policy Policy
+	Policy keypool.Policy
 	// Cooldown says how long keys rest.
-	Cooldown Cooldown
-	// ReviveAfter is the time after which a key that was given up is tried again by one request. Zero: never.
+	Cooldown keypool.Cooldown
+	// ReviveAfter is the time after which a key that was given up is tried again by one request. keypool.Never: it is not.
 	ReviveAfter time.Duration
 	// Deadline bounds choosing and failing over, up to the first byte to the client. Never zero.
 	Deadline time.Duration
@@ -110,36 +112,6 @@ type BYOK struct {
 	Allow bool
 	// Placeholders are the credentials that mean "use the pool" when Allow is set.
 	Placeholders []string
-}
-
-// Policy says what an answer means for its key.
-type Policy struct {
-	// Preset is "strict" or "lenient".
-	Preset string
-	// Rules come before the preset; the first that matches decides.
-	Rules []Rule
-}
-
-// Rule decides about answers of one status, one error code, or both.
-type Rule struct {
-	// Status is the HTTP status. Zero: any.
-	Status int
-	// Code is a pattern over the provider's error code or type; "*" stands for any text. Empty: any.
-	Code string
-	// Action is "surface", "next_key", "cooldown" or "permanent".
-	Action string
-	// For is how long the action "cooldown" lasts. Zero: what the answer says, or the pool's default.
-	For time.Duration
-}
-
-// Cooldown says how long keys rest.
-type Cooldown struct {
-	// Default is for an answer that names no time.
-	Default time.Duration
-	// Min and Max bound what an answer names.
-	Min, Max time.Duration
-	// Billing is the first rest of a key without credit; it doubles up to BillingMax.
-	Billing, BillingMax time.Duration
 }
 
 // Envoy is for the commands that render, check or run one.

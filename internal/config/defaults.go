@@ -3,6 +3,8 @@ package config
 import (
 	"log/slog"
 	"time"
+
+	"github.com/keyturn/keyturn/keypool"
 )
 
 const mebibyte = 1 << 20
@@ -26,12 +28,8 @@ var defaults = Config{
 
 // defaultPool is every value that a pool need not give, but for those that its provider decides.
 var defaultPool = Pool{
-	Policy: Policy{Preset: "strict"},
-	Cooldown: Cooldown{
-		Default: time.Minute, Min: time.Second, Max: time.Hour,
-		Billing: 10 * time.Minute, BillingMax: 24 * time.Hour,
-	},
-	ReviveAfter: 15 * time.Minute,
+	Cooldown:    keypool.Defaults().Cooldown,
+	ReviveAfter: keypool.Defaults().ReviveAfter,
 	Deadline:    30 * time.Second,
 	MaxBody:     32 * mebibyte,
 }

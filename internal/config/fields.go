@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"net/url"
 	"time"
+
+	"github.com/keyturn/keyturn/keypool"
 )
 
 // root describes the whole file.
@@ -69,9 +71,9 @@ func poolFields() object[Pool] {
 			is("keys_file", func(p *Pool) *string { return &p.KeysFile }, secretFile(),
 				"File of further keys, one a line, appended to keys; `#` begins a comment line. Read again when it changes.").otherwise("none"),
 			is("byok", func(p *Pool) *BYOK { return &p.BYOK }, byokShape{}, "Whether clients may bring their own keys: `deny` replaces what they send."),
-			is("policy", func(p *Pool) *Policy { return &p.Policy }, policyFields(), "What an answer means for its key."),
-			is("cooldown", func(p *Pool) *Cooldown { return &p.Cooldown }, cooldownFields(), "How long keys rest."),
-			is("revive_after", func(p *Pool) *time.Duration { return &p.ReviveAfter }, duration(0, 30*day),
+			is("policy", func(p *Pool) *keypool.Policy { return &p.Policy }, policyFields(), "What an answer means for its key."),
+			is("cooldown", func(p *Pool) *keypool.Cooldown { return &p.Cooldown }, cooldownFields(), "How long keys rest."),
+			is("revive_after", func(p *Pool) *time.Duration { return &p.ReviveAfter }, rest(true),
 				"When a key that was given up is tried again, by one request; doubles up to 24h. 0: never."),
 			is("deadline", func(p *Pool) *time.Duration { return &p.Deadline }, duration(time.Millisecond, time.Hour),
 				"Time for choosing a key and failing over, before the first byte."),
@@ -90,6 +92,14 @@ func poolFields() object[Pool] {
 		example: "{provider: openai, keys: [{env: OPENAI_KEY}]}",
 		extra:   map[string]any{"anyOf": []any{map[string]any{"required": []string{"keys"}}, map[string]any{"required": []string{"keys_file"}}}},
 	}
+}
+
+// rest is a time for which keys rest, in the bounds of keypool; where it may be none, a negative one stands for that, as keypool has it.
+func rest(orNone bool) scalar[time.Duration] {
+	if orNone {
+		return orNever(duration(0, keypool.LongestTime))
+	}
+	return duration(keypool.ShortestTime, keypool.LongestTime)
 }
 
 const day = 24 * time.Hour
@@ -115,49 +125,66 @@ func credentialFields() object[Credential] {
 	}
 }
 
-func policyFields() object[Policy] {
-	return object[Policy]{
-		fields: []field[Policy]{
-			is("preset", func(p *Policy) *string { return &p.Preset }, choice("strict", "lenient"),
-				"`strict` gives a key up on 401, and on 403 unless that is about the model, the region or the request; `lenient` lets it rest on 401 and hands 403 on."),
-			is("rules", func(p *Policy) *[]Rule { return &p.Rules }, list[Rule]{item: ruleFields(), example: "[{status: 403, action: surface}]"},
+func policyFields() object[keypool.Policy] {
+	return object[keypool.Policy]{
+		fields: []field[keypool.Policy]{
+			is("preset", func(p *keypool.Policy) *keypool.Preset { return &p.Preset }, named(keypool.Strict, keypool.Lenient),
+				"`strict` gives a key up on 401, and on what says that the key is wrong or disabled; `lenient` lets it rest then, and hands 403 on."),
+			is("rules", func(p *keypool.Policy) *[]keypool.Rule { return &p.Rules }, list[keypool.Rule]{item: ruleFields(), example: "[{status: 403, action: surface}]"},
 				"Exceptions; the first that matches decides.").otherwise("none"),
 		},
 		example: "{preset: lenient}",
-		after:   (*reader).wholePolicy,
 	}
 }
 
-func ruleFields() object[Rule] {
-	return object[Rule]{
-		fields: []field[Rule]{
-			is("status", func(p *Rule) *int { return &p.Status }, number(400, 599), "HTTP status.").otherwise("any"),
-			is("code", func(p *Rule) *string { return &p.Code },
+func ruleFields() object[keypool.Rule] {
+	return object[keypool.Rule]{
+		fields: []field[keypool.Rule]{
+			is("status", func(p *keypool.Rule) *int { return &p.Status }, number(400, 599), "HTTP status.").otherwise("any"),
+			is("code", func(p *keypool.Rule) *string { return &p.Code },
 				pattern("text", "an error code such as insufficient_quota, in which * stands for any text", `^[A-Za-z0-9_.:/*-]{1,64}$`, false),
 				"Error code or type in the answer's body; `*` stands for any text.").otherwise("any"),
-			is("action", func(p *Rule) *string { return &p.Action }, choice("surface", "next_key", "cooldown", "permanent"),
+			is("message", func(p *keypool.Rule) *string { return &p.Message }, expression(),
+				"Regular expression (RE2) for a part of the error's message, or of a body that is text; `(?i)` at its beginning ignores case.").otherwise("any"),
+			is("content_type", func(p *keypool.Rule) *string { return &p.ContentType },
+				pattern("text", "a content type such as text/html, in which * stands for any text", `^[a-z0-9.+/*-]{1,100}$`, false),
+				"Content type of the answer, without parameters; `*` stands for any text.").otherwise("any"),
+			is("provider", func(p *keypool.Rule) *string { return &p.Provider },
+				pattern("text", "a provider's name such as openrouter, in which * stands for any text", `^[A-Za-z0-9_. */-]{1,100}$`, false),
+				"The pool's provider, or the one behind it that OpenRouter names; `*` stands for any text.").otherwise("any"),
+			is("path", func(p *keypool.Rule) *string { return &p.Path },
+				pattern("text", "a path such as /v1/files/*, in which * stands for any text", `^[/*][!->@-~]{0,255}$`, false),
+				"Path of the request at the provider, without its query; `*` stands for any text.").otherwise("any"),
+			is("action", func(p *keypool.Rule) *keypool.Action { return &p.Action }, named(keypool.Surface, keypool.NextKey, keypool.CoolDown, keypool.Retire),
 				"`surface` hands the answer to the client, `next_key` tries another key and blames none, `cooldown` lets the key rest, `permanent` gives it up.").must("surface, next_key, cooldown or permanent"),
-			is("for", func(p *Rule) *time.Duration { return &p.For }, duration(time.Second, 30*day),
-				"How long the key rests, with `cooldown`: just so long, whatever cooldown.max says.").otherwise("what the answer says"),
+			is("for", func(p *keypool.Rule) *time.Duration { return &p.For }, rest(false),
+				"How long the key rests, with `cooldown`: just so long, whatever cooldown.max says. With `next_key`, the key for a model that it cannot use.").otherwise("what the answer says"),
 		},
 		example: "{status: 403, action: surface}",
-		extra:   map[string]any{"anyOf": []any{map[string]any{"required": []string{"status"}}, map[string]any{"required": []string{"code"}}}},
-		after:   (*reader).wholeRule,
+		extra:   map[string]any{"anyOf": oneOfConditions()},
 	}
 }
 
-func cooldownFields() object[Cooldown] {
-	return object[Cooldown]{
-		fields: []field[Cooldown]{
-			is("default", func(c *Cooldown) *time.Duration { return &c.Default }, duration(time.Millisecond, 30*day), "Rest after an answer that names no time."),
-			is("min", func(c *Cooldown) *time.Duration { return &c.Min }, duration(0, 30*day), "Shortest rest, whatever the answer names. 0: as short as it names."),
-			is("max", func(c *Cooldown) *time.Duration { return &c.Max }, duration(time.Millisecond, 30*day), "Longest rest, whatever the answer names."),
-			is("billing", func(c *Cooldown) *time.Duration { return &c.Billing }, duration(time.Millisecond, 30*day),
+// oneOfConditions is the schema's word that a rule has a condition.
+func oneOfConditions() []any {
+	var all []any
+	for _, name := range []string{"status", "code", "message", "content_type", "provider", "path"} {
+		all = append(all, map[string]any{"required": []string{name}})
+	}
+	return all
+}
+
+func cooldownFields() object[keypool.Cooldown] {
+	return object[keypool.Cooldown]{
+		fields: []field[keypool.Cooldown]{
+			is("default", func(c *keypool.Cooldown) *time.Duration { return &c.Default }, rest(false), "Rest after an answer that names no time."),
+			is("min", func(c *keypool.Cooldown) *time.Duration { return &c.Min }, rest(true), "Shortest rest, whatever the answer names. 0: as short as it names."),
+			is("max", func(c *keypool.Cooldown) *time.Duration { return &c.Max }, rest(false), "Longest rest, whatever the answer names."),
+			is("billing", func(c *keypool.Cooldown) *time.Duration { return &c.Billing }, rest(false),
 				"First rest of a key whose credit is used up; doubles each time."),
-			is("billing_max", func(c *Cooldown) *time.Duration { return &c.BillingMax }, duration(time.Millisecond, 30*day), "Longest rest of such a key."),
+			is("billing_max", func(c *keypool.Cooldown) *time.Duration { return &c.BillingMax }, rest(false), "Longest rest of such a key."),
 		},
 		example: "{default: 60s}",
-		after:   (*reader).wholeCooldown,
 	}
 }
 

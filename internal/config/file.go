@@ -8,6 +8,8 @@ import (
 	"os"
 	"slices"
 	"syscall"
+
+	"github.com/keyturn/keyturn/internal/setting"
 )
 
 // open reads a whole file, which becomes one of those that a watcher looks at, readable or not. trouble says why it cannot be read:
@@ -42,7 +44,7 @@ func readFile(full string, maxBytes int64) (data []byte, mode fs.FileMode, troub
 	case err != nil:
 		return nil, 0, cannotRead(err)
 	case int64(len(data)) > maxBytes:
-		return nil, 0, "is larger than " + bytesText(maxBytes) + "; make it smaller, or name another"
+		return nil, 0, "is larger than " + setting.Bytes(maxBytes) + "; make it smaller, or name another"
 	}
 	return data, info.Mode().Perm(), ""
 }

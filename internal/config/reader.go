@@ -71,6 +71,8 @@ type origin struct {
 	path string
 	file string // empty: the configuration
 	line int
+
+	unnamed bool // the key has its default name
 }
 
 func (r *reader) at(path, text string) problem {

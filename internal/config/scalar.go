@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/keyturn/keyturn/internal/setting"
 )
 
 // wrong says why a text is refused: what was found; what to write instead.
@@ -81,6 +83,22 @@ func pattern(word, want, re string, private bool) scalar[string] {
 	return s
 }
 
+// expression is a regular expression.
+func expression() scalar[string] {
+	const want = `a regular expression such as "(?i)limit of your plan"`
+	s := text("text", want, func(s string) wrong {
+		switch _, err := regexp.Compile(s); {
+		case err != nil:
+			return wrong("found " + shown(s) + ", " + err.Error() + "; write " + want)
+		case s == "", len(s) > 500:
+			return wrong(fmt.Sprintf("found %d bytes; write %s, of at most 500", len(s), want))
+		}
+		return ""
+	})
+	s.schema = map[string]any{"type": "string", "pattern": "^.{1,500}$"}
+	return s
+}
+
 // choice is one of a few words.
 func choice(words ...string) scalar[string] {
 	s := text(either(words), either(words), func(s string) wrong {
@@ -108,6 +126,35 @@ func level() scalar[slog.Level] {
 }
 
 func second(_ string, w wrong) wrong { return w }
+
+// named is one of the values that a package has names for.
+func named[V fmt.Stringer](values ...V) scalar[V] {
+	words, byWord := make([]string, len(values)), map[string]V{}
+	for i, v := range values {
+		words[i] = v.String()
+		byWord[words[i]] = v
+	}
+	of := choice(words...)
+	return scalar[V]{
+		word: of.word, want: of.want, tags: of.tags, schema: of.schema,
+		parse:  func(s string) (V, wrong) { return byWord[s], second(of.parse(s)) },
+		render: V.String,
+	}
+}
+
+// orNever makes the zero of a duration a negative one, which for the packages that have a default says: none.
+func orNever(s scalar[time.Duration]) scalar[time.Duration] {
+	parse, render := s.parse, s.render
+	s.parse = func(text string) (time.Duration, wrong) {
+		d, w := parse(text)
+		if d == 0 {
+			d = -1
+		}
+		return d, w
+	}
+	s.render = func(d time.Duration) string { return render(max(d, 0)) }
+	return s
+}
 
 func boolean() scalar[bool] {
 	return scalar[bool]{
@@ -145,7 +192,7 @@ func duration(from, to time.Duration) scalar[time.Duration] {
 		schema = map[string]any{"oneOf": []any{schema, zero}}
 	}
 	return scalar[time.Duration]{
-		word: "duration", want: want, tags: []string{"!!str", "!!int", "!!float"}, render: duration0,
+		word: "duration", want: want, tags: []string{"!!str", "!!int", "!!float"}, render: setting.Duration,
 		parse: func(s string) (time.Duration, wrong) {
 			d, err := time.ParseDuration(s)
 			switch _, bare := strconv.ParseFloat(s, 64); {
@@ -154,9 +201,9 @@ func duration(from, to time.Duration) scalar[time.Duration] {
 			case err != nil, s != "0" && !durationForm.MatchString(s):
 				return 0, wrong("found " + shown(s) + "; write " + want)
 			case d < from:
-				return 0, wrong(fmt.Sprintf("found %s; write at least %s", s, duration0(from)))
+				return 0, wrong(fmt.Sprintf("found %s; write at least %s", s, setting.Duration(from)))
 			case d > to:
-				return 0, wrong(fmt.Sprintf("found %s; write at most %s", s, duration0(to)))
+				return 0, wrong(fmt.Sprintf("found %s; write at most %s", s, setting.Duration(to)))
 			}
 			return d, ""
 		},
@@ -164,40 +211,20 @@ func duration(from, to time.Duration) scalar[time.Duration] {
 	}
 }
 
-// duration0 writes 24h for what time.Duration writes as 24h0m0s.
-func duration0(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = s[:len(s)-2]
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = s[:len(s)-2]
-	}
-	if s == "0s" {
-		return "0"
-	}
-	return s
-}
-
-var units = []struct {
-	name  string
-	bytes int64
-}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
-
 // size is a number of bytes with a unit.
 func size(from, to int64) scalar[int64] {
 	const want = "a size such as 32MiB (the units are B, KiB, MiB and GiB)"
 	return scalar[int64]{
-		word: "size", want: want, tags: []string{"!!str", "!!int", "!!float"}, render: bytesText,
+		word: "size", want: want, tags: []string{"!!str", "!!int", "!!float"}, render: setting.Bytes,
 		parse: func(s string) (int64, wrong) {
 			if n, err := strconv.ParseInt(s, 10, 64); err == nil && n >= 1024 {
-				return 0, wrong(fmt.Sprintf("found %s without a unit; write %s", s, bytesText(n)))
+				return 0, wrong(fmt.Sprintf("found %s without a unit; write %s", s, setting.Bytes(n)))
 			}
 			if _, err := strconv.ParseFloat(s, 64); err == nil {
 				return 0, wrong(fmt.Sprintf("found %s without a unit; write %sB for bytes, %sMiB for mebibytes", s, s, s))
 			}
-			for _, u := range units {
-				digits, ok := strings.CutSuffix(s, u.name)
+			for _, u := range setting.Units {
+				digits, ok := strings.CutSuffix(s, u.Name)
 				if !ok {
 					continue
 				}
@@ -205,26 +232,17 @@ func size(from, to int64) scalar[int64] {
 				switch {
 				case err != nil, n < 0:
 					return 0, wrong("found " + shown(s) + "; write " + want)
-				case n > to/u.bytes:
-					return 0, wrong(fmt.Sprintf("found %s; write at most %s", s, bytesText(to)))
-				case n*u.bytes < from:
-					return 0, wrong(fmt.Sprintf("found %s; write at least %s", s, bytesText(from)))
+				case n > to/u.Bytes:
+					return 0, wrong(fmt.Sprintf("found %s; write at most %s", s, setting.Bytes(to)))
+				case n*u.Bytes < from:
+					return 0, wrong(fmt.Sprintf("found %s; write at least %s", s, setting.Bytes(from)))
 				}
-				return n * u.bytes, ""
+				return n * u.Bytes, ""
 			}
 			return 0, wrong("found " + shown(s) + "; write " + want)
 		},
 		schema: map[string]any{"type": "string", "pattern": `^[0-9]+(B|KiB|MiB|GiB)$`},
 	}
-}
-
-func bytesText(n int64) string {
-	for _, u := range units {
-		if n != 0 && n%u.bytes == 0 {
-			return fmt.Sprintf("%d%s", n/u.bytes, u.name)
-		}
-	}
-	return "0B"
 }
 
 // optional is a pointer to a value that may be left out.

@@ -8,11 +8,11 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"go.yaml.in/yaml/v3"
 
 	"github.com/keyturn/keyturn/internal/wire"
+	"github.com/keyturn/keyturn/keypool"
 )
 
 // The checks that need more than one field.
@@ -119,30 +119,12 @@ func (r *reader) wholePool(path string, p *Pool) {
 	if at := within(path, "keys_file"); p.KeysFile != "" && !r.failed(at) {
 		origins = r.keysFile(at, p, origins)
 	}
-	if len(p.Keys) == 0 && !r.strays[path] && !r.failed(within(path, "keys")) && !r.failed(within(path, "keys_file")) {
-		r.refuse(path, "has no key; write keys: [{env: NAME}], or keys_file: PATH")
-	}
-	r.eachItsOwn(p, origins)
-}
-
-// eachItsOwn names the keys that have no name, and refuses names and keys that stand twice.
-func (r *reader) eachItsOwn(p *Pool, origins []origin) {
-	names, keys := map[string]int{}, map[string]int{}
 	for i := range p.Keys {
-		k := &p.Keys[i]
-		text := "the name %s is taken by %s; give each key its own"
-		if k.Name == "" {
-			k.Name = fmt.Sprintf("%s-%d", p.Name, i+1)
-			text = "its name by default, %s, is taken by %s; give that one another"
+		if k := &p.Keys[i]; k.Name == "" {
+			k.Name, origins[i].unnamed = keypool.DefaultName(p.Name, i), true
 		}
-		if other, taken := names[k.Name]; taken {
-			r.refuseIn(origins[i], text, k.Name, placeOf(origins[other]))
-		}
-		if other, taken := keys[k.Secret]; taken && k.Secret != "" {
-			r.refuseIn(origins[i], "holds the same key (%s) as %s; remove one", k.From, whereIs(origins[other], p.Keys[other]))
-		}
-		names[k.Name], keys[k.Secret] = i, i
 	}
+	r.judgeKeyPool(path, p, origins)
 }
 
 func whereIs(o origin, k Key) string {
@@ -157,52 +139,6 @@ func placeOf(o origin) string {
 		return fmt.Sprintf("%s:%d", o.file, o.line)
 	}
 	return o.path
-}
-
-func (r *reader) wholePolicy(path string, p *Policy) {
-	if r.failed(path) {
-		return
-	}
-	for i, late := range p.Rules {
-		for j, early := range p.Rules[:i] {
-			if (early.Status == 0 || early.Status == late.Status) && (early.Code == "" || early.Code == late.Code) {
-				r.refuse(fmt.Sprintf("%s.rules[%d]", path, i), "is never reached: rules[%d] matches the same answers first; move it up, or remove one", j)
-				break
-			}
-		}
-	}
-}
-
-func (r *reader) wholeRule(path string, rule *Rule) {
-	switch {
-	case r.failed(path):
-	case rule.Status == 0 && rule.Code == "":
-		r.refuse(path, "would match every answer; write a status, a code, or both")
-	case rule.For != 0 && rule.Action != "cooldown":
-		r.refuse(within(path, "for"), "says how long a key rests, and the action is %s; write action: cooldown, or remove it", rule.Action)
-	}
-}
-
-func (r *reader) wholeCooldown(path string, c *Cooldown) {
-	if r.failed(path) {
-		return
-	}
-	ordered := func(low, high string, a, b time.Duration) bool {
-		at := within(path, high)
-		if a <= b {
-			return true
-		}
-		if !r.given(at) {
-			at = within(path, low)
-		}
-		r.refuse(at, "%s (%s) is longer than %s (%s); write them the other way round, or give both", low, duration0(a), high, duration0(b))
-		return false
-	}
-	if ordered("min", "max", c.Min, c.Max) {
-		ordered("min", "default", c.Min, c.Default)
-		ordered("default", "max", c.Default, c.Max)
-	}
-	ordered("billing", "billing_max", c.Billing, c.BillingMax)
 }
 
 func (r *reader) wholeEnvoy(path string, e *Envoy) {

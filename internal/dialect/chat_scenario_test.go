@@ -4,13 +4,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyturn/keyturn/internal/dialect"
 	"github.com/keyturn/keyturn/internal/dialect/check"
+	chatrules "github.com/keyturn/keyturn/internal/scripted/chat"
+	"github.com/keyturn/keyturn/internal/scripted/talk"
 	"github.com/keyturn/keyturn/sse"
 )
 
@@ -20,46 +21,10 @@ func TestChatScenarios(t *testing.T) {
 	})
 }
 
-// validChat holds what the provider wants of a conversation: after each assistant message with calls, the result of each of them.
+// validChat says what the provider would refuse of a conversation.
 func validChat(request []byte) error {
-	var r struct {
-		Messages []struct {
-			Role       string
-			Content    json.RawMessage
-			ToolCallID string `json:"tool_call_id"`
-			ToolCalls  []struct {
-				ID       string
-				Function struct{ Name, Arguments string }
-			} `json:"tool_calls"`
-		}
-	}
-	if err := json.Unmarshal(request, &r); err != nil {
-		return err
-	}
-	var problems []error
-	open := map[string]bool{}
-	for n, m := range r.Messages {
-		switch {
-		case m.Role == "":
-			problems = append(problems, fmt.Errorf("messages[%d]: no role", n))
-		case m.Role == "tool" && !open[m.ToolCallID]:
-			problems = append(problems, fmt.Errorf("messages[%d]: no call %q before it", n, m.ToolCallID))
-		case m.Role == "tool":
-			delete(open, m.ToolCallID)
-		case len(open) > 0:
-			problems = append(problems, fmt.Errorf("messages[%d]: calls without a result before it: %v", n, open))
-		}
-		for _, c := range m.ToolCalls {
-			if c.ID == "" || c.Function.Name == "" || open[c.ID] {
-				problems = append(problems, fmt.Errorf("messages[%d]: a call with the id %q and the name %q", n, c.ID, c.Function.Name))
-			}
-			open[c.ID] = true
-		}
-	}
-	if len(open) > 0 {
-		problems = append(problems, fmt.Errorf("calls without a result: %v", open))
-	}
-	return errors.Join(problems...)
+	told := talk.Hear(talk.Chat, request)
+	return errors.Join(told.Err, refused(chatrules.RefuseConversation(told)))
 }
 
 // chatAnswer is what clients' libraries make of a stream, and what a provider answers without one.

@@ -558,3 +558,15 @@ func TestChatTooLongEvent(t *testing.T) {
 	require.Equal(t, string(got), string(s.KeepAlive(got)), "nothing may stand in the middle of an event")
 	require.True(t, bytes.HasPrefix(s.Fail(nil, dialect.Error{Message: "m"}), []byte("\n\ndata: ")))
 }
+
+// TestChatCutComment holds that the next turn's first chunk does not become a part of half a comment.
+func TestChatCutComment(t *testing.T) {
+	s := openChat(t, `{"messages":[],"stream":true}`, nil)
+	first := chatPieces(`{"index":0,"id":"a","function":{"name":"`+chatForecast+`","arguments":"{}"}}`) + chatFinish("tool_calls") + ": half"
+	out, turn := play(t, s, nil, [][]byte{[]byte(first)})
+	require.Len(t, turn.Calls, 1)
+	settleAll(t, s, turn, nil)
+	out, _ = play(t, s, out, [][]byte{[]byte(chatChunk(`{"role":"assistant","content":"One"}`, "") + chatFinish("stop") + chatDone)})
+	require.Contains(t, string(out), ": half\n\ndata: {")
+	require.NoError(t, check.Chat(out))
+}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -15,6 +14,8 @@ import (
 
 	"github.com/keyturn/keyturn/internal/dialect"
 	"github.com/keyturn/keyturn/internal/dialect/check"
+	messagesrules "github.com/keyturn/keyturn/internal/scripted/messages"
+	"github.com/keyturn/keyturn/internal/scripted/talk"
 	"github.com/keyturn/keyturn/sse"
 )
 
@@ -41,82 +42,10 @@ type messagesBlock struct {
 	IsError        bool `json:"is_error"`
 }
 
-// validMessages holds what the provider wants of a conversation: in the message after one with calls the results of all of them come
-// first, and there are no others; no text is blank; tools are there for calls, and have names of their own.
+// validMessages says what the provider would refuse of a conversation.
 func validMessages(request []byte) error {
-	var r struct {
-		Messages []struct {
-			Role    string
-			Content json.RawMessage
-		}
-		Tools  []struct{ Name string }
-		Choice struct{ Type string } `json:"tool_choice"`
-		Max    int                   `json:"max_tokens"`
-	}
-	if err := json.Unmarshal(request, &r); err != nil {
-		return err
-	}
-	var problems []error
-	problem := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
-	names := map[string]bool{}
-	for _, t := range r.Tools {
-		if names[t.Name] {
-			problem("tools: %q is there twice", t.Name)
-		}
-		names[t.Name] = true
-	}
-	if r.Max < 1 {
-		problem("max_tokens: %d", r.Max)
-	}
-	var open, waiting []string
-	role, texts := "", false
-	for n, m := range r.Messages {
-		var blocks []messagesBlock
-		var s string
-		if json.Unmarshal(m.Content, &s) == nil {
-			blocks = []messagesBlock{{Type: "text", Text: s}}
-		} else if err := json.Unmarshal(m.Content, &blocks); err != nil {
-			return fmt.Errorf("messages[%d]: %w", n, err)
-		}
-		if len(blocks) == 0 {
-			problem("messages[%d]: no content", n)
-		}
-		if m.Role != role { // messages of one role, one after the other, are one
-			for _, id := range waiting {
-				problem("messages[%d]: no tool_result for %s", n, id)
-			}
-			role, waiting, open, texts = m.Role, open, nil, false
-		}
-		for k, b := range blocks {
-			switch b.Type {
-			case "text":
-				texts = true
-				if strings.TrimSpace(b.Text) == "" {
-					problem("messages[%d].content[%d]: text must not be blank", n, k)
-				}
-			case "tool_use":
-				open = append(open, b.ID)
-				if len(r.Tools) == 0 || m.Role != "assistant" || len(b.Input) == 0 || b.Input[0] != '{' {
-					problem("messages[%d].content[%d]: a call without tools or input, or by the user", n, k)
-				}
-			case "tool_result":
-				i := slices.Index(waiting, b.ToolUseID)
-				if i != 0 || texts {
-					problem("messages[%d].content[%d]: unexpected tool_use_id %s, or not first", n, k, b.ToolUseID)
-				}
-				if i >= 0 {
-					waiting = slices.Delete(waiting, i, i+1)
-				}
-				if b.IsError && (len(b.Content) == 0 || string(b.Content) == `""`) {
-					problem("messages[%d].content[%d]: an error must say something", n, k)
-				}
-			}
-		}
-	}
-	for _, id := range slices.Concat(open, waiting) {
-		problem("no tool_result for %s", id)
-	}
-	return errors.Join(problems...)
+	told := talk.Hear(talk.Messages, request)
+	return errors.Join(told.Err, refused(messagesrules.RefuseConversation(told, "compaction", "acme_note")))
 }
 
 // messageOf is the message that a client makes of a stream, as Anthropic's libraries do; nil if it did not end.

@@ -89,14 +89,14 @@ func TestMessagesSchemas(t *testing.T) {
 	}
 }
 
-// talk is a conversation in which Keyturn remembers.
-type talk struct {
+// dialogue is a conversation in which Keyturn remembers.
+type dialogue struct {
 	memory scenarioMemory
 	tools  []dialect.Tool
 }
 
 // open is a request with messages, joined by commas, and other members.
-func (k *talk) open(t *testing.T, messages, more string) dialect.Session {
+func (k *dialogue) open(t *testing.T, messages, more string) dialect.Session {
 	t.Helper()
 	s := openWith(dialect.Messages, []byte(`{"max_tokens":1000,"messages":[`+messages+`]`+more+`}`), dialect.Options{Tools: k.tools, Memory: k.memory})
 	if s != nil {
@@ -106,7 +106,7 @@ func (k *talk) open(t *testing.T, messages, more string) dialect.Session {
 }
 
 // answer plays a response: turns are contents, the last one's calls are not run unless they are the client's too.
-func (k *talk) answer(t *testing.T, s dialect.Session, turns ...string) []byte {
+func (k *dialogue) answer(t *testing.T, s dialect.Session, turns ...string) []byte {
 	t.Helper()
 	for n, content := range turns {
 		reason := "end_turn"
@@ -173,7 +173,7 @@ func TestMessagesReplay(t *testing.T) {
 		{"with its thoughts in a message of their own", thought + ",", `{"role":"assistant","content":[` + thought + `]},{"role":"assistant","content":"Look. Rain."}`, thoughtful},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			k := &talk{memory: scenarioMemory{}, tools: scenarioTools()}
+			k := &dialogue{memory: scenarioMemory{}, tools: scenarioTools()}
 			k.answer(t, k.open(t, ask, ""), tc.first+says("Look. ")+","+forTool, says("Rain."))
 			require.Equal(t, "["+tc.want+"]", sent(t, k.open(t, ask+","+tc.echo+","+more, "")))
 			theirs := `{"role":"user","content":"Another."},` + tc.echo + "," + more
@@ -198,7 +198,7 @@ func TestMessagesReplayMixed(t *testing.T) {
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			k := &talk{memory: scenarioMemory{}, tools: scenarioTools()}
+			k := &dialogue{memory: scenarioMemory{}, tools: scenarioTools()}
 			k.answer(t, k.open(t, ask, client), says("Both.")+","+forTool+","+forTime)
 			require.Equal(t, "["+ask+","+tc.want+"]", sent(t, k.open(t, ask+","+tc.echo, client)))
 		})
@@ -207,7 +207,7 @@ func TestMessagesReplayMixed(t *testing.T) {
 
 // What is forgotten leaves a conversation that is valid.
 func TestMessagesForgotten(t *testing.T) {
-	k := &talk{memory: scenarioMemory{}, tools: scenarioTools()}
+	k := &dialogue{memory: scenarioMemory{}, tools: scenarioTools()}
 	k.answer(t, k.open(t, ask, client), says("Both.")+","+forTool+","+forTime)
 	echo := ask + `,{"role":"assistant","content":[` + says("Both.") + `,` + forTime + `]},` + timeIs
 	clear(k.memory)
@@ -229,7 +229,7 @@ func TestMessagesForgotten(t *testing.T) {
 
 // TestMessagesFrozenTools is about the tools of a conversation that has begun: what comes and goes in the catalogue is for others.
 func TestMessagesFrozenTools(t *testing.T) {
-	k := &talk{memory: scenarioMemory{}, tools: scenarioTools()}
+	k := &dialogue{memory: scenarioMemory{}, tools: scenarioTools()}
 	first := k.open(t, ask, "")
 	k.answer(t, first, says("Hi."))
 	toolsOf := func(s dialect.Session) string {
@@ -268,7 +268,7 @@ func TestMessagesFrozenTools(t *testing.T) {
 
 // A conversation in which a model has thought and that had no tools must not get any.
 func TestMessagesFrozenWithoutTools(t *testing.T) {
-	k := &talk{memory: scenarioMemory{}}
+	k := &dialogue{memory: scenarioMemory{}}
 	require.Nil(t, k.open(t, ask, ""))
 	k.tools = scenarioTools()
 	require.Nil(t, k.open(t, ask+`,{"role":"assistant","content":[`+thought+`,`+says("Hi.")+`]},`+more, ""))
@@ -284,7 +284,7 @@ func TestMessagesExplain(t *testing.T) {
 	bound := refusal("messages.1.content.0: `thinking` block is bound to a different conversation")
 	lost := refusal("messages.2: `tool_use` ids were found without `tool_result` blocks immediately after: toolu_77. Each `tool_use` block must have a corresponding `tool_result` block in the next message.")
 	theirs := refusal("messages.2: `tool_use` ids were found without `tool_result` blocks immediately after: toolu_2.")
-	k := &talk{memory: scenarioMemory{}, tools: scenarioTools()}
+	k := &dialogue{memory: scenarioMemory{}, tools: scenarioTools()}
 	k.answer(t, k.open(t, ask, client), thought+","+says("Both.")+","+forTool+","+forTime)
 	next := ask + `,{"role":"assistant","content":[` + thought + `,` + says("Both.") + `,` + forTime + `]},` + timeIs
 
@@ -518,7 +518,7 @@ func TestMessagesReplayImages(t *testing.T) {
 		return `{"role":"user","content":[{"type":"image","source":{"type":"base64","media_type":"image/png","data":"` + data + `"}},{"type":"text","text":"What is it?"}]}`
 	}
 	echo := `,{"role":"assistant","content":"A cat."},` + more
-	k := &talk{memory: scenarioMemory{}, tools: scenarioTools()}
+	k := &dialogue{memory: scenarioMemory{}, tools: scenarioTools()}
 	k.answer(t, k.open(t, ask("QQ=="), ""), forTool, says("A cat."))
 	require.Contains(t, sent(t, k.open(t, ask("QQ==")+echo, "")), "toolu_1")
 	require.NotContains(t, sent(t, k.open(t, ask("Qg==")+echo, "")), "toolu_1")
@@ -528,7 +528,7 @@ func TestMessagesReplayImages(t *testing.T) {
 
 // After a response that ended for want of tokens the results of its calls come before what the client says next, or by themselves.
 func TestMessagesReplaySpent(t *testing.T) {
-	k := &talk{memory: scenarioMemory{}, tools: scenarioTools()}
+	k := &dialogue{memory: scenarioMemory{}, tools: scenarioTools()}
 	s := k.open(t, ask, "")
 	require.Len(t, s.Whole([]byte(`{"type":"message","id":"msg_1","role":"assistant","model":"m","content":[`+says("Look.")+`,`+forTool+`],"stop_reason":"tool_use","usage":{"output_tokens":1000}}`)).Calls, 1)
 	s.Settle(nil, 0, dialect.Result{Parts: []dialect.Part{{Text: "rain"}}})
@@ -550,7 +550,7 @@ func TestMessagesReplaySpent(t *testing.T) {
 
 // A client that owes results gets no help: what it sends is not made worse.
 func TestMessagesReplayOwed(t *testing.T) {
-	k := &talk{memory: scenarioMemory{}, tools: scenarioTools()}
+	k := &dialogue{memory: scenarioMemory{}, tools: scenarioTools()}
 	k.answer(t, k.open(t, ask, client), says("Both.")+","+forTool+","+forTime)
 	echo := ask + `,{"role":"assistant","content":[` + says("Both.") + `,` + forTime + `]}`
 	s := k.open(t, echo, client)

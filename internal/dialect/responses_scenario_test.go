@@ -12,6 +12,8 @@ import (
 
 	"github.com/keyturn/keyturn/internal/dialect"
 	"github.com/keyturn/keyturn/internal/dialect/check"
+	responsesrules "github.com/keyturn/keyturn/internal/scripted/responses"
+	"github.com/keyturn/keyturn/internal/scripted/talk"
 )
 
 func TestResponsesScenarios(t *testing.T) {
@@ -26,53 +28,32 @@ type anyItem struct {
 	CallID         string `json:"call_id"`
 }
 
-// validResponses holds what the provider wants of a conversation: an output after each call, once, and no items of Keyturn's.
+// validResponses says what the provider would refuse of a conversation, and of items that only Keyturn can have made. What the provider
+// has stored is not known here: in scenarios fc_1 is the id of call_1, and outputs may answer calls of a conversation.
 func validResponses(request []byte) error {
-	var r struct {
-		Input        json.RawMessage
-		Previous     string `json:"previous_response_id"`
-		Conversation json.RawMessage
-	}
-	if err := json.Unmarshal(request, &r); err != nil {
-		return err
-	}
-	var items []anyItem
-	if json.Unmarshal(r.Input, &items) != nil {
-		return nil // a text
-	}
-	open, seen := map[string]bool{}, map[string]bool{}
-	var problems []error
-	for n, i := range items {
-		switch named, isCall := strings.CutPrefix(i.ID, "fc_"); {
-		case i.Type != "item_reference":
-		case strings.HasPrefix(i.ID, "mcp_"):
-			problems = append(problems, fmt.Errorf("input[%d]: a reference to an mcp_call that the provider does not know", n))
-		case isCall: // in scenarios fc_1 is call_1
-			i.Type, i.CallID = "function_call", "call_"+named
+	told := talk.Hear(talk.Responses, request)
+	goesOn := told.Previous != "" || bytes.Contains(request, []byte(`"conversation":`))
+	known := map[string]bool{}
+	var items []talk.Item
+	for i, item := range told.Items {
+		named, isCall := strings.CutPrefix(item.ID, "fc_")
+		switch {
+		case item.Type == "mcp_call", strings.HasPrefix(item.ID, "mcp_"):
+			return fmt.Errorf("input[%d]: an mcp_call that the provider does not know", i)
+		case item.Type == "item_reference" && isCall:
+			item.Type, item.CallID = "function_call", "call_"+named
+		case item.Type == "reasoning" && i+1 == len(told.Items):
+			return fmt.Errorf("input[%d]: reasoning without its following item", i)
+		case strings.HasSuffix(item.Type, "_output") && goesOn && !known[item.CallID]:
+			continue
 		}
-		switch i.Type {
-		case "mcp_call":
-			problems = append(problems, fmt.Errorf("input[%d]: an mcp_call that the provider does not know", n))
-		case "function_call":
-			if seen[i.CallID] {
-				problems = append(problems, fmt.Errorf("input[%d]: call %s came before", n, i.CallID))
-			}
-			open[i.CallID], seen[i.CallID] = true, true
-		case "function_call_output":
-			if !open[i.CallID] && r.Previous == "" && r.Conversation == nil {
-				problems = append(problems, fmt.Errorf("input[%d]: no call for output %s", n, i.CallID))
-			}
-			delete(open, i.CallID)
-		case "reasoning":
-			if n+1 == len(items) {
-				problems = append(problems, fmt.Errorf("input[%d]: reasoning without its following item", n))
-			}
+		if item.Type == "function_call" && known[item.CallID] {
+			return fmt.Errorf("input[%d]: call %s came before", i, item.CallID)
 		}
+		known[item.CallID] = true
+		items = append(items, item)
 	}
-	for id := range open {
-		problems = append(problems, fmt.Errorf("no output for function call %s", id))
-	}
-	return errors.Join(problems...)
+	return errors.Join(told.Err, refused(responsesrules.RefusePairs(items)))
 }
 
 // terminalOf is the response in the event that ends a stream.

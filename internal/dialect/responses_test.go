@@ -14,6 +14,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/dialect"
 	"github.com/keyturn/keyturn/internal/dialect/check"
+	"github.com/keyturn/keyturn/sse"
 )
 
 func openResponses(body string, m dialect.Memory) dialect.Session {
@@ -503,4 +504,27 @@ func FuzzResponsesOpen(f *testing.F) {
 		require.True(t, json.Valid(s.Request()), "%s\n%s", body, s.Request())
 		s.Explain(400, body)
 	})
+}
+
+// TestResponsesGarbageAfterTheEnd holds that what follows the end of a turn, and is longer than any client reads, does not keep the
+// next turn from being read.
+func TestResponsesGarbageAfterTheEnd(t *testing.T) {
+	first, then := responsesDeltas(1)
+	s := openResponses(`{"stream":true,"input":"a"}`, nil)
+	out, _ := s.Write(nil, first)
+	long := "data: " + strings.Repeat("x", sse.DefaultLimitBytes+1)
+	rest, _ := s.Write(nil, []byte(long))
+	require.Empty(t, rest, "it is no part of the client's response, which goes on")
+	out, turn := s.End(out)
+	require.Len(t, turn.Calls, 1)
+	out = s.Settle(out, 0, dialect.Result{Parts: []dialect.Part{{Text: "r"}}})
+	require.True(t, s.Continue(false))
+	out, turn = playOne(s, out, then)
+	require.Empty(t, turn.Calls)
+	require.NoError(t, check.Responses(out))
+}
+
+func playOne(s dialect.Session, out, stream []byte) ([]byte, dialect.Turn) {
+	out, _ = s.Write(out, stream)
+	return s.End(out)
 }

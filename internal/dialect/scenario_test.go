@@ -3,6 +3,7 @@ package dialect_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/scripted/talk"
 )
 
 // A scenario is one response to a client: testdata/<dialect>/<name>.txtar. All dialects have the same ones. Its sections:
@@ -112,6 +114,14 @@ func (r scenarioResult) result() dialect.Result {
 		})
 	}
 	return out
+}
+
+// refused is what the provider says.
+func refused(pr *talk.Problem) error {
+	if pr == nil {
+		return nil
+	}
+	return errors.New(pr.Message)
 }
 
 func openWith(d dialect.Dialect, body []byte, o dialect.Options) dialect.Session {

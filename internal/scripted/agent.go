@@ -1,6 +1,10 @@
 package scripted
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/keyturn/keyturn/internal/scripted/talk"
+)
 
 // Skill is a kind of tool that an Agent knows how to use.
 type Skill struct {
@@ -27,21 +31,21 @@ func Agent(plain string, skills ...Skill) Answer {
 	if len(skills) == 0 {
 		skills = []Skill{Weather, Add}
 	}
-	a := ToolUser(func(c Conversation) []Part {
+	a := ToolUser(func(c talk.Conversation) []talk.Part {
 		if len(c.Latest) > 0 {
-			return []Part{Text(c.report())}
+			return []talk.Part{talk.Text(report(c))}
 		}
-		var parts []Part
+		var parts []talk.Part
 		for _, s := range skills {
 			if tool, ok := c.Tool(s.Suffix); ok && s.Wants(c.LastUserText) {
-				parts = append(parts, c.use(tool))
+				parts = append(parts, use(c, tool))
 			}
 		}
 		switch {
 		case len(parts) == 0:
-			return []Part{Text(plain)}
+			return []talk.Part{talk.Text(plain)}
 		case c.Thinking:
-			return append([]Part{Think("I need a tool for this.")}, parts...)
+			return append([]talk.Part{talk.Think("I need a tool for this.")}, parts...)
 		}
 		return parts
 	})
@@ -50,7 +54,7 @@ func Agent(plain string, skills ...Skill) Answer {
 }
 
 // report says in words what the tools answered.
-func (c Conversation) report() string {
+func report(c talk.Conversation) string {
 	var b strings.Builder
 	for _, r := range c.Latest {
 		name := r.Name

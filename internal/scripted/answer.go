@@ -8,8 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
+	"github.com/keyturn/keyturn/internal/scripted/talk"
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
@@ -25,7 +25,7 @@ type Answer struct {
 	trailers []header
 	chunked  bool
 	fault    fault
-	framing  Framing
+	framing  talk.Framing
 	model    bool // the answer depends on the body
 
 	in, out           int // tokens; 0: counted
@@ -42,7 +42,7 @@ func (a Answer) String() string { return a.name }
 // is answered 404.
 func OK(text string) Answer {
 	return Answer{name: "ok", render: func(x *exchange) response {
-		return x.good(turn{parts: []Part{Text(text)}})
+		return x.good(talk.Turn{Parts: []talk.Part{talk.Text(text)}})
 	}}
 }
 
@@ -50,13 +50,13 @@ func OK(text string) Answer {
 // the whole comes after all the delays.
 func Chunks(n int, delay time.Duration) Answer {
 	return Answer{name: fmt.Sprintf("%d chunks", n), render: func(x *exchange) response {
-		return x.good(turn{flush: true, parts: []Part{x.words(n, delay)}})
+		return x.good(talk.Turn{Flush: true, Parts: []talk.Part{x.words(n, delay)}})
 	}}
 }
 
 // words are n short words, delay apart.
-func (x *exchange) words(n int, delay time.Duration) Part {
-	return Part{kind: partText, count: n, deltas: func(yield func(string) bool) {
+func (x *exchange) words(n int, delay time.Duration) talk.Part {
+	return talk.Part{Kind: talk.PartText, Count: n, Deltas: func(yield func(string) bool) {
 		for i := range n {
 			if i > 0 {
 				x.pause(delay)
@@ -70,12 +70,12 @@ func (x *exchange) words(n int, delay time.Duration) Part {
 
 // ErrorAfter is a stream under 200 that breaks off after n words with pr as the dialect's error event. Where no stream was asked
 // for, pr is the answer.
-func ErrorAfter(n int, pr Problem) Answer {
+func ErrorAfter(n int, pr talk.Problem) Answer {
 	return Answer{name: fmt.Sprintf("error after %d chunks", n), render: func(x *exchange) response {
 		if !x.req.Stream {
 			return x.failure(pr)
 		}
-		return x.good(turn{flush: true, parts: []Part{x.words(n, 0), Broken(pr)}})
+		return x.good(talk.Turn{Flush: true, Parts: []talk.Part{x.words(n, 0), talk.Broken(pr)}})
 	}}
 }
 
@@ -102,7 +102,7 @@ func EmptyStatus(code int) Answer {
 func BigError(status int, size int64) Answer {
 	return Answer{name: fmt.Sprintf("error %d of %d bytes", status, size), render: func(x *exchange) response {
 		const mark = "#"
-		res := x.failure(Problem{Status: status, Type: "server_error", Message: mark})
+		res := x.failure(talk.Problem{Status: status, Type: "server_error", Message: mark})
 		var whole []byte
 		for b := range res.body {
 			whole = append(whole, b...)
@@ -224,28 +224,4 @@ func once(b []byte) iter.Seq[[]byte] {
 			yield(b)
 		}
 	}
-}
-
-// pieces cuts a text after spaces into up to 64 pieces, and more where a piece would pass 16 KiB.
-func pieces(text string) []string {
-	const most = 16 << 10
-	size := min(max(1, len(text)/64), most)
-	var ps []string
-	for text != "" {
-		n := len(text)
-		if n > size {
-			if space := strings.IndexByte(text[size:], ' '); space >= 0 {
-				n = size + space + 1
-			}
-		}
-		if n > most {
-			n = most
-			for n > most-utf8.UTFMax && !utf8.RuneStart(text[n]) {
-				n--
-			}
-		}
-		ps = append(ps, text[:n])
-		text = text[n:]
-	}
-	return ps
 }

@@ -8,6 +8,8 @@ import (
 	"mime"
 	"mime/multipart"
 	"sync"
+
+	"github.com/keyturn/keyturn/internal/scripted/talk"
 )
 
 // intake takes in a request body: counts it, hashes it, keeps it while it is small enough, and picks its fields.
@@ -52,15 +54,15 @@ func (x *exchange) read(model bool) error {
 		in.kept = make([]byte, 0, n)
 	}
 	switch x.req.Endpoint {
-	case Responses, Chat, Messages:
+	case talk.Responses, talk.Chat, talk.Messages:
 		x.fields.wanted = shown
 		in.fields = &x.fields
-	case Embeddings:
+	case talk.Embeddings:
 		x.fields.wanted = []string{"model", "input", "encoding_format", "dimensions"}
 		in.fields = &x.fields
-	case Files:
+	case talk.Files:
 		x.readUpload(io.TeeReader(x.r.Body, in))
-	case CountTokens, Models, FileContent, Stored, Conversations:
+	case talk.CountTokens, talk.Models, talk.FileContent, talk.Stored, talk.Conversations:
 	}
 
 	buf, _ := copyBuffers.Get().(*[64 << 10]byte)

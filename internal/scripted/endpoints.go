@@ -11,12 +11,14 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/keyturn/keyturn/internal/scripted/talk"
 )
 
 // modelNames are what GET /v1/models lists.
 var modelNames = []string{"scripted-1", "scripted-1-mini"}
 
-func (x *exchange) models(turn) response {
+func (x *exchange) models(talk.Turn) response {
 	var data []any
 	for _, name := range modelNames {
 		if x.anthropic() {
@@ -33,34 +35,34 @@ func (x *exchange) models(turn) response {
 			"data": data, "has_more": false, "first_id": modelNames[0], "last_id": modelNames[len(modelNames)-1],
 		}
 	}
-	return jsonResponse(http.StatusOK, nil, encode(list))
+	return jsonResponse(http.StatusOK, nil, talk.Encode(list))
 }
 
-func (x *exchange) countTokens(turn) response {
-	return jsonResponse(http.StatusOK, nil, encode(map[string]any{"input_tokens": x.usage(tally{}).in}))
+func (x *exchange) countTokens(talk.Turn) response {
+	return jsonResponse(http.StatusOK, nil, talk.Encode(map[string]any{"input_tokens": x.Usage(talk.Tally{}).In}))
 }
 
 // file answers an upload with the object of the file. A body that is not multipart is taken for the file itself.
-func (x *exchange) file(turn) response {
+func (x *exchange) file(talk.Turn) response {
 	up := x.upload
 	if up.name == "" {
 		up = upload{name: "upload", purpose: up.purpose, size: x.req.BodySize}
 	}
 	if x.anthropic() {
-		return jsonResponse(http.StatusOK, nil, encode(map[string]any{
-			"id": x.id("file_"), "type": "file", "size_bytes": up.size, "created_at": x.req.Time.UTC().Format(time.RFC3339),
+		return jsonResponse(http.StatusOK, nil, talk.Encode(map[string]any{
+			"id": x.ID("file_"), "type": "file", "size_bytes": up.size, "created_at": x.req.Time.UTC().Format(time.RFC3339),
 			"filename": up.name, "mime_type": "application/octet-stream", "downloadable": false,
 		}))
 	}
-	return jsonResponse(http.StatusOK, nil, encode(map[string]any{
-		"id": x.id("file-"), "object": "file", "bytes": up.size, "created_at": x.req.Time.Unix(), "filename": up.name,
+	return jsonResponse(http.StatusOK, nil, talk.Encode(map[string]any{
+		"id": x.ID("file-"), "object": "file", "bytes": up.size, "created_at": x.req.Time.Unix(), "filename": up.name,
 		"purpose": up.purpose, "status": "processed",
 	}))
 }
 
 // fileContent answers a download with a short file. Download has the long ones.
-func (x *exchange) fileContent(t turn) response {
-	text := t.text()
+func (x *exchange) fileContent(t talk.Turn) response {
+	text := t.Text()
 	return response{
 		status: http.StatusOK, length: int64(len(text)), body: once([]byte(text)),
 		header: http.Header{"Content-Type": {"application/octet-stream"}},
@@ -111,7 +113,7 @@ func (r *repeated) Read(p []byte) (int, error) {
 }
 
 // embeddings answers with a vector of eight numbers for each input, as floats or, when asked for, in base64.
-func (x *exchange) embeddings(turn) response {
+func (x *exchange) embeddings(talk.Turn) response {
 	inputs := 1
 	var many []json.RawMessage
 	if x.fields.decode("input", &many) && len(many) > 0 && many[0][0] != '-' && (many[0][0] < '0' || many[0][0] > '9') {
@@ -125,9 +127,9 @@ func (x *exchange) embeddings(turn) response {
 	for i := range data {
 		data[i] = map[string]any{"object": "embedding", "index": i, "embedding": embedding(i, dimensions, format)}
 	}
-	in := x.usage(tally{}).in
-	return jsonResponse(http.StatusOK, nil, encode(map[string]any{
-		"object": "list", "data": data, "model": x.model(), "usage": map[string]any{"prompt_tokens": in, "total_tokens": in},
+	in := x.Usage(talk.Tally{}).In
+	return jsonResponse(http.StatusOK, nil, talk.Encode(map[string]any{
+		"object": "list", "data": data, "model": x.ModelName(), "usage": map[string]any{"prompt_tokens": in, "total_tokens": in},
 	}))
 }
 

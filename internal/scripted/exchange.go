@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/keyturn/keyturn/internal/scripted/talk"
 )
 
 // Exchange is what the log hook hears of one exchange, at its end. It holds no credential: it may be printed.
@@ -20,7 +22,7 @@ type Exchange struct {
 	// Key is the masked key (Config.Mask); "" if the request had none.
 	Key string
 	// Endpoint, Model, Stream and BodySize are those of Request.
-	Endpoint Endpoint
+	Endpoint talk.Endpoint
 	Model    string
 	Stream   bool
 	BodySize int64
@@ -57,7 +59,7 @@ type exchange struct {
 	body   []byte // kept for those who read it as a conversation; nil otherwise
 	fields fields
 	upload upload
-	told   *told // what the body says; nil until it is asked for
+	told   *talk.Told // what the body says; nil until it is asked for
 
 	a       Answer
 	status  int
@@ -208,9 +210,9 @@ func (x *exchange) headers(res response, chunked bool) {
 	h := x.w.Header()
 	maps.Copy(h, res.header)
 	if x.anthropic() {
-		h.Set("Request-Id", x.requestID())
+		h.Set("Request-Id", x.RequestID())
 	} else {
-		h.Set("X-Request-Id", x.requestID())
+		h.Set("X-Request-Id", x.RequestID())
 	}
 	if !chunked {
 		h.Set("Content-Length", strconv.FormatInt(res.length, 10))

@@ -3,12 +3,15 @@ package scripted
 import (
 	"encoding/json"
 	"slices"
+
+	"github.com/keyturn/keyturn/internal/scripted/responses"
+	"github.com/keyturn/keyturn/internal/scripted/talk"
 )
 
 // ledger is what a strict provider keeps of its answers, so that it can tell what it has said. The Provider's lock protects it.
 // The oldest answers are forgotten first.
 type ledger struct {
-	responses map[string]*kept
+	responses map[string]*responses.Kept
 	order     []string // their ids, oldest first
 	bytes     int64    // of all that is kept of them
 	issued    map[string]issued
@@ -16,16 +19,6 @@ type ledger struct {
 	queue     []string           // their ids, oldest first
 	thought   map[string]bool    // tool_use ids of Messages that came after a thought
 	thinkers  []string           // the same, oldest first
-}
-
-// kept is one response.
-type kept struct {
-	id, previous, thread string
-	input, output        []json.RawMessage
-	object               json.RawMessage
-	stored               bool // store was not false: it can be asked for, and gone on from
-	background           bool
-	size                 int64
 }
 
 // issued is an item of a response's output.
@@ -46,7 +39,7 @@ type thread struct {
 
 func newLedger() ledger {
 	return ledger{
-		responses: map[string]*kept{}, issued: map[string]issued{}, threads: map[string]*thread{}, thought: map[string]bool{},
+		responses: map[string]*responses.Kept{}, issued: map[string]issued{}, threads: map[string]*thread{}, thought: map[string]bool{},
 	}
 }
 
@@ -60,18 +53,18 @@ func sizeOf(items ...[]json.RawMessage) (n int64) {
 }
 
 // add keeps a response, and appends it to its conversation.
-func (l *ledger) add(k *kept, maxResponses int, maxBytes int64) {
-	k.size = sizeOf(k.input, k.output) + int64(len(k.object))
-	l.responses[k.id] = k
-	l.order = append(l.order, k.id)
-	l.bytes += k.size
+func (l *ledger) add(k *responses.Kept, maxResponses int, maxBytes int64) {
+	k.Size = sizeOf(k.Input, k.Output) + int64(len(k.Object))
+	l.responses[k.Id] = k
+	l.order = append(l.order, k.Id)
+	l.bytes += k.Size
 	reasoning := ""
-	items := make([]itemTold, len(k.output))
-	for i, raw := range k.output {
+	items := make([]talk.Item, len(k.Output))
+	for i, raw := range k.Output {
 		_ = json.Unmarshal(raw, &items[i]) // this package made it
 	}
 	for i, item := range items {
-		entry := issued{raw: k.output[i], reasoning: reasoning, stored: k.stored}
+		entry := issued{raw: k.Output[i], reasoning: reasoning, stored: k.Stored}
 		if i+1 < len(items) {
 			entry.next, entry.nextCall = items[i+1].ID, items[i+1].CallID
 		}
@@ -80,8 +73,8 @@ func (l *ledger) add(k *kept, maxResponses int, maxBytes int64) {
 		}
 		l.issued[item.ID] = entry
 	}
-	if t := l.threads[k.thread]; t != nil {
-		l.extend(t, slices.Concat(k.input, k.output))
+	if t := l.threads[k.Thread]; t != nil {
+		l.extend(t, slices.Concat(k.Input, k.Output))
 	}
 	for len(l.order) > 1 && (len(l.order) > maxResponses || l.bytes > maxBytes) {
 		l.forget(l.order[0])
@@ -122,9 +115,9 @@ func (l *ledger) forget(id string) {
 	if k == nil {
 		return
 	}
-	l.bytes -= k.size
-	for _, raw := range k.output {
-		var item itemTold
+	l.bytes -= k.Size
+	for _, raw := range k.Output {
+		var item talk.Item
 		_ = json.Unmarshal(raw, &item)
 		delete(l.issued, item.ID)
 	}
@@ -135,11 +128,11 @@ func (l *ledger) forget(id string) {
 func (l *ledger) chain(id string) (items []json.RawMessage, ok bool) {
 	for id != "" {
 		k := l.responses[id]
-		if k == nil || !k.stored {
+		if k == nil || !k.Stored {
 			return nil, false
 		}
-		items = slices.Concat(k.input, k.output, items)
-		id = k.previous
+		items = slices.Concat(k.Input, k.Output, items)
+		id = k.Previous
 	}
 	return items, true
 }
@@ -151,28 +144,4 @@ func (l *ledger) thinks(toolUse string, most int) {
 		delete(l.thought, l.thinkers[0])
 		l.thinkers = l.thinkers[1:]
 	}
-}
-
-// keep keeps a response that has come to its end, if the provider is strict.
-func (x *exchange) keep(r *responseObject) {
-	if !x.p.cfg.Strict || r.Status == "failed" {
-		return
-	}
-	t := x.heard()
-	k := &kept{
-		id: r.ID, previous: t.Previous, object: encode(r),
-		stored: string(r.Store) != "false", background: string(r.Background) == "true",
-	}
-	if r.Conversation != nil {
-		k.thread = r.Conversation.ID
-	}
-	for _, item := range t.own {
-		k.input = append(k.input, item.raw)
-	}
-	for _, item := range r.Output {
-		k.output = append(k.output, encode(item))
-	}
-	x.p.mu.Lock()
-	defer x.p.mu.Unlock()
-	x.p.ledger.add(k, x.p.cfg.KeepRequests, max(x.p.cfg.KeepBytes, defaultKeepBytes))
 }

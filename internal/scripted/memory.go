@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+
+	"github.com/keyturn/keyturn/internal/scripted/talk"
 )
 
 // memory is what the provider saw since New or Reset. The Provider's lock protects it.
@@ -110,7 +112,7 @@ func (p *Provider) Keys() []string {
 }
 
 // KeysOf returns the keys of those Requests that went to an endpoint, in order: which keys the turns of a conversation used.
-func (p *Provider) KeysOf(e Endpoint) []string {
+func (p *Provider) KeysOf(e talk.Endpoint) []string {
 	keys := []string{}
 	for _, r := range p.Requests() {
 		if r.Endpoint == e {

@@ -3,32 +3,18 @@ package scripted
 import (
 	"fmt"
 	"net/http"
-	"strconv"
 	"time"
+
+	"github.com/keyturn/keyturn/internal/scripted/talk"
 )
 
-// Problem is an error as a provider reports it. What a dialect's shape has no place for is left out: Anthropic's has no Code and
-// no Param.
-type Problem struct {
-	// Status is the HTTP status.
-	Status int
-	// Type, Code and Param are the members of the error object; "" is null.
-	Type, Code, Param string
-	// Message is for people.
-	Message string
-	// RetryAfter is sent as Retry-After (whole seconds, rounded up) and the like. 0: not at all.
-	RetryAfter time.Duration
-	// Limited marks a limit of requests: the headers that tell its state are sent with it, if RetryAfter says when it ends.
-	Limited bool
-}
-
 // Fail is an error of the caller's choice, in the shape of the endpoint's dialect.
-func Fail(pr Problem) Answer {
+func Fail(pr talk.Problem) Answer {
 	return both(fmt.Sprintf("%d %s", pr.Status, pr.Type), pr, pr)
 }
 
 // both is an error that differs between the providers.
-func both(name string, openAI, anthropic Problem) Answer {
+func both(name string, openAI, anthropic talk.Problem) Answer {
 	return Answer{name: name, render: func(x *exchange) response {
 		if x.anthropic() {
 			return x.failure(anthropic)
@@ -44,10 +30,10 @@ func RateLimited(retryAfter time.Duration) Answer {
 	if retryAfter > 0 {
 		name += ", retry after " + retryAfter.String()
 	}
-	return both(name, Problem{
+	return both(name, talk.Problem{
 		Status: http.StatusTooManyRequests, Type: "requests", Code: "rate_limit_exceeded", RetryAfter: retryAfter, Limited: true,
 		Message: "Rate limit reached for requests. Visit https://platform.openai.com/account/rate-limits to learn more.",
-	}, Problem{
+	}, talk.Problem{
 		Status: http.StatusTooManyRequests, Type: "rate_limit_error", RetryAfter: retryAfter, Limited: true,
 		Message: "This request would exceed your organization's rate limit. Please reduce your request rate, or try again later.",
 	})
@@ -56,7 +42,7 @@ func RateLimited(retryAfter time.Duration) Answer {
 // Unauthorized is the 401 for a key that the provider does not know, or for a request without a key.
 func Unauthorized() Answer {
 	return Answer{name: "unauthorized", render: func(x *exchange) response {
-		pr := Problem{Status: http.StatusUnauthorized, Type: "invalid_request_error", Code: "invalid_api_key"}
+		pr := talk.Problem{Status: http.StatusUnauthorized, Type: "invalid_request_error", Code: "invalid_api_key"}
 		switch {
 		case x.anthropic():
 			pr.Type, pr.Message = "authentication_error", "invalid x-api-key"
@@ -75,9 +61,9 @@ func Unauthorized() Answer {
 
 // Forbidden is the 403 for a key that may not be used at all: it says nothing of a model, a region, a scope or the request.
 func Forbidden() Answer {
-	return both("forbidden", Problem{
+	return both("forbidden", talk.Problem{
 		Status: http.StatusForbidden, Type: "invalid_request_error", Message: "This API key has been disabled.",
-	}, Problem{
+	}, talk.Problem{
 		Status: http.StatusForbidden, Type: "permission_error",
 		Message: "Your API key does not have permission to use the specified resource.",
 	})
@@ -85,10 +71,10 @@ func Forbidden() Answer {
 
 // Quota is the answer for a key whose owner has to pay first: OpenAI's 429 insufficient_quota, Anthropic's 402 billing_error.
 func Quota() Answer {
-	return both("quota", Problem{
+	return both("quota", talk.Problem{
 		Status: http.StatusTooManyRequests, Type: "insufficient_quota", Code: "insufficient_quota",
 		Message: "You exceeded your current quota, please check your plan and billing details.",
-	}, Problem{
+	}, talk.Problem{
 		Status: http.StatusPaymentRequired, Type: "billing_error",
 		Message: "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade or purchase credits.",
 	})
@@ -96,9 +82,9 @@ func Quota() Answer {
 
 // ServerError is a failure of the provider's own, such as 500, 502 or 504.
 func ServerError(status int) Answer {
-	return both(fmt.Sprint("server error ", status), Problem{
+	return both(fmt.Sprint("server error ", status), talk.Problem{
 		Status: status, Type: "server_error", Message: "The server had an error while processing your request. Sorry about that!",
-	}, Problem{
+	}, talk.Problem{
 		Status: status, Type: "api_error", Message: "Internal server error",
 	})
 }
@@ -106,93 +92,27 @@ func ServerError(status int) Answer {
 // Overloaded is the provider's word that it is too busy for anyone: no key is at fault. Status 0 is the dialect's own, OpenAI's
 // 503 or Anthropic's 529.
 func Overloaded(status int) Answer {
-	openAI := Problem{
+	openAI := talk.Problem{
 		Status: http.StatusServiceUnavailable, Type: "service_unavailable_error", Code: "server_is_overloaded",
 		Message: "Our servers are currently overloaded. Please try again later.",
 	}
-	anthropic := Problem{Status: 529, Type: "overloaded_error", Message: "Overloaded"}
+	anthropic := talk.Problem{Status: 529, Type: "overloaded_error", Message: "Overloaded"}
 	if status != 0 {
 		openAI.Status, anthropic.Status = status, status
 	}
 	return both("overloaded", openAI, anthropic)
 }
 
-// errorBody is the error object of both APIs: OpenAI's {"error": {message, type, param, code}} and Anthropic's {"type": "error",
-// "error": {type, message}, "request_id"}.
-type (
-	openAIError struct {
-		Message string  `json:"message"`
-		Type    *string `json:"type"`
-		Param   *string `json:"param"`
-		Code    *string `json:"code"`
-	}
-	anthropicError struct {
-		Type    string `json:"type"`
-		Message string `json:"message"`
-	}
-	anthropicFailure struct {
-		Type      string         `json:"type"`
-		Error     anthropicError `json:"error"`
-		RequestID string         `json:"request_id"`
-	}
-)
-
-func (pr Problem) openAI() openAIError {
-	return openAIError{Message: pr.Message, Type: orNull(pr.Type), Param: orNull(pr.Param), Code: orNull(pr.Code)}
-}
-
-func (pr Problem) anthropic(x *exchange) anthropicFailure {
-	return anthropicFailure{Type: "error", Error: anthropicError{Type: pr.Type, Message: pr.Message}, RequestID: x.requestID()}
-}
-
-func orNull(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
-}
-
 // failure is pr as an HTTP answer in the dialect of the endpoint.
-func (x *exchange) failure(pr Problem) response {
+func (x *exchange) failure(pr talk.Problem) response {
 	var body []byte
 	h := http.Header{}
 	if x.anthropic() {
-		body = encode(pr.anthropic(x))
-		pr.anthropicHeaders(h, x.req.Time)
+		body = talk.Encode(pr.Anthropic(x.RequestID()))
+		pr.AnthropicHeaders(h, x.req.Time)
 	} else {
-		body = encode(map[string]any{"error": pr.openAI()})
-		pr.openAIHeaders(h)
+		body = talk.Encode(map[string]any{"error": pr.OpenAI()})
+		pr.OpenAIHeaders(h)
 	}
 	return jsonResponse(pr.Status, h, body)
-}
-
-// openAIHeaders are those that OpenAI documents for rate limits, with a reset in Go's own form of durations.
-func (pr Problem) openAIHeaders(h http.Header) {
-	if pr.RetryAfter <= 0 {
-		return
-	}
-	h.Set("Retry-After", ceilSeconds(pr.RetryAfter))
-	h.Set("Retry-After-Ms", strconv.FormatInt(pr.RetryAfter.Milliseconds(), 10))
-	if pr.Limited {
-		h.Set("X-Ratelimit-Limit-Requests", "500")
-		h.Set("X-Ratelimit-Remaining-Requests", "0")
-		h.Set("X-Ratelimit-Reset-Requests", pr.RetryAfter.String())
-	}
-}
-
-// anthropicHeaders are those that Anthropic documents for rate limits, with a reset in RFC 3339.
-func (pr Problem) anthropicHeaders(h http.Header, now time.Time) {
-	if pr.RetryAfter <= 0 {
-		return
-	}
-	h.Set("Retry-After", ceilSeconds(pr.RetryAfter))
-	if pr.Limited {
-		h.Set("Anthropic-Ratelimit-Requests-Limit", "50")
-		h.Set("Anthropic-Ratelimit-Requests-Remaining", "0")
-		h.Set("Anthropic-Ratelimit-Requests-Reset", now.Add(pr.RetryAfter).UTC().Format(time.RFC3339))
-	}
-}
-
-func ceilSeconds(d time.Duration) string {
-	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
 }

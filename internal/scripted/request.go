@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/keyturn/keyturn/internal/scripted/talk"
 )
 
 // Request is one request as it reached the provider. It is a copy; only Header and Body are shared with other copies and must
@@ -21,7 +23,7 @@ type Request struct {
 	// Key is the credential in the clear, without its scheme; "" if there was none.
 	Key string
 	// Endpoint is what the path and method ask for.
-	Endpoint Endpoint
+	Endpoint talk.Endpoint
 	// Model and Stream are read from the body; "" and false if it says nothing.
 	Model  string
 	Stream bool
@@ -34,38 +36,20 @@ type Request struct {
 	Body []byte
 }
 
-// Endpoint is one of the endpoints that the provider knows. Its zero value is none of them.
-type Endpoint string
-
-// The endpoints, told by the end of the path.
-const (
-	Responses   Endpoint = "responses"    // …/responses
-	Chat        Endpoint = "chat"         // …/chat/completions
-	Messages    Endpoint = "messages"     // …/messages
-	CountTokens Endpoint = "count_tokens" // …/messages/count_tokens
-	Models      Endpoint = "models"       // …/models
-	Files       Endpoint = "files"        // …/files
-	FileContent Endpoint = "file_content" // …/files/{id}/content
-	Embeddings  Endpoint = "embeddings"   // …/embeddings
-
-	Stored        Endpoint = "stored"        // …/responses/{id}, …/responses/{id}/cancel, …/responses/{id}/input_items
-	Conversations Endpoint = "conversations" // …/conversations, …/conversations/{id}, …/conversations/{id}/items
-)
-
-func endpointOf(path string) Endpoint {
+func endpointOf(path string) talk.Endpoint {
 	path = strings.TrimSuffix(path, "/")
 	for _, e := range []struct {
 		end string
-		is  Endpoint
+		is  talk.Endpoint
 	}{
-		{"/responses", Responses},
-		{"/chat/completions", Chat},
-		{"/messages", Messages},
-		{"/messages/count_tokens", CountTokens},
-		{"/models", Models},
-		{"/files", Files},
-		{"/embeddings", Embeddings},
-		{"/conversations", Conversations},
+		{"/responses", talk.Responses},
+		{"/chat/completions", talk.Chat},
+		{"/messages", talk.Messages},
+		{"/messages/count_tokens", talk.CountTokens},
+		{"/models", talk.Models},
+		{"/files", talk.Files},
+		{"/embeddings", talk.Embeddings},
+		{"/conversations", talk.Conversations},
 	} {
 		if strings.HasSuffix(path, e.end) {
 			return e.is
@@ -73,16 +57,16 @@ func endpointOf(path string) Endpoint {
 	}
 	if before, found := strings.CutSuffix(path, "/content"); found {
 		if dir, id, ok := cutLast(before, "/"); ok && id != "" && strings.HasSuffix(dir, "/files") {
-			return FileContent
+			return talk.FileContent
 		}
 	}
 	if id, action := itemPath(path, "responses"); strings.HasPrefix(id, "resp_") {
 		if action == "" || action == "cancel" || action == "input_items" {
-			return Stored
+			return talk.Stored
 		}
 	}
 	if id, action := itemPath(path, "conversations"); strings.HasPrefix(id, "conv_") && (action == "" || action == "items") {
-		return Conversations
+		return talk.Conversations
 	}
 	return ""
 }
@@ -115,13 +99,13 @@ func credential(h http.Header, anthropic bool) string {
 }
 
 // isAnthropic tells which provider's shapes an answer takes where the path does not say it (/v1/models, /v1/files).
-func isAnthropic(e Endpoint, h http.Header) bool {
+func isAnthropic(e talk.Endpoint, h http.Header) bool {
 	switch e {
-	case Messages, CountTokens:
+	case talk.Messages, talk.CountTokens:
 		return true
-	case Responses, Chat, Embeddings, Stored, Conversations:
+	case talk.Responses, talk.Chat, talk.Embeddings, talk.Stored, talk.Conversations:
 		return false
-	case Models, Files, FileContent:
+	case talk.Models, talk.Files, talk.FileContent:
 	}
 	return h.Get("Anthropic-Version") != ""
 }

@@ -74,6 +74,7 @@ func TestMessagesConversationWithTheSDK(t *testing.T) {
 		stream := c.Messages.NewStreaming(t.Context(), anthropic.MessageNewParams{
 			Model: "m", MaxTokens: 4096, Messages: messages, Thinking: anthropic.ThinkingConfigParamOfEnabled(1024),
 			System: []anthropic.TextBlockParam{{Text: "be brief", CacheControl: anthropic.NewCacheControlEphemeralParam()}},
+			Tools:  []anthropic.ToolUnionParam{{OfTool: &anthropic.ToolParam{Name: "add"}}, {OfTool: &anthropic.ToolParam{Name: "weather"}}},
 		})
 		var m anthropic.Message
 		for stream.Next() {

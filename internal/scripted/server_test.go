@@ -195,6 +195,7 @@ func TestVendors(t *testing.T) {
 		{scripted.GeminiBadKey(), "/v1beta/openai/chat/completions", 400, "", []string{"API_KEY_INVALID"}},
 		{scripted.GeminiOverloaded(), "/v1beta/openai/chat/completions", 503, "", []string{"UNAVAILABLE"}},
 		{scripted.OpenRouterRateLimited(3 * time.Second), "/v1/chat/completions", 429, "3", []string{`"metadata"`}},
+		{scripted.OpenRouterBusy(3 * time.Second), "/v1/chat/completions", 429, "3", []string{`"provider_name"`}},
 		{scripted.OpenRouterNoCredit(), "/v1/chat/completions", 402, "", []string{"Insufficient credits"}},
 		{scripted.OpenRouterUnauthorized(), "/v1/chat/completions", 401, "", []string{"User not found"}},
 	} {

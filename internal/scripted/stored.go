@@ -7,6 +7,9 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/keyturn/keyturn/internal/scripted/openai"
+	"github.com/keyturn/keyturn/internal/scripted/talk"
 )
 
 // itemPath takes the path of an object apart: /v1/responses/resp_1/cancel is resp_1 and cancel.
@@ -16,46 +19,40 @@ func itemPath(p, collection string) (id, action string) {
 	return id, action
 }
 
-func absent(what, id string) Problem {
-	return Problem{
+func absent(what, id string) talk.Problem {
+	return talk.Problem{
 		Status: http.StatusNotFound, Type: "invalid_request_error", Message: fmt.Sprintf("%s with id '%s' not found.", what, id),
-	}
-}
-
-func invalid(param, code, format string, args ...any) *Problem {
-	return &Problem{
-		Status: http.StatusBadRequest, Type: "invalid_request_error", Param: param, Code: code, Message: fmt.Sprintf(format, args...),
 	}
 }
 
 // stored answers for a response that was stored: GET, DELETE, POST …/cancel, GET …/input_items ("Responses" in OpenAI's API
 // reference).
-func (x *exchange) stored(turn) response {
+func (x *exchange) stored(talk.Turn) response {
 	id, action := itemPath(x.r.URL.Path, "responses")
 	x.p.mu.Lock()
 	defer x.p.mu.Unlock()
 	k := x.p.ledger.responses[id]
-	if k == nil || !k.stored {
+	if k == nil || !k.Stored {
 		return x.failure(absent("Response", id))
 	}
 	switch x.req.Method + " " + action {
 	case "GET ":
 		if x.r.URL.Query().Get("stream") == "true" {
-			return x.failure(*invalid("stream", "", "This response cannot be streamed because it was not created with background=true."))
+			return x.failure(*talk.Invalid("stream", "", "This response cannot be streamed because it was not created with background=true."))
 		}
-		return jsonResponse(http.StatusOK, nil, k.object)
+		return jsonResponse(http.StatusOK, nil, k.Object)
 	case "DELETE ":
 		x.p.ledger.forget(id)
 		x.p.ledger.order = slices.DeleteFunc(x.p.ledger.order, func(other string) bool { return other == id })
-		return jsonResponse(http.StatusOK, nil, encode(map[string]any{"id": id, "object": "response", "deleted": true}))
+		return jsonResponse(http.StatusOK, nil, talk.Encode(map[string]any{"id": id, "object": "response", "deleted": true}))
 	case "POST cancel":
-		if !k.background {
-			return x.failure(*invalid("", "", "Cannot cancel a synchronous response."))
+		if !k.Background {
+			return x.failure(*talk.Invalid("", "", "Cannot cancel a synchronous response."))
 		}
-		return jsonResponse(http.StatusOK, nil, k.object)
+		return jsonResponse(http.StatusOK, nil, k.Object)
 	case "GET input_items":
-		input, _ := x.p.ledger.chain(k.previous)
-		return listOf(slices.Concat(input, k.input), id)
+		input, _ := x.p.ledger.chain(k.Previous)
+		return listOf(slices.Concat(input, k.Input), id)
 	}
 	return x.failure(notFound(x))
 }
@@ -72,7 +69,7 @@ func listOf(items []json.RawMessage, of string) response {
 	if len(ids) > 0 {
 		list["first_id"], list["last_id"] = ids[0], ids[len(ids)-1]
 	}
-	return jsonResponse(http.StatusOK, nil, encode(list))
+	return jsonResponse(http.StatusOK, nil, talk.Encode(list))
 }
 
 // withID is an item as it is listed: with an id, and a message with its type, status and parts.
@@ -93,11 +90,11 @@ func withID(raw json.RawMessage, of string) (item json.RawMessage, id string) {
 	}
 	id = prefix + of
 	members["id"] = id
-	return encode(members), id
+	return talk.Encode(members), id
 }
 
 // conversations answers for conversation objects: POST and GET, DELETE, GET …/items ("Conversations" in OpenAI's API reference).
-func (x *exchange) conversations(turn) response {
+func (x *exchange) conversations(talk.Turn) response {
 	id, action := itemPath(x.r.URL.Path, "conversations")
 	if !x.p.cfg.Strict {
 		return x.failure(notFound(x))
@@ -111,17 +108,17 @@ func (x *exchange) conversations(turn) response {
 			Metadata json.RawMessage `json:"metadata"`
 		}
 		if err := json.Unmarshal(x.body, &asked); err != nil && len(x.body) > 0 {
-			return x.failure(*unparsed())
+			return x.failure(*openai.Unparsed())
 		}
-		items, err := itemsTold(asked.Items)
+		items, err := talk.Items(asked.Items)
 		if err != nil {
-			return x.failure(*unparsed())
+			return x.failure(*openai.Unparsed())
 		}
 		t := &thread{created: x.req.Time.Unix(), metadata: asked.Metadata}
 		for _, i := range items {
-			t.items = append(t.items, i.raw)
+			t.items = append(t.items, i.Raw)
 		}
-		id = x.id("conv_")
+		id = x.ID("conv_")
 		l.open(id, t, x.p.cfg.KeepRequests)
 		return jsonResponse(http.StatusOK, nil, t.object(id))
 	}
@@ -134,7 +131,7 @@ func (x *exchange) conversations(turn) response {
 		return jsonResponse(http.StatusOK, nil, t.object(id))
 	case "DELETE ":
 		l.end(id)
-		return jsonResponse(http.StatusOK, nil, encode(map[string]any{"id": id, "object": "conversation.deleted", "deleted": true}))
+		return jsonResponse(http.StatusOK, nil, talk.Encode(map[string]any{"id": id, "object": "conversation.deleted", "deleted": true}))
 	case "GET items":
 		return listOf(t.items, id)
 	}
@@ -146,5 +143,5 @@ func (t *thread) object(id string) json.RawMessage {
 	if len(metadata) == 0 {
 		metadata = json.RawMessage("{}")
 	}
-	return encode(map[string]any{"id": id, "object": "conversation", "created_at": t.created, "metadata": metadata})
+	return talk.Encode(map[string]any{"id": id, "object": "conversation", "created_at": t.created, "metadata": metadata})
 }

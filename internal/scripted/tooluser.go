@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/keyturn/keyturn/internal/scripted/talk"
 )
 
 // ToolUser is a model that looks at the conversation and says what the function returns:
@@ -19,33 +21,33 @@ import (
 // It obeys the request as a model does: with tool_choice none it calls nothing, with a tool that it must call it calls that one,
 // and where calls may not be parallel it makes one. The conversation holds what the provider stored, if it is strict
 // (Config.Strict). The function is called from the goroutine that serves the request.
-func ToolUser(model func(Conversation) []Part) Answer {
+func ToolUser(model func(talk.Conversation) []talk.Part) Answer {
 	return Answer{name: "tool user", model: true, render: func(x *exchange) response {
-		return x.good(turn{model: func(c Conversation) []Part { return obey(c, model(c)) }})
+		return x.good(talk.Turn{Model: func(c talk.Conversation) []talk.Part { return obey(c, model(c)) }})
 	}}
 }
 
 // obey makes the parts what the request's tool_choice allows, and what it asks for.
-func obey(c Conversation, parts []Part) []Part {
+func obey(c talk.Conversation, parts []talk.Part) []talk.Part {
 	if c.Choice.Mode == "required" || c.Choice.Mode == "named" {
-		parts = slices.DeleteFunc(slices.Clone(parts), func(p Part) bool { return p.called() && !c.Choice.allows(p.name) })
-		if tool, ok := c.Tool(""); ok && !slices.ContainsFunc(parts, Part.called) {
-			parts = append(parts, c.use(tool))
+		parts = slices.DeleteFunc(slices.Clone(parts), func(p talk.Part) bool { return p.Called() && !c.Choice.Allows(p.Name) })
+		if tool, ok := c.Tool(""); ok && !slices.ContainsFunc(parts, talk.Part.Called) {
+			parts = append(parts, use(c, tool))
 		}
 	}
-	parts = turn{parts: parts}.forbidden(c).parts
+	parts = talk.Turn{Parts: parts}.Forbidden(c).Parts
 	if len(parts) == 0 {
-		return []Part{Text("I may not call a tool.")}
+		return []talk.Part{talk.Text("I may not call a tool.")}
 	}
 	return parts
 }
 
 // use calls a tool with arguments made of what the user said last.
-func (c Conversation) use(t Tool) Part {
+func use(c talk.Conversation, t talk.Tool) talk.Part {
 	if t.Custom {
-		return Custom(t.Name, c.LastUserText)
+		return talk.Custom(t.Name, c.LastUserText)
 	}
-	return Call(t.Name, t.arguments(c.LastUserText))
+	return talk.Call(t.Name, argumentsFor(t, c.LastUserText))
 }
 
 var (
@@ -61,9 +63,9 @@ func placeIn(text string) (name string, ok bool) {
 	return "", false
 }
 
-// arguments fills what the tool's schema requires (all of it, if it requires nothing): numbers with those of the text in their order,
+// argumentsFor fills what the tool's schema requires (all of it, if it requires nothing): numbers with those of the text in their order,
 // strings with the place that it names, or with the text.
-func (t Tool) arguments(text string) string {
+func argumentsFor(t talk.Tool, text string) string {
 	var schema struct {
 		Properties map[string]struct {
 			Type any   `json:"type"`
@@ -111,5 +113,5 @@ func (t Tool) arguments(text string) string {
 			arguments[name] = words
 		}
 	}
-	return string(encode(arguments))
+	return string(talk.Encode(arguments))
 }

@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/keyturn/keyturn/internal/scripted/talk"
 )
 
 // AzureRateLimited is Azure OpenAI's 429: it names the wait in the headers and in the message, its reset is whole seconds.
 func AzureRateLimited(retryAfter time.Duration) Answer {
-	wait := ceilSeconds(retryAfter)
+	wait := talk.CeilSeconds(retryAfter)
 	return vendor("azure rate limited", http.StatusTooManyRequests, map[string]any{"error": map[string]any{
 		"code": "429",
 		"message": "Requests to the ChatCompletions_Create Operation have exceeded the token rate limit of your current tier. " +
@@ -64,12 +66,20 @@ func GeminiOverloaded() Answer {
 	return gemini("gemini overloaded", http.StatusServiceUnavailable, "UNAVAILABLE", "The model is overloaded. Please try again later.")
 }
 
-// OpenRouterRateLimited is OpenRouter's 429 that passes on the one of the provider behind it.
+// OpenRouterRateLimited is OpenRouter's 429 for a key that has sent too much.
 func OpenRouterRateLimited(retryAfter time.Duration) Answer {
 	return vendor("openrouter rate limited", http.StatusTooManyRequests, map[string]any{"error": map[string]any{
+		"code": 429, "message": "Rate limit exceeded: limit_rpm",
+		"metadata": map[string]any{"headers": map[string]any{"X-RateLimit-Limit": "20", "X-RateLimit-Remaining": "0"}},
+	}}).Header("Retry-After", talk.CeilSeconds(retryAfter))
+}
+
+// OpenRouterBusy is OpenRouter's 429 that passes on the one of the provider behind it: no key of OpenRouter's is at fault.
+func OpenRouterBusy(retryAfter time.Duration) Answer {
+	return vendor("openrouter busy", http.StatusTooManyRequests, map[string]any{"error": map[string]any{
 		"code": 429, "message": "Provider returned error",
 		"metadata": map[string]any{"raw": "the model is temporarily rate-limited upstream", "provider_name": "Scripted"},
-	}}).Header("Retry-After", ceilSeconds(retryAfter))
+	}}).Header("Retry-After", talk.CeilSeconds(retryAfter))
 }
 
 // OpenRouterNoCredit is OpenRouter's 402 for an account without credit.
@@ -87,7 +97,7 @@ func OpenRouterUnauthorized() Answer {
 }
 
 func vendor(name string, status int, body any) Answer {
-	return Answer{name: name, render: func(*exchange) response { return jsonResponse(status, nil, encode(body)) }}
+	return Answer{name: name, render: func(*exchange) response { return jsonResponse(status, nil, talk.Encode(body)) }}
 }
 
 // gemini is an error in the shape of Google's APIs. Gemini's OpenAI endpoint wraps it in an array.
@@ -98,10 +108,10 @@ func gemini(name string, status int, code, message string, details ...map[string
 	}
 	return Answer{name: name, render: func(x *exchange) response {
 		var body any = map[string]any{"error": e}
-		if x.req.Endpoint == Chat || x.req.Endpoint == Embeddings {
+		if x.req.Endpoint == talk.Chat || x.req.Endpoint == talk.Embeddings {
 			body = []any{body}
 		}
-		return jsonResponse(status, nil, encode(body))
+		return jsonResponse(status, nil, talk.Encode(body))
 	}}
 }
 

@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/keyturn/keyturn/internal/scripted/talk"
 )
 
 func isUpgrade(r *http.Request) bool {
@@ -22,7 +24,7 @@ func isUpgrade(r *http.Request) bool {
 func (x *exchange) echo() {
 	conn, rw, err := x.rc.Hijack()
 	if err != nil { // HTTP/2 has another way to open one (RFC 8441), which this provider does not speak
-		x.send(x.failure(Problem{Status: http.StatusNotImplemented, Type: "invalid_request_error", Message: "WebSocket needs HTTP/1.1"}))
+		x.send(x.failure(talk.Problem{Status: http.StatusNotImplemented, Type: "invalid_request_error", Message: "WebSocket needs HTTP/1.1"}))
 		x.outcome = Complete
 		return
 	}

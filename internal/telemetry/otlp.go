@@ -30,9 +30,13 @@ func asked(signal string) bool {
 
 // described is what exported telemetry says about this process: OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win.
 func described(ctx context.Context) (*resource.Resource, error) {
-	return resource.New(ctx,
+	r, err := resource.New(ctx,
 		resource.WithAttributes(attribute.String("service.name", namespace), attribute.String("service.version", Version())),
 		resource.WithTelemetrySDK(), resource.WithFromEnv())
+	if err != nil {
+		return nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err)
+	}
+	return r, nil
 }
 
 // tracing makes the provider of spans that the environment asks for.
@@ -40,13 +44,13 @@ func tracing(ctx context.Context) (trace.TracerProvider, func(context.Context) e
 	if !asked("TRACES") {
 		return tracenoop.NewTracerProvider(), func(context.Context) error { return nil }, nil
 	}
+	res, err := described(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
 	exporter, err := autoexport.NewSpanExporter(ctx)
 	if err != nil {
 		return nil, nil, fmt.Errorf("traces by the OTEL_ variables: %w", err)
-	}
-	res, err := described(ctx)
-	if err != nil {
-		return nil, nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
 	p := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(res))
 	return p, p.Shutdown, nil
@@ -57,13 +61,13 @@ func pushed(ctx context.Context) ([]sdkmetric.Option, error) {
 	if !asked("METRICS") || os.Getenv("OTEL_METRICS_EXPORTER") == "prometheus" { // that is there always
 		return []sdkmetric.Option{sdkmetric.WithResource(resource.Empty())}, nil
 	}
+	res, err := described(ctx) // first: a reader has a goroutine
+	if err != nil {
+		return nil, err
+	}
 	reader, err := autoexport.NewMetricReader(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("metrics by the OTEL_ variables: %w", err)
-	}
-	res, err := described(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
 	return []sdkmetric.Option{sdkmetric.WithReader(reader), sdkmetric.WithResource(res)}, nil
 }

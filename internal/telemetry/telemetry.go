@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"runtime"
 	"runtime/debug"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -50,24 +51,34 @@ func New() (*Telemetry, error) {
 		return nil, err
 	}
 	t := &Telemetry{registry: registry, provider: sdkmetric.NewMeterProvider(append(options, sdkmetric.WithReader(exporter))...)}
+	if err := t.begin(ctx); err != nil {
+		ctx, cancel := context.WithTimeout(ctx, time.Second) // there is nothing to send
+		defer cancel()
+		return nil, errors.Join(err, t.Shutdown(ctx))
+	}
+	return t, nil
+}
+
+// begin adds the spans and what tells about the process itself.
+func (t *Telemetry) begin(ctx context.Context) (err error) {
 	if t.tracer, t.flush, err = tracing(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	err = errors.Join(
-		registry.Register(collectors.NewGoCollector()),
-		registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
+		t.registry.Register(collectors.NewGoCollector()),
+		t.registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
 	)
 	if err != nil {
-		return nil, fmt.Errorf("runtime collectors: %w", err)
+		return fmt.Errorf("runtime collectors: %w", err)
 	}
 	info, err := t.provider.Meter("github.com/keyturn/keyturn/internal/telemetry").Int64Gauge("build_info",
 		metric.WithDescription("Always 1; the labels say what is running."))
 	if err != nil {
-		return nil, fmt.Errorf("build_info: %w", err)
+		return fmt.Errorf("build_info: %w", err)
 	}
-	info.Record(context.Background(), 1, metric.WithAttributes(
+	info.Record(ctx, 1, metric.WithAttributes(
 		attribute.String("version", Version()), attribute.String("go", runtime.Version())))
-	return t, nil
+	return nil
 }
 
 // MeterProvider makes instruments whose values Handler serves. Their names carry neither prefix nor unit nor _total: the
@@ -89,7 +100,11 @@ func (t *Telemetry) Handler() http.Handler {
 
 // Shutdown sends what is left and ends collection: Handler then serves the runtime's metrics only.
 func (t *Telemetry) Shutdown(ctx context.Context) error {
-	return errors.Join(t.flush(ctx), t.provider.Shutdown(ctx))
+	var err error
+	if t.flush != nil {
+		err = t.flush(ctx)
+	}
+	return errors.Join(err, t.provider.Shutdown(ctx))
 }
 
 // Version is the version of the running binary, as the Go toolchain stamped it: a release's tag, a pseudo-version with

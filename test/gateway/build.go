@@ -9,13 +9,13 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/keyturn/keyturn/envoy"
+	"github.com/keyturn/keyturn/envoy/process"
 )
 
 // tools are the programs under test, made once for a test binary.
 type tools struct {
 	keyturn string
-	envoy   envoy.Binary
+	envoy   process.Binary
 }
 
 var prepare = sync.OnceValues(func() (tools, error) {
@@ -23,7 +23,7 @@ var prepare = sync.OnceValues(func() (tools, error) {
 	if err != nil {
 		return tools{}, err
 	}
-	bin, err := envoy.Find(context.Background(), envoy.Search{Cache: filepath.Join(root, ".cache")})
+	bin, err := process.Find(context.Background(), process.Search{Cache: filepath.Join(root, ".cache")})
 	if err != nil {
 		return tools{}, err
 	}
@@ -82,7 +82,7 @@ func Keyturn(t testing.TB) string {
 }
 
 // Envoy is the Envoy that the tests run against.
-func Envoy(t testing.TB) envoy.Binary {
+func Envoy(t testing.TB) process.Binary {
 	t.Helper()
 	made, err := prepare()
 	if err != nil {

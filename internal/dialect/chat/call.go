@@ -9,15 +9,6 @@ import (
 	"github.com/keyturn/keyturn/internal/dialect/turn"
 )
 
-// owner tells whose a call is. It is known when the name of the tool is.
-type owner uint8
-
-const (
-	undecided owner = iota
-	keyturns
-	clients
-)
-
 // maxCalls bounds the calls of one turn that are kept apart. No provider allows as many.
 const maxCalls = 1000
 
@@ -27,8 +18,8 @@ type toolCall struct {
 	index   int64
 	id      string
 	name    string
-	owner   owner
-	seen    int // number of the chunk that its last piece came in
+	owner   turn.Owner // known when the name of the tool is
+	seen    int        // number of the chunk that its last piece came in
 
 	// Of a call of the client's.
 	begun bool // the client has seen of it
@@ -91,7 +82,7 @@ func (s *session) find(c *chunk, p *callDelta) *toolCall {
 
 // complete reports whether a call has all its arguments, so that a piece with a name but no id begins another.
 func (call *toolCall) complete(p *callDelta, c *chunk) bool {
-	if call.owner == clients {
+	if call.owner == turn.Client {
 		return call.argue && p.args.Found() && bytes.HasPrefix(p.args.Of(c.b), []byte(`"{`))
 	}
 	return len(call.args) > 0 && rawjson.Valid([]byte(rawjson.Unquote(quoted(call.args))))
@@ -107,7 +98,7 @@ func (s *session) update(call *toolCall, c *chunk, p *callDelta) {
 		call.id = rawjson.Unquote(id.Of(c.b))
 	}
 	argue := p.args.Found() && !blank(p.args.Of(c.b))
-	if call.owner != clients {
+	if call.owner != turn.Client {
 		if p.name.Found() && (call.name == "" || !call.argue) {
 			if name := rawjson.Unquote(p.name.Of(c.b)); name != call.name {
 				call.name += name
@@ -116,11 +107,11 @@ func (s *session) update(call *toolCall, c *chunk, p *callDelta) {
 		s.decide(call, p.custom, argue)
 	}
 	call.argue = call.argue || argue
-	if call.owner == clients {
+	if call.owner == turn.Client {
 		return
 	}
 	s.turn.bytes += p.at.End - p.at.Start
-	if s.turn.bytes > maxChatTurn {
+	if s.turn.bytes > maxTurn {
 		s.turn.broken = true
 		return
 	}
@@ -133,21 +124,21 @@ func (s *session) decide(call *toolCall, custom, argues bool) {
 	name := strings.TrimSpace(call.name)
 	switch {
 	case custom:
-		call.owner = clients
+		call.owner = turn.Client
 	case name != "":
-		call.owner = s.owner(name)
+		call.owner = s.names.OwnerSoFar(name)
 	}
-	if call.owner == undecided && name != "" && argues {
-		call.owner = clients
+	if call.owner == turn.Undecided && name != "" && argues {
+		call.owner = turn.Client
 	}
 	switch call.owner {
-	case keyturns:
+	case turn.Keyturn:
 		call.held, s.called = nil, true
-	case clients:
+	case turn.Client:
 		if !call.begun && call.held == nil {
 			s.show(call)
 		}
-	case undecided:
+	case turn.Undecided:
 	}
 }
 
@@ -155,7 +146,7 @@ func (s *session) decide(call *toolCall, custom, argues bool) {
 func (s *session) show(call *toolCall) {
 	hides := s.called || s.renumbers || call.held != nil
 	for _, o := range s.turn.calls {
-		hides = hides || o.owner == undecided || o.owner == clients && !o.begun && o != call
+		hides = hides || o.owner == turn.Undecided || o.owner == turn.Client && !o.begun && o != call
 	}
 	call.begun = true
 	switch {
@@ -203,8 +194,8 @@ func (call *toolCall) collect(c *chunk, p *callDelta) {
 // returns them.
 func (s *session) settleOwners() (late []*toolCall) {
 	for _, call := range s.turn.calls {
-		if call.owner == undecided {
-			call.owner = clients
+		if call.owner == turn.Undecided {
+			call.owner = turn.Client
 			s.show(call)
 			late = append(late, call)
 		}
@@ -215,7 +206,7 @@ func (s *session) settleOwners() (late []*toolCall) {
 // ours are the turn's calls of Keyturn's.
 func (t *currentTurn) ours() (list []*toolCall) {
 	for _, call := range t.calls {
-		if call.owner == keyturns {
+		if call.owner == turn.Keyturn {
 			list = append(list, call)
 		}
 	}
@@ -225,7 +216,7 @@ func (t *currentTurn) ours() (list []*toolCall) {
 // hasOurs reports whether there are any.
 func (t *currentTurn) hasOurs() bool {
 	for _, call := range t.calls {
-		if call.owner == keyturns {
+		if call.owner == turn.Keyturn {
 			return true
 		}
 	}
@@ -235,7 +226,7 @@ func (t *currentTurn) hasOurs() bool {
 // hasTheirs reports whether the client has calls to answer.
 func (t *currentTurn) hasTheirs() bool {
 	for _, call := range t.calls {
-		if call.owner == clients {
+		if call.owner == turn.Client {
 			return true
 		}
 	}
@@ -246,7 +237,7 @@ func (t *currentTurn) hasTheirs() bool {
 func (s *session) name(calls []*toolCall) {
 	taken := map[string]bool{}
 	for _, call := range s.turn.calls {
-		if call.owner == clients {
+		if call.owner == turn.Client {
 			taken[call.id] = true
 		}
 	}
@@ -265,7 +256,8 @@ func (s *session) call(c *toolCall) turn.Call {
 	if len(bytes.TrimSpace(args)) == 0 {
 		args = []byte("{}")
 	}
-	return turn.Call{ID: c.id, Name: name, Tool: s.own[name], Arguments: args}
+	tool, _ := s.names.Own(name)
+	return turn.Call{ID: c.id, Name: name, Tool: tool, Arguments: args}
 }
 
 // appendTo appends the call as it goes back to the provider.

@@ -3,17 +3,16 @@ package chat
 import (
 	"github.com/keyturn/keyturn/internal/dialect/rawjson"
 	"github.com/keyturn/keyturn/internal/dialect/recall"
+	"github.com/keyturn/keyturn/internal/dialect/relay"
 	"github.com/keyturn/keyturn/internal/dialect/turn"
-	"github.com/keyturn/keyturn/sse"
 )
 
 // chat is a Session for OpenAI Chat Completions. The dialect has no form for calls that somebody else has answered, so the client
 // sees nothing of Keyturn's: what is left of a turn that only called them is what the model said. The turns so hidden are
 // remembered for the client's next request (chat_memory.go).
 type session struct {
-	opts     turn.Options
-	own      map[string]turn.Tool // the tools that were put in, by name
-	declared map[string]struct{}  // names of the client's tools
+	opts  turn.Options
+	names turn.Names
 
 	request   []byte // the current turn's
 	model     string
@@ -40,15 +39,8 @@ type session struct {
 	body    []byte        // the client's answer where it does not stream
 
 	// What reads the stream.
-	decoder  *sse.Decoder
-	raw      bool // the stream is relayed as it comes: an event was too long
-	dst      []byte
-	window   []byte // what came before the turn showed anything
-	windowed int    // number of events in it
+	relay    relay.Relay
 	before   firstChunk
-	put      place // where the last event went
-	afterCR  bool  // and whether it ended with a CR, whose LF may follow by itself
-	torn     bool  // the last bytes that the client got may not have ended an event
 	chunk    chunk
 	chunks   int // number of chunks read
 	edits    rawjson.Edits
@@ -74,7 +66,6 @@ type currentTurn struct {
 	calls    []*toolCall
 	bytes    int // kept of the turn so far
 
-	revealed bool // it has shown something, and the window is empty
 	finished bool // a finish_reason came
 	over     bool // [DONE] came
 	broken   bool // a part of it could not be read: its calls cannot be relied on
@@ -99,7 +90,7 @@ func open(body []byte, o turn.Options) turn.Session {
 		return nil
 	}
 	s := &session{
-		opts: o, own: map[string]turn.Tool{}, declared: map[string]struct{}{}, number: 1,
+		opts: o, number: 1,
 		model: rawjson.Unquote(f.model.Of(body)), streams: string(f.stream.Of(body)) == "true",
 	}
 	var e rawjson.Edits
@@ -112,7 +103,7 @@ func open(body []byte, o turn.Options) turn.Session {
 		return nil
 	}
 	s.request = e.Apply(make([]byte, 0, len(body)+1024), body)
-	s.decoder = sse.NewDecoder(sse.Limits{}, s.event)
+	s.relay.Init(s)
 	s.start()
 	return s
 }
@@ -122,10 +113,8 @@ func (s *session) start() {
 	s.turn = currentTurn{}
 	s.results = s.results[:0]
 	s.before = firstChunk{s.known, s.roleShown, s.shown, s.called, s.renumbers}
-	s.window, s.windowed = s.window[:0], 0
-	s.put, s.afterCR, s.raw = nowhere, false, false
 	s.template.valid = false
-	s.decoder.Reset()
+	s.relay.Begin()
 }
 
 // Request implements turn.Session.
@@ -152,41 +141,14 @@ func (s *session) Again() {
 
 // Relay implements Session.
 func (s *session) Relay(dst []byte) []byte {
-	dst = append(dst, s.window...)
-	s.window = s.window[:0]
 	s.body = s.turn.answer
-	return dst
+	return s.relay.HandOver(dst)
 }
 
 // KeepAlive implements Session: a comment, which is an event to no client.
 func (s *session) KeepAlive(dst []byte) []byte {
-	if s.torn {
-		return dst
-	}
-	return sse.AppendComment(dst, "keep-alive")
+	return s.relay.KeepAlive(dst, ": keep-alive\n\n")
 }
 
 // Explain implements Session. What Keyturn has forgotten is left out of the request, with its results, so no error comes of it.
 func (s *session) Explain(int, []byte) (turn.Error, bool) { return turn.Error{}, false }
-
-// owner tells whose a tool is.
-func (s *session) owner(name string) owner {
-	if _, ok := s.declared[name]; ok {
-		return clients
-	}
-	if _, ok := s.own[name]; ok || len(name) > len(turn.OwnPrefix) && name[:len(turn.OwnPrefix)] == turn.OwnPrefix {
-		return keyturns
-	}
-	for own := range s.own {
-		if begins(own, name) {
-			return undecided
-		}
-	}
-	if begins(turn.OwnPrefix, name) {
-		return undecided
-	}
-	return clients
-}
-
-// begins reports whether name may be the first piece of whole.
-func begins(whole, name string) bool { return len(name) <= len(whole) && whole[:len(name)] == name }

@@ -5,6 +5,8 @@ import (
 	"strconv"
 
 	"github.com/keyturn/keyturn/internal/dialect/rawjson"
+	"github.com/keyturn/keyturn/internal/dialect/relay"
+	"github.com/keyturn/keyturn/internal/dialect/turn"
 	"github.com/keyturn/keyturn/sse"
 )
 
@@ -44,7 +46,7 @@ func (s *session) renumber(c *chunk, none bool) {
 	for i := range c.calls {
 		p := &c.calls[i]
 		switch call := p.call; {
-		case call.owner != clients || call.held != nil:
+		case call.owner != turn.Client || call.held != nil:
 			s.edits.Drop(c.b, c.toolCalls.Val, p.at)
 		case call.shown < 0:
 		case p.index.Val.Found():
@@ -57,31 +59,28 @@ func (s *session) renumber(c *chunk, none bool) {
 	}
 }
 
-// emit appends the event with the changes noted.
-func (s *session) emit(dst *[]byte, e *sse.Event) {
-	if s.edits.None() {
-		*dst = append(*dst, e.Raw...)
+// emit hands the current event on with the changes noted.
+func (s *session) emit(e *sse.Event) {
+	if relay.DataAt(e) < 0 && !s.edits.None() {
+		to := s.relay.Own()
+		*to = s.appendEdited(*to, e)
 		return
 	}
-	at := dataIn(e)
-	if at < 0 {
-		*dst = appendChunk(*dst, e.Type, s.edits.Apply(nil, e.Data))
-		s.put = nowhere
-		return
-	}
-	*dst = append(*dst, e.Raw[:at]...)
-	*dst = s.edits.Apply(*dst, e.Data)
-	*dst = append(*dst, e.Raw[at+len(e.Data):]...)
+	to := s.relay.Sink()
+	*to = s.appendEdited(*to, e)
 }
 
-// dataIn tells where in an event's bytes its data stands; -1 if it stands in several lines.
-func dataIn(e *sse.Event) int {
-	for i := 0; i <= len(e.Raw)-len(e.Data); i++ {
-		if &e.Raw[i] == &e.Data[0] {
-			return i
-		}
+// appendEdited appends an event with the changes noted. All around its data stays as it is, if that stands on one line.
+func (s *session) appendEdited(dst []byte, e *sse.Event) []byte {
+	if s.edits.None() {
+		return append(dst, e.Raw...)
 	}
-	return -1
+	at := relay.DataAt(e)
+	if at < 0 {
+		return appendChunk(dst, e.Type, s.edits.Apply(nil, e.Data))
+	}
+	dst = s.edits.Apply(append(dst, e.Raw[:at]...), e.Data)
+	return append(dst, e.Raw[at+len(e.Data):]...)
 }
 
 // appendChunk appends an event on one line. Line ends within JSON are white space.
@@ -103,9 +102,9 @@ func (s *session) flush(late []*toolCall) {
 			}
 		}
 		delta := append(append([]byte(`{"tool_calls":`), e.Apply(nil, list)...), '}')
-		dst := s.out()
-		*dst = appendChunk(*dst, nil, s.chunkOf(delta, []byte("null")))
-		s.put, call.held, call.args = nowhere, nil, nil
+		to := s.relay.Own()
+		*to = appendChunk(*to, nil, s.chunkOf(delta, []byte("null")))
+		call.held, call.args = nil, nil
 	}
 }
 

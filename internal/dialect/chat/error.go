@@ -16,9 +16,7 @@ func (s *session) Fail(dst []byte, e turn.Error) []byte {
 		s.body = openai.ErrorBody(e)
 		return dst
 	}
-	if s.torn {
-		dst = append(dst, "\n\n"...)
-	}
+	s.relay.Interrupt(dst)
 	b := rawjson.AppendString([]byte(`{"error":{"message":`), e.Message)
 	b = rawjson.AppendString(append(b, `,"type":`...), e.Type)
 	b = append(b, `,"param":null,"code":`...)
@@ -27,8 +25,10 @@ func (s *session) Fail(dst []byte, e turn.Error) []byte {
 	} else {
 		b = rawjson.AppendString(b, e.Code)
 	}
-	dst = sse.AppendEvent(dst, "", append(b, `}}`...))
-	return sse.AppendEvent(dst, "", []byte("[DONE]"))
+	to := s.relay.Own()
+	*to = sse.AppendEvent(*to, "", append(b, `}}`...))
+	*to = sse.AppendEvent(*to, "", []byte("[DONE]"))
+	return s.relay.Out()
 }
 
 // errs takes a chunk that is an error: OpenAI's and OpenRouter's have a member error, vLLM's calls itself an object of that kind.
@@ -39,7 +39,7 @@ func (s *session) errs(e *sse.Event, c *chunk) bool {
 	if !flat && !c.says(c.err) {
 		return false
 	}
-	if !t.revealed {
+	if s.relay.Holding() {
 		body := bytes.Clone(c.b)
 		if !flat && c.choices.Found() {
 			body = append(append([]byte(`{"error":`), c.err.Val.Of(c.b)...), '}')
@@ -55,14 +55,15 @@ func (s *session) errs(e *sse.Event, c *chunk) bool {
 		t.tail = nil
 	}
 	s.release()
-	s.relay(e)
+	s.relay.Put(e)
 	return true
 }
 
 // fail notes that the turn has failed before it showed anything, and holds the event that says so.
 func (s *session) fail(e *sse.Event, body []byte) {
-	s.window, s.put = append(s.window, e.Raw...), toWindow
 	s.turn.failure = failureOf(body)
+	s.relay.Put(e)
+	s.relay.Fail()
 }
 
 // failureOf reads an error that is a body of its own. It is kept as it came: quotas and hints stand in members that vary.

@@ -8,6 +8,7 @@ import (
 	"github.com/keyturn/keyturn/internal/dialect/openai"
 	"github.com/keyturn/keyturn/internal/dialect/rawjson"
 	"github.com/keyturn/keyturn/internal/dialect/recall"
+	"github.com/keyturn/keyturn/internal/dialect/turn"
 )
 
 // Turns that the client does not see are remembered for its next request. There it echoes an assistant message that joins what all
@@ -202,7 +203,7 @@ func (s *session) remember() {
 	var ids []string
 	var calls []byte
 	for _, c := range t.calls {
-		if c.owner == clients {
+		if c.owner == turn.Client {
 			ids = append(ids, c.id)
 			calls = append(rawjson.Separate(calls), "null"...)
 		} else if t.mixed {

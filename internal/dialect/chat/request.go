@@ -75,23 +75,17 @@ func (s *session) offer(b []byte, f *requestFields) []byte {
 			if !rawjson.Once(b, at, "name") {
 				return nil
 			}
-			s.declared[rawjson.Text(b, at, "name")] = struct{}{}
+			s.names.Declare(rawjson.Text(b, at, "name"))
 		}
 	}
 	var list []byte
 	for _, t := range s.opts.Tools {
-		if _, theirs := s.declared[t.Name]; theirs || has >= turn.MaxTools {
-			continue
+		if s.names.Offer(t.Name, t, has) {
+			list = appendFunction(rawjson.Separate(list), t)
 		}
-		has++
-		s.own[t.Name] = t
-		if list != nil {
-			list = append(list, ',')
-		}
-		list = appendFunction(list, t)
 	}
 	if list == nil || s.choice(b, f.toolChoice) == turn.ChoiceForeign {
-		clear(s.own)
+		s.names.Withdraw()
 		return nil
 	}
 	return list
@@ -127,13 +121,13 @@ func (s *session) choice(b []byte, at rawjson.Span) turn.Choice {
 	}
 	switch rawjson.Text(b, at, "type") {
 	case "function":
-		if _, ok := s.own[rawjson.Text(b, at, "function", "name")]; ok && rawjson.Once(b, at, "type", "function") {
+		if _, ok := s.names.Own(rawjson.Text(b, at, "function", "name")); ok && rawjson.Once(b, at, "type", "function") {
 			return turn.ChoiceNamed
 		}
 	case "allowed_tools":
 		list, _ := rawjson.Lookup(b, at, "allowed_tools", "tools")
 		for t := range rawjson.Elements(b, list) {
-			if _, ok := s.own[rawjson.Text(b, t, "function", "name")]; ok && rawjson.Once(b, at, "type", "allowed_tools") {
+			if _, ok := s.names.Own(rawjson.Text(b, t, "function", "name")); ok && rawjson.Once(b, at, "type", "allowed_tools") {
 				return turn.ChoiceAllowed
 			}
 		}

@@ -8,31 +8,12 @@ import (
 	"github.com/keyturn/keyturn/sse"
 )
 
-const (
-	maxChatWindow      = 64        // events that are held until one shows something
-	maxChatWindowBytes = 256 << 10 // and their bytes
-	maxChatTurn        = 32 << 20  // bytes of a turn that are kept for the next one's request
-)
-
-// place is where an event's bytes went.
-type place uint8
-
-const (
-	nowhere  place = iota
-	toClient       // to the client
-	toWindow       // held until the turn shows something
-	toTail         // held until it is known what the turn's end means
-)
+// maxTurn bounds the bytes of a turn that are kept for the next one's request.
+const maxTurn = 32 << 20
 
 // Write implements Session.
 func (s *session) Write(dst, p []byte) ([]byte, turn.State) {
-	s.dst = dst
-	if s.raw {
-		s.dst = append(s.dst, p...)
-	} else if n, err := s.decoder.Write(p); err != nil {
-		s.relayRest(p[n:])
-	}
-	dst, s.dst = s.dst, nil
+	dst = s.relay.Write(dst, p)
 	switch t := &s.turn; {
 	case t.failure != nil:
 		return dst, turn.Failing
@@ -42,94 +23,23 @@ func (s *session) Write(dst, p []byte) ([]byte, turn.State) {
 	return dst, turn.Going
 }
 
-// relayRest gives the stream up, since an event is longer than any client reads: from here on it passes as it comes.
-func (s *session) relayRest(rest []byte) {
-	if s.turn.failure != nil {
-		return
-	}
-	s.raw, s.torn, s.turn.broken = true, true, true
-	s.reveal()
+// GiveUp implements relay.Reader: nothing more of the stream can be read, so its calls cannot be relied on.
+func (s *session) GiveUp() bool {
+	s.turn.broken = true
+	s.relay.Release()
 	s.release()
-	s.dst = append(append(s.dst, s.decoder.Held()...), rest...)
+	return true
 }
 
-// event takes one event of the provider's stream.
-func (s *session) event(e *sse.Event) error {
-	if s.afterCR && string(e.Raw) == "\n" { // the end of the event before, whatever became of it
-		s.rest(e.Raw)
-		s.afterCR = false
-		return nil
-	}
-	s.afterCR = e.Raw[len(e.Raw)-1] == '\r'
-	switch t := &s.turn; {
-	case t.failure != nil:
-		s.put = nowhere
-		if len(s.window) < maxChatWindowBytes {
-			s.put, s.window = toWindow, append(s.window, e.Raw...)
-		}
+// Block implements relay.Reader.
+func (s *session) Block(e *sse.Event) {
+	switch {
+	case s.turn.failure != nil:
+		s.relay.Put(e)
 	case s.quick(e):
 	default:
-		s.count(e)
 		s.take(e)
-		s.torn = s.torn || e.Truncated && s.put != nowhere
 	}
-	return nil
-}
-
-// rest adds what belongs to the event before to it.
-func (s *session) rest(b []byte) {
-	switch s.put {
-	case toClient:
-		s.dst = append(s.dst, b...)
-	case toWindow:
-		s.window = append(s.window, b...)
-	case toTail:
-		s.turn.hold(b)
-	case nowhere:
-	}
-}
-
-// count bounds the window.
-func (s *session) count(e *sse.Event) {
-	if s.turn.revealed || !e.Dispatched && len(s.window) == 0 {
-		return
-	}
-	if s.windowed++; s.windowed > maxChatWindow || len(s.window) > maxChatWindowBytes {
-		s.reveal()
-	}
-}
-
-// reveal ends the window: what is in it goes to the client.
-func (s *session) reveal() {
-	if !s.turn.revealed {
-		s.turn.revealed = true
-		s.dst = append(s.dst, s.window...)
-		s.window = s.window[:0]
-		if s.put == toWindow {
-			s.put = toClient
-		}
-	}
-}
-
-// sink is where bytes go that the client is to have now, unless the window holds them.
-func (s *session) sink() (*[]byte, place) {
-	if s.turn.revealed {
-		return &s.dst, toClient
-	}
-	return &s.window, toWindow
-}
-
-// out is the sink for the current event.
-func (s *session) out() *[]byte {
-	dst, put := s.sink()
-	s.put = put
-	return dst
-}
-
-// relay hands an event on as it is.
-func (s *session) relay(e *sse.Event) {
-	dst := s.out()
-	*dst = append(*dst, e.Raw...)
 }
 
 // take finds out what an event is.
@@ -142,8 +52,8 @@ func (s *session) take(e *sse.Event) {
 		s.aside(e)
 	case t.over:
 		// Nothing comes after [DONE].
-		if s.put = nowhere; !t.hasOurs() {
-			s.relay(e)
+		if !t.hasOurs() {
+			s.relay.Put(e)
 		}
 	case done:
 		s.done(e)
@@ -152,12 +62,11 @@ func (s *session) take(e *sse.Event) {
 		s.piece(e, &s.chunk)
 	case e.Truncated && s.number > 1:
 		// Clients drop what a stream that broke off leaves behind. It must not stand before what Keyturn may add.
-		s.put = nowhere
 	default:
 		t.broken = true
-		s.reveal()
+		s.relay.Release()
 		s.release()
-		s.relay(e)
+		s.relay.Put(e)
 	}
 }
 
@@ -165,18 +74,14 @@ func (s *session) take(e *sse.Event) {
 func (s *session) aside(e *sse.Event) {
 	t := &s.turn
 	switch b := bareError(e.Raw); {
-	case b != nil && !t.revealed:
+	case b != nil && s.relay.Holding():
 		s.fail(e, b)
 	case e.Truncated && s.number > 1:
-		s.put = nowhere
 	case len(t.tail) > 0 && !t.hasOurs():
-		t.hold(e.Raw)
-		s.put = toTail
-	case !t.revealed && len(s.window) == 0:
-		// A comment shows nothing, and keeps the client waiting.
-		s.dst, s.put = append(s.dst, e.Raw...), toClient
+		t.tail = append(t.tail, heldEvent{kind: heldAside, raw: bytes.Clone(e.Raw), cut: e.Truncated})
+		s.relay.Elsewhere(t)
 	default:
-		s.relay(e)
+		s.relay.Aside(e)
 	}
 }
 
@@ -200,11 +105,10 @@ func (s *session) piece(e *sse.Event, c *chunk) {
 	says := s.says(c)
 	rest := theirs > 0 || finish || says || c.other || c.says(c.logprobs)
 	if (ours > 0 || dropRole) && !rest && len(late) == 0 && (dropRole || !role) && !(c.says(c.usage) && t.finished) {
-		s.put = nowhere
 		return
 	}
 	if says || theirs > 0 || finish || len(late) > 0 {
-		s.reveal()
+		s.relay.Release()
 	}
 	if t.hasOurs() {
 		s.retract()
@@ -225,7 +129,7 @@ func (s *session) piece(e *sse.Event, c *chunk) {
 	case t.finished && c.says(c.usage) && !rest:
 		s.keep(heldUsage, e, false) // OpenRouter counts tokens in a chunk with a choice that says nothing
 	default:
-		s.emit(s.out(), e)
+		s.emit(e)
 		s.learn(e, c, says)
 		s.flush(late)
 	}
@@ -263,14 +167,14 @@ func (s *session) pieces(c *chunk, finish bool) (theirs, ours int, late []*toolC
 	for i := range c.calls {
 		p := &c.calls[i]
 		switch call := p.call; {
-		case call.owner == clients && call.held == nil:
+		case call.owner == turn.Client && call.held == nil:
 			theirs++
 			continue
-		case call.owner == clients && !call.begun:
+		case call.owner == turn.Client && !call.begun:
 			s.show(call)
 			late = append(late, call)
 			fallthrough
-		case call.owner != keyturns:
+		case call.owner != turn.Keyturn:
 			call.held = append(rawjson.Separate(call.held), p.at.Of(c.b)...)
 		}
 		ours++
@@ -288,7 +192,7 @@ func (s *session) says(c *chunk) bool {
 	for _, f := range c.fields {
 		v := f.Val.Of(c.b)
 		some = some || !blank(v)
-		if t.bytes += len(v); t.bytes > maxChatTurn {
+		if t.bytes += len(v); t.bytes > maxTurn {
 			t.broken = true
 			continue
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"github.com/keyturn/keyturn/internal/dialect/rawjson"
+	"github.com/keyturn/keyturn/internal/dialect/relay"
 	"github.com/keyturn/keyturn/sse"
 )
 
@@ -17,6 +18,7 @@ type heldEvent struct {
 	data []byte // its JSON, where it is a chunk
 	typ  []byte
 	says bool // it has more for the client than the finish_reason
+	cut  bool // it lacks its blank line
 }
 
 type endKind uint8
@@ -28,21 +30,21 @@ const (
 	heldDone
 )
 
-// hold adds a block to the tail; the LF of a CR LF to the last event in it.
-func (t *currentTurn) hold(b []byte) {
-	if len(t.tail) > 0 && string(b) == "\n" {
+// Rest implements relay.Keeper: the LF goes to the last event of the tail.
+func (t *currentTurn) Rest(lf []byte) {
+	if len(t.tail) > 0 {
 		last := &t.tail[len(t.tail)-1]
-		last.raw = append(last.raw, b...)
-		return
+		last.raw = append(last.raw, lf...)
 	}
-	t.tail = append(t.tail, heldEvent{kind: heldAside, raw: bytes.Clone(b)})
 }
 
 // keep holds the current event, with the changes noted.
 func (s *session) keep(kind endKind, e *sse.Event, says bool) {
-	h := heldEvent{kind: kind, typ: bytes.Clone(e.Type), says: says}
-	s.put = toTail
-	s.emit(&h.raw, e)
+	h := heldEvent{kind: kind, typ: bytes.Clone(e.Type), says: says, raw: s.appendEdited(nil, e)}
+	if s.edits.None() || relay.DataAt(e) >= 0 {
+		h.cut = e.Truncated
+		s.relay.Elsewhere(&s.turn)
+	}
 	if kind != heldDone {
 		h.data = s.edits.Apply(nil, e.Data)
 	}
@@ -61,7 +63,6 @@ func (s *session) finish(e *sse.Event, c *chunk, says bool, late []*toolCall) {
 // counts takes the chunk that counts tokens. A client that did not ask for it does not get it.
 func (s *session) counts(e *sse.Event, c *chunk) {
 	if !s.wantUsage {
-		s.put = nowhere
 		return
 	}
 	s.edits.Reset()
@@ -74,7 +75,7 @@ func (s *session) done(e *sse.Event) {
 	t := &s.turn
 	t.over = !e.Truncated
 	late := s.settleOwners()
-	s.reveal()
+	s.relay.Release()
 	s.flush(late)
 	if t.hasOurs() {
 		s.edits.Reset()
@@ -83,7 +84,7 @@ func (s *session) done(e *sse.Event) {
 	}
 	s.remember()
 	s.release()
-	s.relay(e)
+	s.relay.Put(e)
 }
 
 // retract says, now that the turn is known to call Keyturn's tools, what the client may have of its end: all but the finish_reason,
@@ -91,17 +92,16 @@ func (s *session) done(e *sse.Event) {
 func (s *session) retract() {
 	t := &s.turn
 	held := t.tail[:0]
-	dst, _ := s.sink()
 	for _, h := range t.tail {
 		switch {
 		case h.kind == heldAside:
-			*dst = append(*dst, h.raw...)
+			s.relay.Insert(h.raw, h.cut)
 			continue
 		case h.kind == heldFinish && h.says:
-			*dst = appendChunk(*dst, h.typ, withoutFinish(h.data))
-			h.data, h.says = onlyFinish(h.data), false
+			to := s.relay.Own()
+			*to = appendChunk(*to, h.typ, withoutFinish(h.data))
+			h.data, h.says, h.cut = onlyFinish(h.data), false, false
 			h.raw = appendChunk(nil, h.typ, h.data)
-			s.put = nowhere
 		}
 		held = append(held, h)
 	}
@@ -149,12 +149,8 @@ func (s *session) release() {
 	if len(t.tail) == 0 {
 		return
 	}
-	dst, put := s.sink()
 	for _, h := range t.tail {
-		*dst = append(*dst, h.raw...)
-	}
-	if s.put == toTail {
-		s.put = put
+		s.relay.Insert(h.raw, h.cut)
 	}
 	t.tail = nil
 }
@@ -170,14 +166,14 @@ func (s *session) releaseOnce(reason string) {
 	if f := last[heldFinish]; reason != "" && f != nil {
 		var e rawjson.Edits
 		e.Set(f.data, choiceIn(f.data), "finish_reason", rawjson.AppendString(nil, reason))
-		f.raw = appendChunk(nil, f.typ, e.Apply(nil, f.data))
+		f.raw, f.cut = appendChunk(nil, f.typ, e.Apply(nil, f.data)), false
 	} else if reason != "" {
 		last[heldFinish] = &heldEvent{raw: appendChunk(nil, nil, s.chunkOf([]byte("{}"), rawjson.AppendString(nil, reason)))}
 	}
 	for _, h := range last {
 		if h != nil {
-			s.dst = append(s.dst, h.raw...)
+			s.relay.Insert(h.raw, h.cut)
 		}
 	}
-	t.tail, s.put = nil, nowhere
+	t.tail = nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"github.com/keyturn/keyturn/internal/dialect/rawjson"
+	"github.com/keyturn/keyturn/internal/dialect/relay"
 	"github.com/keyturn/keyturn/sse"
 )
 
@@ -25,7 +26,7 @@ type templateParts struct{ head, mid, end []byte }
 func (s *session) learn(e *sse.Event, c *chunk, says bool) {
 	t := &s.template
 	t.valid = false
-	if !says || c.count != 1 || len(c.calls) > 0 || c.says(c.usage) || !s.turn.revealed || len(s.turn.tail) > 0 || dataIn(e) < 0 {
+	if !says || c.count != 1 || len(c.calls) > 0 || c.says(c.usage) || s.relay.Holding() || len(s.turn.tail) > 0 || relay.DataAt(e) < 0 {
 		return
 	}
 	var f rawjson.Member // the one that says something
@@ -73,7 +74,7 @@ func (s *session) learn(e *sse.Event, c *chunk, says bool) {
 // quick takes a chunk like the one before. It returns false for any other event.
 func (s *session) quick(e *sse.Event) bool {
 	t := &s.template
-	if !t.valid || len(s.turn.tail) > 0 || e.Truncated || s.turn.over || s.turn.bytes > maxChatTurn || !bytes.HasPrefix(e.Data, t.in.head) {
+	if !t.valid || len(s.turn.tail) > 0 || e.Truncated || s.turn.over || s.turn.bytes > maxTurn || !bytes.HasPrefix(e.Data, t.in.head) {
 		return false
 	}
 	text := rawjson.Span{Start: len(t.in.head), End: 0}
@@ -88,19 +89,19 @@ func (s *session) quick(e *sse.Event) bool {
 	} else if pad.Start != pad.End {
 		return false
 	}
-	at := dataIn(e)
+	at := relay.DataAt(e)
 	if at < 0 {
 		return false
 	}
 	f := &s.turn.fields[t.fields]
 	f.raw = append(f.raw, text.Of(e.Data)...)
 	s.turn.bytes += text.End - text.Start
-	s.put = toClient
 	if t.same {
-		s.dst = append(s.dst, e.Raw...)
+		s.relay.Put(e)
 		return true
 	}
-	s.dst = append(append(append(append(s.dst, e.Raw[:at]...), t.out.head...), text.Of(e.Data)...), t.out.mid...)
-	s.dst = append(append(append(s.dst, pad.Of(e.Data)...), t.out.end...), e.Raw[at+len(e.Data):]...)
+	to := s.relay.Sink()
+	b := append(append(append(append(*to, e.Raw[:at]...), t.out.head...), text.Of(e.Data)...), t.out.mid...)
+	*to = append(append(append(b, pad.Of(e.Data)...), t.out.end...), e.Raw[at+len(e.Data):]...)
 	return true
 }

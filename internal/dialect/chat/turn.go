@@ -10,22 +10,18 @@ import (
 
 // End implements Session.
 func (s *session) End(dst []byte) ([]byte, turn.Turn) {
-	s.dst = dst
-	if !s.raw {
-		_ = s.decoder.Close() // fails only as Write did
-	}
+	s.relay.Close(dst)
 	if s.turn.failure == nil {
 		s.close()
 	}
-	dst, s.dst = s.dst, nil
-	return dst, s.result()
+	return s.relay.End(), s.result()
 }
 
 // close decides what the turn's end means, now that nothing more of it comes.
 func (s *session) close() {
 	t := &s.turn
 	late := s.settleOwners()
-	s.reveal()
+	s.relay.Release()
 	s.flush(late)
 	switch ours := t.ours(); {
 	case len(ours) == 0:
@@ -234,7 +230,6 @@ func resultText(r *turn.Result) string {
 
 // Finish implements Session.
 func (s *session) Finish(dst []byte) []byte {
-	s.dst = dst
 	t := &s.turn
 	reason := ""
 	if !t.mixed && len(t.run) > 0 { // the client's budget is used up
@@ -244,9 +239,9 @@ func (s *session) Finish(dst []byte) []byte {
 	s.remember()
 	if t.answer != nil {
 		s.body = s.merged(reason)
-	} else {
-		s.releaseOnce(reason)
+		return dst
 	}
-	dst, s.dst = s.dst, nil
-	return dst
+	s.relay.To(dst)
+	s.releaseOnce(reason)
+	return s.relay.Out()
 }

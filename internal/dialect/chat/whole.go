@@ -12,7 +12,7 @@ import (
 // Whole implements Session.
 func (s *session) Whole(body []byte) turn.Turn {
 	t := &s.turn
-	t.answer, t.over, t.revealed = bytes.Clone(body), true, true
+	t.answer, t.over = bytes.Clone(body), true
 	s.body = t.answer
 	if !rawjson.Valid(t.answer) {
 		t.broken = true
@@ -118,12 +118,12 @@ func gather(list []field, name, raw []byte) []field {
 
 // wholeCall is a call that is in one piece.
 func (s *session) wholeCall(b []byte, at rawjson.Span) *toolCall {
-	c := &toolCall{owner: clients, id: rawjson.Text(b, at, "id"), element: at.Of(b)}
+	c := &toolCall{owner: turn.Client, id: rawjson.Text(b, at, "id"), element: at.Of(b)}
 	name := rawjson.Text(b, at, "function", "name")
-	if strings.TrimSpace(name) == "" || s.owner(strings.TrimSpace(name)) != keyturns {
+	if strings.TrimSpace(name) == "" || s.names.Owner(strings.TrimSpace(name)) != turn.Keyturn {
 		return c
 	}
-	c.owner, c.name, s.called = keyturns, name, true
+	c.owner, c.name, s.called = turn.Keyturn, name, true
 	if v, ok := rawjson.Lookup(b, at, "function", "arguments"); ok {
 		switch raw := v.Of(b); raw[0] {
 		case '"':
@@ -152,7 +152,7 @@ func (s *session) echo(message rawjson.Span) []byte {
 	for at := range rawjson.Elements(b, list) {
 		c := t.calls[i]
 		i++
-		if c.owner != keyturns {
+		if c.owner != turn.Keyturn {
 			continue
 		}
 		raw := c.element
@@ -240,7 +240,7 @@ func (s *session) withoutCalls(e *rawjson.Edits, message rawjson.Span) {
 		}
 		i := 0
 		for at := range rawjson.Elements(b, m.Val) {
-			if t.calls[i].owner == keyturns {
+			if t.calls[i].owner == turn.Keyturn {
 				e.Drop(b, m.Val, at)
 			}
 			i++

@@ -60,8 +60,9 @@ var compactionMembers = [2]string{"content", "encrypted_content"}
 func (s *session) newBlock(at int, raw []byte) *block {
 	b := &block{at: at, shown: -1, raw: slices.Clone(raw)}
 	b.kind, b.id, b.name = rawjson.Text(b.raw, rawjson.Whole(b.raw), "type"), rawjson.Text(b.raw, rawjson.Whole(b.raw), "id"), rawjson.Text(b.raw, rawjson.Whole(b.raw), "name")
-	if b.kind == "tool_use" {
-		b.tool, b.own = s.takes(b.name)
+	if b.kind == "tool_use" && s.names.Owner(b.name) == turn.Keyturn {
+		b.own = true
+		b.tool, _ = s.names.Own(b.name)
 	}
 	s.turn.blocks = append(s.turn.blocks, b)
 	return b

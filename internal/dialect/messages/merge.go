@@ -32,7 +32,7 @@ func fillNumbers(last, first []byte) []byte {
 // finalDelta is the data of the last turn's message_delta as that of all turns: its usage counts all of them, since clients take
 // it for the message's own.
 func (s *session) finalDelta(data []byte) []byte {
-	e := &s.stream.edits
+	e := &s.edits
 	e.Reset()
 	if s.usage != nil {
 		e.Set(data, rawjson.Whole(data), "usage", rawjson.AddNumbers(s.usage, fillNumbers(s.turn.end, s.turn.begin)))

@@ -2,9 +2,9 @@ package messages
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/keyturn/keyturn/internal/dialect/rawjson"
+	"github.com/keyturn/keyturn/internal/dialect/relay"
 	"github.com/keyturn/keyturn/internal/dialect/turn"
 	"github.com/keyturn/keyturn/sse"
 )
@@ -14,9 +14,8 @@ import (
 // conversation; so are the tools, whose bytes stay the same for as long as the conversation lasts. Models that think refuse a
 // conversation in which either has changed ("Preserving thinking blocks", "Extended thinking" in Anthropic's documentation).
 type session struct {
-	opts     turn.Options
-	own      map[string]turn.Tool // the tools that were put in, by name; zero for those that are no longer offered
-	declared map[string]struct{}  // names of the client's tools
+	opts  turn.Options
+	names turn.Names
 
 	base    []byte // the first turn's request
 	request []byte // the current turn's
@@ -41,10 +40,13 @@ type session struct {
 	// container is where the provider's tools ran last, an object; nil if they did not. Later turns go on in it.
 	container []byte
 
-	turn   currentTurn
-	stream streamState
-	plain  bool // the current answer did not stream
-	body   []byte
+	turn currentTurn
+	// What reads the stream, and what the current event is.
+	relay relay.Relay
+	event eventFields
+	edits rawjson.Edits
+	plain bool // the current answer did not stream
+	body  []byte
 }
 
 // currentTurn is what is known of the current turn.
@@ -81,7 +83,7 @@ func open(body []byte, o turn.Options) turn.Session {
 		return nil
 	}
 	s := &session{
-		opts: o, own: map[string]turn.Tool{}, declared: map[string]struct{}{}, number: 1,
+		opts: o, number: 1,
 		model: rawjson.Unquote(f.model.Of(body)), streams: string(f.stream.Of(body)) == "true",
 	}
 	tools, ok := s.declare(body, f.tools)
@@ -94,7 +96,7 @@ func open(body []byte, o turn.Options) turn.Session {
 		s.talk = readTalk(o.Memory, body, f.messages)
 	}
 	s.offer(&e, body, &f, tools)
-	if s.talk != nil && (len(s.own) > 0 || tools > 0) { // a conversation with calls in it needs tools
+	if s.talk != nil && (s.names.Offered() || tools > 0) { // a conversation with calls in it needs tools
 		s.talk.restore(&e, body)
 	}
 	if e.None() {
@@ -106,7 +108,7 @@ func open(body []byte, o turn.Options) turn.Session {
 	}
 	s.request = s.base
 	s.budget()
-	s.stream.decoder = sse.NewDecoder(sse.Limits{}, s.event)
+	s.relay.Init(s)
 	s.begins()
 	return s
 }
@@ -126,19 +128,10 @@ func (s *session) Reads() bool { return s.reads }
 // Body implements turn.Session.
 func (s *session) Body() []byte { return s.body }
 
-// takes reports whether a call is Keyturn's to run.
-func (s *session) takes(name string) (turn.Tool, bool) {
-	if t, ok := s.own[name]; ok {
-		return t, true
-	}
-	_, theirs := s.declared[name]
-	return turn.Tool{}, !theirs && len(name) > len(turn.OwnPrefix) && strings.HasPrefix(name, turn.OwnPrefix)
-}
-
 // begins makes ready for a turn's answer.
 func (s *session) begins() {
 	s.turn = currentTurn{}
-	s.stream.begin(s.number == 1)
+	s.relay.Begin()
 }
 
 // Again forgets the turn's answer. It had shown nothing, so nothing else has changed.
@@ -225,10 +218,7 @@ func (s *session) Finish(dst []byte) []byte {
 
 // KeepAlive is a ping event, which clients of this API expect at any time.
 func (s *session) KeepAlive(dst []byte) []byte {
-	if s.stream.broken || s.stream.unended {
-		return dst // the last bytes may be half a line
-	}
-	return append(dst, "event: ping\ndata: {\"type\": \"ping\"}\n\n"...)
+	return s.relay.KeepAlive(dst, "event: ping\ndata: {\"type\": \"ping\"}\n\n")
 }
 
 // Fail ends the stream with an error event, at which every client's library raises an error at once: blocks that are open stay so.
@@ -237,19 +227,13 @@ func (s *session) Fail(dst []byte, e turn.Error) []byte {
 		s.body = errorBody(e)
 		return dst
 	}
-	m := &s.stream
-	m.dst = dst
-	if m.unended || m.broken {
-		m.dst = append(m.dst, "\n\n"...)
-		m.unended = false
-	}
-	if s.turn.failure != nil {
-		m.held, s.turn.failure = m.held[:0], nil
-	}
-	m.release()
+	s.relay.Interrupt(dst)
+	s.turn.failure = nil
 	b := rawjson.AppendString([]byte(`{"type":"error","error":{"type":`), e.Type)
 	b = append(rawjson.AppendString(append(b, `,"message":`...), e.Message), `}}`...)
-	return sse.AppendEvent(m.dst, "error", b)
+	to := s.relay.Own()
+	*to = sse.AppendEvent(*to, "error", b)
+	return s.relay.Out()
 }
 
 // Relay hands out what was held back of a turn that failed.
@@ -259,8 +243,5 @@ func (s *session) Relay(dst []byte) []byte {
 		s.body = s.turn.final
 		return dst
 	}
-	m := &s.stream
-	m.dst = dst
-	m.release()
-	return m.dst
+	return s.relay.HandOver(dst)
 }

@@ -51,7 +51,7 @@ func (s *session) declare(b []byte, list rawjson.Span) (tools int, ok bool) {
 			return tools, false
 		}
 		if name := rawjson.Text(b, t, "name"); name != "" {
-			s.declared[name] = struct{}{}
+			s.names.Declare(name)
 		}
 	}
 	return tools, true
@@ -70,7 +70,7 @@ func (s *session) offer(e *rawjson.Edits, b []byte, f *requestFields, tools int)
 	list = s.admit(list, tools)
 	s.choice = s.choiceOf(b, f.toolChoice)
 	if s.choice == turn.ChoiceForeign && !begun || list == nil {
-		clear(s.own)
+		s.names.Withdraw()
 		list = nil
 	}
 	s.talk.offers(list)
@@ -93,17 +93,13 @@ func (s *session) offer(e *rawjson.Edits, b []byte, f *requestFields, tools int)
 func (s *session) admit(list []byte, tools int) []byte {
 	list = slices.Concat([]byte{'['}, list, []byte{']'})
 	var in []byte
-	for t := range rawjson.Elements(list, rawjson.Whole(list)) {
-		name := rawjson.Text(list, t, "name")
-		if _, theirs := s.declared[name]; theirs || tools+len(s.own) >= turn.MaxTools {
-			continue
+	for at := range rawjson.Elements(list, rawjson.Whole(list)) {
+		name, tool := rawjson.Text(list, at, "name"), turn.Tool{}
+		if i := slices.IndexFunc(s.opts.Tools, func(t turn.Tool) bool { return t.Name == name }); i >= 0 {
+			tool = s.opts.Tools[i]
 		}
-		s.own[name] = turn.Tool{}
-		in = append(rawjson.Separate(in), t.Of(list)...)
-	}
-	for _, t := range s.opts.Tools {
-		if _, ok := s.own[t.Name]; ok {
-			s.own[t.Name] = t
+		if s.names.Offer(name, tool, tools) {
+			in = append(rawjson.Separate(in), at.Of(list)...)
 		}
 	}
 	return in
@@ -140,7 +136,7 @@ func (s *session) choiceOf(b []byte, at rawjson.Span) turn.Choice {
 	case "any":
 		return turn.ChoiceRequired
 	case "tool":
-		if _, ok := s.own[rawjson.Text(b, at, "name")]; ok {
+		if _, ok := s.names.Own(rawjson.Text(b, at, "name")); ok {
 			return turn.ChoiceNamed
 		}
 	}

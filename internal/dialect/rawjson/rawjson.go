@@ -64,7 +64,8 @@ func Separate(list []byte) []byte {
 	return list
 }
 
-// Null and Comma are just that. They are not to be changed.
-var Null = []byte("null")
-
-var Comma = []byte{','}
+// Values that are written often. They are not to be changed.
+var (
+	Null  = []byte("null")
+	Comma = []byte{','}
+)

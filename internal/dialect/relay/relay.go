@@ -1,81 +1,279 @@
-// Package relay writes the events of a stream so that they look like the provider's own.
+// Package relay hands a turn's stream of server-sent events on to the client, for every dialect: it holds the first events back until
+// the turn shows something, and sees to it that whatever is left out, changed or put in, the client gets whole blocks.
 package relay
 
-import (
-	"bytes"
-	"strings"
-
-	"github.com/keyturn/keyturn/sse"
-)
+import "github.com/keyturn/keyturn/sse"
 
 // The first events of a turn are held back until one shows content, an error within them being no part of the response yet; but no
 // more than so many.
 const (
-	WindowEvents = 64
-	WindowBytes  = 256 << 10
+	WindowEvents = 64        // events with data
+	WindowBytes  = 256 << 10 // bytes that are held; one block may go beyond
 )
 
-// DataAt is where the data stands in the block's bytes, when it is the value of one field; -1 otherwise.
-func DataAt(ev *sse.Event) int {
-	for i := 0; i < len(ev.Raw); {
-		if rest, ok := bytes.CutPrefix(ev.Raw[i:], []byte("data:")); ok {
-			at := i + len("data:")
-			if len(rest) > 0 && rest[0] == ' ' {
-				at++
-			}
-			end := at + len(ev.Data)
-			if len(ev.Data) > 0 && (end == len(ev.Raw) || end < len(ev.Raw) && (ev.Raw[end] == '\n' || ev.Raw[end] == '\r')) &&
-				ev.Raw[at] == ev.Data[0] && ev.Raw[end-1] == ev.Data[len(ev.Data)-1] && bytes.IndexByte(ev.Data, '\n') < 0 {
-				return at
-			}
-			return -1
+// Reader reads the stream that a Relay hands on.
+type Reader interface {
+	// Block takes a block of the stream, and tells the Relay what becomes of it.
+	Block(ev *sse.Event)
+	// GiveUp is called when a line or a block is longer than clients read: nothing that follows in the stream is understood, and Block
+	// is called no more. It hands out what the dialect keeps, and says whether the client is to get the rest of the stream as it comes.
+	GiveUp() bool
+}
+
+// Keeper keeps a block of a stream.
+type Keeper interface {
+	// Rest is called with an LF that belongs to the block's last CR.
+	Rest(lf []byte)
+}
+
+// A Relay takes a turn's stream in pieces, and hands each block of it to its Reader, which says what becomes of it:
+//
+//   - Put: it goes to the client as it came; Aside: the same, for a block that is no event
+//   - Sink: it goes there with other data, but with its own last line end
+//   - Own: a block of Keyturn's own goes there, or one that was written anew
+//   - Elsewhere: the dialect keeps it
+//   - none of them: the client gets nothing of it
+//
+// Until Release, or the window is full, all of that is held back. Init makes a Relay ready, and Begin for the stream of each turn.
+type Relay struct {
+	decoder *sse.Decoder
+	reader  Reader
+	style   style
+
+	dst     []byte // the caller's: what goes to the client now
+	held    []byte // what is held back
+	events  int    // how many came while it was
+	holding bool
+	failed  bool
+	broken  bool // the decoder has given up
+	lost    bool // and nothing that comes now is for the client
+
+	// A block ends at its last CR: an LF that belongs to it comes as a block of its own, and shares the fate of the first.
+	afterCR bool
+	last    *[]byte // where the last block went with its end; nil if it did not, or went elsewhere
+	keeper  Keeper  // who has one that went elsewhere
+	own     bool    // a block of Keyturn's own went out with it
+	hurries bool    // it need not wait
+
+	unended bool // what went out last has no blank line at its end
+}
+
+// Init makes the Relay ready for a reader.
+func (r *Relay) Init(reader Reader) {
+	r.reader = reader
+	r.decoder = sse.NewDecoder(sse.Limits{}, r.block)
+}
+
+// Begin makes ready for the stream of the next turn. What the last one held back is dropped.
+func (r *Relay) Begin() {
+	r.decoder.Reset()
+	r.unended = r.unended && !r.failed // what a turn that failed ended with was held back
+	r.held, r.events = r.held[:0], 0
+	r.holding, r.failed, r.broken, r.lost = true, false, false, false
+	r.afterCR, r.last, r.keeper, r.own, r.hurries = false, nil, nil, false, false
+}
+
+// Write takes the next bytes of the stream, and appends to dst what the client gets.
+func (r *Relay) Write(dst, p []byte) []byte {
+	r.dst = dst
+	if !r.broken {
+		n, err := r.decoder.Write(p)
+		if err == nil {
+			return r.Out()
 		}
-		n := bytes.IndexByte(ev.Raw[i:], '\n')
-		if n < 0 {
-			return -1 // lines that end in CR alone are written anew
+		r.broken = true
+		if r.lost = r.failed || !r.reader.GiveUp(); !r.lost {
+			r.Release()
+			r.dst = append(r.dst, r.decoder.Held()...)
+			r.unended = true
 		}
-		i += n + 1
+		p = p[n:]
 	}
-	return -1
+	if !r.lost {
+		r.dst = append(r.dst, p...)
+	}
+	return r.Out()
 }
 
-// IsEventStream reports whether a Content-Type is that of server-sent events, whatever its parameters.
-func IsEventStream(contentType string) bool {
-	const kind = "text/event-stream"
-	return len(contentType) >= len(kind) && strings.EqualFold(contentType[:len(kind)], kind)
-}
-
-// Style is how a provider writes its events, so that ours look the same.
-type Style struct {
-	known bool
-	bare  bool // without event fields
-	crlf  bool
-}
-
-// Learn takes the style of the first event that comes.
-func (s *Style) Learn(ev *sse.Event) {
-	if !s.known && ev.Dispatched {
-		*s = Style{known: true, bare: len(ev.Type) == 0, crlf: bytes.Contains(ev.Raw, []byte("\r\n"))}
+// Close says that the turn's stream has ended, whole or cut off: Block is called for what is left of it. More may go out then, until
+// End.
+func (r *Relay) Close(dst []byte) {
+	r.dst = dst
+	if !r.broken {
+		_ = r.decoder.Close() // block returns no error, and Write has told of limits
 	}
 }
 
-// EOL appends the end of a line.
-func (s *Style) EOL(dst []byte) []byte {
-	if s.crlf {
-		return append(dst, "\r\n"...)
+// End ends a turn: what is held back goes out, unless the turn has failed. It returns Close's dst with all that goes out.
+func (r *Relay) End() []byte {
+	if !r.failed {
+		r.Release()
 	}
-	return append(dst, '\n')
+	return r.Out()
 }
 
-// Event appends an event. Data may have LFs.
-func (s *Style) Event(dst []byte, kind string, data []byte) []byte {
-	if !s.bare {
-		dst = s.EOL(append(append(dst, "event: "...), kind...))
+// block takes a block of the stream.
+func (r *Relay) block(ev *sse.Event) error {
+	if r.afterCR && len(ev.Raw) == 1 && ev.Raw[0] == '\n' {
+		r.afterCR = false
+		r.rest(ev.Raw)
+		return nil
 	}
-	for more := true; more; {
-		var line []byte
-		line, data, more = bytes.Cut(data, []byte{'\n'})
-		dst = s.EOL(append(append(dst, "data: "...), line...))
+	r.afterCR = ev.Raw[len(ev.Raw)-1] == '\r'
+	r.last, r.keeper, r.own, r.hurries = nil, nil, false, false
+	if r.holding {
+		if r.events >= WindowEvents || len(r.held) >= WindowBytes {
+			if r.failed {
+				return nil // whatever follows changes nothing
+			}
+			r.Release()
+		}
+		if ev.Dispatched {
+			r.events++
+		}
 	}
-	return s.EOL(dst)
+	r.style.learn(ev)
+	r.Mend() // the turn before may have left something
+	r.reader.Block(ev)
+	switch {
+	case r.last != nil:
+		r.unended = ev.Truncated
+	case r.own:
+		r.unended = false
+	}
+	return nil
+}
+
+// rest takes the LF that belongs to the last block.
+func (r *Relay) rest(lf []byte) {
+	switch {
+	case r.last != nil:
+		*r.last = append(*r.last, lf...)
+	case r.keeper != nil:
+		r.keeper.Rest(lf)
+	}
+}
+
+// Mend ends what went out last with a blank line, if it was cut off.
+func (r *Relay) Mend() {
+	if r.unended {
+		r.dst = r.style.eol(r.style.eol(r.dst))
+		r.unended = false
+	}
+}
+
+func (r *Relay) sink() *[]byte {
+	if r.holding && (len(r.held) > 0 || !r.hurries) {
+		return &r.held
+	}
+	return &r.dst
+}
+
+// Sink is where the current block is to be appended, changed but with its own end.
+func (r *Relay) Sink() *[]byte {
+	r.last, r.keeper = r.sink(), nil
+	return r.last
+}
+
+// Own is where blocks are to be appended that end with a blank line of Keyturn's. It may be called between turns too, after To.
+func (r *Relay) Own() *[]byte {
+	r.seal()
+	r.last, r.keeper, r.own = nil, nil, true
+	return r.sink()
+}
+
+// seal ends the current block, if it has gone out, since something follows it: the LF that may belong to its CR would come too late.
+func (r *Relay) seal() {
+	if r.last != nil && r.afterCR {
+		*r.last = append(*r.last, '\n')
+		r.last = nil
+	}
+}
+
+// Put hands the current block on as it came.
+func (r *Relay) Put(ev *sse.Event) {
+	to := r.Sink()
+	*to = append(*to, ev.Raw...)
+}
+
+// Hurry says that the current block shows nothing of the turn but that all is well: while nothing is held that it must come after, it
+// need not wait.
+func (r *Relay) Hurry() { r.hurries = true }
+
+// Aside hands on the current block, which is no event, as it came. It need not wait.
+func (r *Relay) Aside(ev *sse.Event) {
+	r.Hurry()
+	r.Put(ev)
+}
+
+// Elsewhere says who keeps the current block.
+func (r *Relay) Elsewhere(k Keeper) { r.last, r.keeper = nil, k }
+
+// Insert puts out a block that the dialect has kept. Truncated says that it lacks its blank line.
+func (r *Relay) Insert(block []byte, truncated bool) {
+	r.seal()
+	to := r.sink()
+	*to = append(*to, block...)
+	r.unended = truncated
+}
+
+// Event appends an event to Own, in the provider's way of writing them. It has an event field if the provider's have one.
+func (r *Relay) Event(kind string, data []byte) {
+	to := r.Own()
+	*to = r.style.event(*to, kind, data)
+}
+
+// Holding reports whether the turn has shown nothing yet: if it fails now, it can be run again.
+func (r *Relay) Holding() bool { return r.holding }
+
+// Release hands out what is held back, and holds nothing back any more: the turn shows something.
+func (r *Relay) Release() {
+	if !r.holding {
+		return
+	}
+	r.holding = false
+	r.dst = append(r.dst, r.held...)
+	r.held = r.held[:0]
+	if r.last == &r.held {
+		r.last = &r.dst
+	}
+}
+
+// Fail says that the turn has failed before it showed anything. All that came stays held back, for HandOver; Begin drops it.
+func (r *Relay) Fail() { r.failed = true }
+
+// HandOver hands out what a turn that failed held back.
+func (r *Relay) HandOver(dst []byte) []byte {
+	r.dst, r.failed = dst, false
+	r.Release()
+	return r.Out()
+}
+
+// Interrupt makes ready for an error of Keyturn's own, which ends the stream: what is held back goes out, unless the turn has failed, and
+// what was cut off gets an end. The error goes to Own, and all of it is in Out.
+func (r *Relay) Interrupt(dst []byte) {
+	r.dst = dst
+	if r.failed {
+		r.held, r.failed, r.unended = r.held[:0], false, false
+	}
+	r.Release()
+	r.Mend()
+}
+
+// To begins what goes to the client between the streams of two turns; Out returns it.
+func (r *Relay) To(dst []byte) { r.dst = dst }
+
+// Out is what the client gets. It is the caller's.
+func (r *Relay) Out() []byte {
+	dst := r.dst
+	r.dst = nil
+	return dst
+}
+
+// KeepAlive appends a block that clients read over, unless it would stand within another.
+func (r *Relay) KeepAlive(dst []byte, block string) []byte {
+	if r.unended {
+		return dst
+	}
+	return append(dst, block...)
 }

@@ -23,6 +23,7 @@ func (s *session) failing(b []byte, f *eventFields) {
 		at = v
 	}
 	s.turn.failure = openai.ReadFailure(b, at)
+	s.relay.Fail()
 }
 
 // Relay hands out what was held back of a turn that failed.
@@ -32,9 +33,7 @@ func (s *session) Relay(dst []byte) []byte {
 		s.body = s.held
 		return dst
 	}
-	s.stream.dst = dst
-	s.stream.release()
-	return s.stream.dst
+	return s.relay.HandOver(dst)
 }
 
 // Fail ends the stream with the nested error event: all clients' libraries raise it.
@@ -43,31 +42,19 @@ func (s *session) Fail(dst []byte, e turn.Error) []byte {
 		s.body = openai.ErrorBody(e)
 		return dst
 	}
-	m := &s.stream
-	m.dst = dst
-	if m.unended || m.broken {
-		m.dst = m.style.EOL(m.style.EOL(m.dst))
-		m.unended = false
-	}
-	if s.turn.failure != nil {
-		m.held = m.held[:0]
-		s.turn.failure = nil
-	}
-	m.release()
+	s.relay.Interrupt(dst)
+	s.turn.failure = nil
 	s.endUnrun(&turn.ToolError{Message: "the response failed before the tool's result was known"})
 	b := rawjson.AppendString([]byte(`"error":{"type":`), e.Type)
 	b = rawjson.AppendString(append(b, `,"code":`...), e.Code)
 	b = rawjson.AppendString(append(b, `,"message":`...), e.Message)
-	m.emit("error", append(b, `,"param":null}`...))
-	return m.dst
+	s.emit("error", append(b, `,"param":null}`...))
+	return s.relay.Out()
 }
 
 // KeepAlive is a comment. Clients' libraries fail on event types that they do not know, but read over comments.
 func (s *session) KeepAlive(dst []byte) []byte {
-	if s.stream.broken || s.stream.unended {
-		return dst // the last bytes may be half a line
-	}
-	return append(dst, ": keyturn\n\n"...)
+	return s.relay.KeepAlive(dst, ": keyturn\n\n")
 }
 
 // Explain tells whether the provider refused the first turn because of what memory has forgotten: the request goes on from a

@@ -17,8 +17,7 @@ func (s *session) begin(i *outputItem) {
 		return
 	}
 	i.begun = true
-	m := &s.stream
-	m.renumbers = true
+	s.renumbers = true
 	if s.hides(i) {
 		return
 	}
@@ -27,10 +26,10 @@ func (s *session) begin(i *outputItem) {
 		arguments = []byte(`""`)
 	}
 	i.final = mcpItem(i, "in_progress", arguments, rawjson.Null, rawjson.Null)
-	m.emit("response.output_item.added", append(append(place(i), `,"item":`...), i.final...))
-	m.emit("response.mcp_call.in_progress", about(i))
+	s.emit("response.output_item.added", append(append(place(i), `,"item":`...), i.final...))
+	s.emit("response.mcp_call.in_progress", about(i))
 	if i.raw != nil {
-		m.emit("response.mcp_call_arguments.done", append(append(about(i), `,"arguments":`...), i.said()...))
+		s.emit("response.mcp_call_arguments.done", append(append(about(i), `,"arguments":`...), i.said()...))
 	}
 }
 
@@ -44,11 +43,10 @@ func (s *session) end(i *outputItem, status string, o outcome) {
 	if s.plain {
 		return
 	}
-	m := &s.stream
 	if status != "incomplete" {
-		m.emit("response.mcp_call."+status, about(i))
+		s.emit("response.mcp_call."+status, about(i))
 	}
-	m.emit("response.output_item.done", append(append(place(i), `,"item":`...), i.final...))
+	s.emit("response.output_item.done", append(append(place(i), `,"item":`...), i.final...))
 }
 
 // endUnrun ends the turn's calls that will not be run, as incomplete; with a reason, all that have no result, as failed.
@@ -85,13 +83,13 @@ func (s *session) Settle(dst []byte, n int, r turn.Result) []byte {
 		}
 		s.opts.Memory.Put(ownKey(i.shown), kept)
 	}
-	s.stream.dst = dst
+	s.relay.To(dst)
 	status := "completed"
 	if r.Error != nil || r.IsError {
 		status = "failed"
 	}
 	s.end(i, status, o)
-	return s.stream.dst
+	return s.relay.Out()
 }
 
 // said are the arguments of a call, a JSON string.

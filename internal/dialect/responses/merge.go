@@ -47,7 +47,7 @@ func (s *session) settings(e *rawjson.Edits, b []byte, at rawjson.Span) {
 func (s *session) withoutOwn(list []byte) []byte {
 	var e rawjson.Edits
 	for t := range rawjson.Elements(list, rawjson.Whole(list)) {
-		if _, own := s.own[rawjson.Text(list, t, "name")]; own && rawjson.Text(list, t, "type") == "function" {
+		if _, own := s.names.Own(rawjson.Text(list, t, "name")); own && rawjson.Text(list, t, "type") == "function" {
 			e.Drop(list, rawjson.Whole(list), t)
 		}
 	}

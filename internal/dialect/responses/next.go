@@ -42,7 +42,7 @@ func (s *session) Continue(last bool) bool {
 	}
 	s.ran += int64(len(s.calls))
 	s.usage = slices.Clone(rawjson.AddNumbers(s.usage, s.turn.raw))
-	s.request = s.next(limit, last)
+	s.request = s.nextRequest(limit, last)
 	s.number++
 	s.begins()
 	return true
@@ -51,11 +51,11 @@ func (s *session) Continue(last bool) bool {
 // begins makes ready for a turn's answer.
 func (s *session) begins() {
 	s.turn, s.calls, s.mixed = currentTurn{}, nil, false
-	s.stream.renumbers = s.stream.renumbers || s.number > 1
-	s.stream.begin(s)
+	s.renumbers = s.renumbers || s.number > 1
+	s.relay.Begin()
 	s.start = counters{
-		items: len(s.items), nextIndex: s.nextIndex, number: s.stream.next, output: s.output, hosted: s.hosted,
-		called: s.called, renumbers: s.stream.renumbers,
+		items: len(s.items), nextIndex: s.nextIndex, number: s.nextNumber, output: s.output, hosted: s.hosted,
+		called: s.called, renumbers: s.renumbers,
 	}
 }
 
@@ -70,19 +70,19 @@ type counters struct {
 func (s *session) Again() {
 	c := s.start
 	s.items, s.nextIndex, s.output, s.hosted, s.called = s.items[:c.items], c.nextIndex, c.output, c.hosted, c.called
-	s.stream.next, s.stream.renumbers = c.number, c.renumbers
+	s.nextNumber, s.renumbers = c.number, c.renumbers
 	if s.number == 1 {
 		s.echo, s.clientID = [len(echoed)][]byte{}, ""
 	}
 	s.begins()
 }
 
-// next is the next turn's request.
-func (s *session) next(limit int64, last bool) []byte {
+// nextRequest is the next turn's request.
+func (s *session) nextRequest(limit int64, last bool) []byte {
 	b, f := s.base, &s.fields
 	var e rawjson.Edits
 	s.extend(&e, f.input)
-	switch kind := choiceOf(b, f.toolChoice, s.own); {
+	switch kind := choiceOf(b, f.toolChoice, &s.names); {
 	case last, s.exhausted():
 		e.Set(b, rawjson.Whole(b), "tool_choice", []byte(`"none"`)) // the tools stay, and with them the provider's cache
 	case kind == turn.ChoiceRequired, kind == turn.ChoiceNamed:
@@ -106,7 +106,7 @@ func (s *session) next(limit int64, last bool) []byte {
 // exhausted reports whether the client allows no more calls of tools, and has none of its own that the limit does not count.
 func (s *session) exhausted() bool {
 	most := rawjson.Int(s.base, rawjson.Whole(s.base), "max_tool_calls")
-	return most > 0 && s.hosted+s.ran >= most && len(s.declared) == 0
+	return most > 0 && s.hosted+s.ran >= most && !s.names.Declared()
 }
 
 // extend notes the next turn's input.
@@ -126,35 +126,35 @@ func (s *session) extend(e *rawjson.Edits, input rawjson.Span) {
 
 // Finish ends the response with the event that was withheld.
 func (s *session) Finish(dst []byte) []byte {
-	t, m := &s.turn, &s.stream
+	t := &s.turn
 	if t.terminal == nil {
 		return dst
 	}
 	data, kind := t.terminal, t.kind
 	t.terminal = nil
-	m.dst, m.holding = dst, false
-	m.edits.Reset()
+	s.edits.Reset()
 	if s.plain {
-		s.merge(&m.edits, data, t.response)
-		s.body = m.edits.Apply(nil, data)
+		s.merge(&s.edits, data, t.response)
+		s.body = s.edits.Apply(nil, data)
 		return dst
 	}
 	if s.spent {
 		kind = "incomplete"
 	}
-	f := &m.fields
+	f := &s.event
 	f.read(data)
-	s.merge(&m.edits, data, f.response)
+	s.merge(&s.edits, data, f.response)
 	if kind != t.kind {
-		m.edits.Replace(f.kind, []byte("response."+kind))
+		s.edits.Replace(f.kind, []byte("response."+kind))
 	}
 	if f.seq.Found() {
-		m.edits.ReplaceInt(f.seq, m.next)
+		s.edits.ReplaceInt(f.seq, s.nextNumber)
 	}
-	m.next++
-	m.dst = m.style.Event(m.dst, "response."+kind, m.edits.Apply(nil, data))
-	if m.done {
-		m.dst = m.style.EOL(m.style.EOL(append(m.dst, "data: [DONE]"...)))
+	s.nextNumber++
+	s.relay.To(dst)
+	s.relay.Event("response."+kind, s.edits.Apply(nil, data))
+	if s.doneDue {
+		s.relay.Event("", []byte("[DONE]"))
 	}
-	return m.dst
+	return s.relay.Out()
 }

@@ -12,17 +12,16 @@ import (
 
 // pass hands an event on with the changes noted in edits, and with the client's numbers.
 func (s *session) pass(ev *sse.Event, f *eventFields) {
-	m := &s.stream
-	if !m.renumbers {
+	if !s.renumbers {
 		if f.indexValue >= 0 && f.indexValue < maxItems {
 			s.see(s.item(f.indexValue), f.indexValue)
 		}
-		m.next++
-		if m.edits.None() {
-			m.put(ev.Raw)
+		s.nextNumber++
+		if s.edits.None() {
+			s.relay.Put(ev)
 			return
 		}
-		m.splice(ev, f)
+		s.splice(ev, f)
 		return
 	}
 	var i *outputItem
@@ -31,16 +30,16 @@ func (s *session) pass(ev *sse.Event, f *eventFields) {
 		s.see(i, s.nextIndex)
 	}
 	renamed := i != nil && f.itemID.Found() && i.shown != i.id
-	if m.edits.None() && !renamed && f.seq.Found() && i != nil {
+	if s.edits.None() && !renamed && f.seq.Found() && i != nil {
 		if at := relay.DataAt(ev); at >= 0 { // nearly all events, so without the detour over edits
-			m.number(ev.Raw, at, f, i.index)
+			s.writeNumbers(ev.Raw, at, f, i.index)
 			return
 		}
 	}
-	e := &m.edits
+	e := &s.edits
 	if f.seq.Found() {
-		e.ReplaceInt(f.seq, m.next)
-		m.next++
+		e.ReplaceInt(f.seq, s.nextNumber)
+		s.nextNumber++
 	}
 	if i != nil && i.index != f.indexValue {
 		e.ReplaceInt(f.index, i.index)
@@ -48,44 +47,42 @@ func (s *session) pass(ev *sse.Event, f *eventFields) {
 	if renamed {
 		e.Replace(f.itemID, rawjson.AppendString(nil, i.shown))
 	}
-	m.splice(ev, f)
+	s.splice(ev, f)
 }
 
-// number puts a block out with the client's numbers. Its data begins at raw[at].
-func (m *streamState) number(raw []byte, at int, f *eventFields, index int) {
+// writeNumbers puts a block out with the client's numbers. Its data begins at raw[at].
+func (s *session) writeNumbers(raw []byte, at int, f *eventFields, index int) {
 	first, second := f.seq, f.index
-	x, y := m.next, index
+	x, y := s.nextNumber, index
 	if second.Start < first.Start {
 		first, second, x, y = second, first, y, x
 	}
-	to := m.sink()
+	to := s.relay.Sink()
 	b := append(*to, raw[:at+first.Start]...)
 	b = strconv.AppendInt(b, int64(x), 10)
 	b = append(b, raw[at+first.End:at+second.Start]...)
 	b = strconv.AppendInt(b, int64(y), 10)
 	*to = append(b, raw[at+second.End:]...)
-	m.next++
+	s.nextNumber++
 }
 
 // splice puts the event out with the changes in edits; all around its data stays.
-func (m *streamState) splice(ev *sse.Event, f *eventFields) {
-	to := m.sink()
+func (s *session) splice(ev *sse.Event, f *eventFields) {
 	at := relay.DataAt(ev)
 	if at < 0 {
-		*to = m.style.Event(*to, string(f.kind.Of(ev.Data)), m.edits.Apply(nil, ev.Data))
-		m.unended = false
+		s.relay.Event(string(f.kind.Of(ev.Data)), s.edits.Apply(nil, ev.Data))
 		return
 	}
+	to := s.relay.Sink()
 	*to = append(*to, ev.Raw[:at]...)
-	*to = m.edits.Apply(*to, ev.Data)
+	*to = s.edits.Apply(*to, ev.Data)
 	*to = append(*to, ev.Raw[at+len(ev.Data):]...)
 }
 
 // emit puts out an event of Keyturn's own. Rest are its members but for the type and the number.
-func (m *streamState) emit(kind string, rest []byte) {
+func (s *session) emit(kind string, rest []byte) {
 	data := append(rawjson.AppendString([]byte(`{"type":`), kind), `,"sequence_number":`...)
-	data = append(strconv.AppendInt(data, int64(m.next), 10), ',')
-	m.next++
-	to := m.sink()
-	*to = m.style.Event(*to, kind, append(append(data, rest...), '}'))
+	data = append(strconv.AppendInt(data, int64(s.nextNumber), 10), ',')
+	s.nextNumber++
+	s.relay.Event(kind, append(append(data, rest...), '}'))
 }

@@ -62,8 +62,8 @@ func (f *requestFields) read(b []byte) bool { return rawjson.ReadFields(b, f.nam
 // stateful reports whether the request goes on from what the provider has stored: its input is only what is new.
 func (f *requestFields) stateful() bool { return f.previous.Found() || f.conversation.Found() }
 
-// choiceOf reads tool_choice. Names are those of Keyturn's tools.
-func choiceOf(b []byte, at rawjson.Span, own map[string]turn.Tool) turn.Choice {
+// choiceOf reads tool_choice.
+func choiceOf(b []byte, at rawjson.Span, names *turn.Names) turn.Choice {
 	if !at.Found() {
 		return turn.ChoiceAuto
 	}
@@ -75,13 +75,13 @@ func choiceOf(b []byte, at rawjson.Span, own map[string]turn.Tool) turn.Choice {
 	}
 	switch rawjson.Text(b, at, "type") {
 	case "function":
-		if _, ok := own[rawjson.Text(b, at, "name")]; ok && rawjson.Once(b, at, "type", "name") {
+		if _, ok := names.Own(rawjson.Text(b, at, "name")); ok && rawjson.Once(b, at, "type", "name") {
 			return turn.ChoiceNamed
 		}
 	case "allowed_tools":
 		list, _ := rawjson.Lookup(b, at, "tools")
 		for t := range rawjson.Elements(b, list) {
-			if _, ok := own[rawjson.Text(b, t, "name")]; ok && rawjson.Text(b, t, "type") == "function" && rawjson.Once(b, at, "type", "tools", "mode") {
+			if _, ok := names.Own(rawjson.Text(b, t, "name")); ok && rawjson.Text(b, t, "type") == "function" && rawjson.Once(b, at, "type", "tools", "mode") {
 				return turn.ChoiceAllowed
 			}
 		}
@@ -98,7 +98,7 @@ func (s *session) declare(b []byte, list rawjson.Span) (tools int, ok bool) {
 			return tools, false
 		}
 		if name := rawjson.Text(b, t, "name"); name != "" {
-			s.declared[name] = struct{}{}
+			s.names.Declare(name)
 		}
 		if inner, has := rawjson.Lookup(b, t, "tools"); has {
 			if _, ok := s.declare(b, inner); !ok {
@@ -127,18 +127,12 @@ func (s *session) offer(b []byte, f *requestFields, items []inputItem) []byte {
 	}
 	var list []byte
 	for _, t := range s.opts.Tools {
-		if _, theirs := s.declared[t.Name]; theirs || has >= turn.MaxTools {
-			continue
+		if s.names.Offer(t.Name, t, has) {
+			list = appendFunction(rawjson.Separate(list), t)
 		}
-		has++
-		s.own[t.Name] = t
-		if list != nil {
-			list = append(list, ',')
-		}
-		list = appendFunction(list, t)
 	}
-	if list == nil || choiceOf(b, f.toolChoice, s.own) == turn.ChoiceForeign {
-		clear(s.own)
+	if list == nil || choiceOf(b, f.toolChoice, &s.names) == turn.ChoiceForeign {
+		s.names.Withdraw()
 		return nil
 	}
 	return list

@@ -6,6 +6,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/dialect/rawjson"
 	"github.com/keyturn/keyturn/internal/dialect/recall"
+	"github.com/keyturn/keyturn/internal/dialect/relay"
 	"github.com/keyturn/keyturn/internal/dialect/turn"
 )
 
@@ -13,9 +14,8 @@ import (
 // the next is the client's own with all output so far and the calls' results after it, byte for byte. Only a conversation, to
 // which the provider adds by itself, gets the results alone.
 type session struct {
-	opts     turn.Options
-	own      map[string]turn.Tool // the tools that were put in, by name
-	declared map[string]struct{}  // names of the client's tools
+	opts  turn.Options
+	names turn.Names
 
 	base      []byte // the first turn's request
 	request   []byte // the current turn's
@@ -54,7 +54,13 @@ type session struct {
 	held  []byte   // the body of a turn that failed
 	start counters // at the begin of the turn
 
-	stream streamState
+	// What reads the stream, and what the current event is.
+	relay      relay.Relay
+	event      eventFields
+	edits      rawjson.Edits
+	renumbers  bool // something was put in or left out: the provider's numbers are no longer the client's
+	nextNumber int  // the next sequence_number
+	doneDue    bool // a turn that is not the last had [DONE] after its end
 }
 
 // piece is an item of the conversation as the provider has it: one that the client sees too, or bytes that it does not.
@@ -121,7 +127,7 @@ func open(body []byte, o turn.Options) turn.Session {
 		return nil
 	}
 	s := &session{
-		opts: o, own: map[string]turn.Tool{}, declared: map[string]struct{}{}, number: 1,
+		opts: o, number: 1,
 		model: rawjson.Unquote(f.model.Of(body)), streams: string(f.stream.Of(body)) == "true",
 		ids: map[string]bool{},
 	}
@@ -141,6 +147,7 @@ func open(body []byte, o turn.Options) turn.Session {
 		return nil // memory has something that is no JSON
 	}
 	s.request = s.base
+	s.relay.Init(s)
 	s.begins()
 	return s
 }
@@ -159,18 +166,6 @@ func (s *session) Reads() bool { return s.reads }
 
 // Body implements turn.Session.
 func (s *session) Body() []byte { return s.body }
-
-// takes reports whether a call is Keyturn's to run.
-func (s *session) takes(name, namespace string) (turn.Tool, bool) {
-	if !s.injected || namespace != "" {
-		return turn.Tool{}, false
-	}
-	if t, ok := s.own[name]; ok {
-		return t, true
-	}
-	_, theirs := s.declared[name]
-	return turn.Tool{}, !theirs && len(name) > len(turn.OwnPrefix) && name[:len(turn.OwnPrefix)] == turn.OwnPrefix
-}
 
 // read takes what an item says. Raw is the item as the provider sends it.
 func (i *outputItem) read(raw []byte) {
@@ -221,8 +216,10 @@ func (s *session) see(i *outputItem, index int) {
 func (s *session) identify(i *outputItem, raw []byte) {
 	i.read(raw)
 	if i.kind == "function_call" {
-		namespace := rawjson.Text(raw, rawjson.Whole(raw), "namespace")
-		i.tool, i.own = s.takes(i.name, namespace)
+		i.own = s.injected && rawjson.Text(raw, rawjson.Whole(raw), "namespace") == "" && s.names.Owner(i.name) == turn.Keyturn
+	}
+	if i.own {
+		i.tool, _ = s.names.Own(i.name)
 	}
 	if i.own {
 		s.called = true

@@ -1,13 +1,5 @@
 package turn
 
-import "github.com/keyturn/keyturn/internal/wire"
-
-// OwnPrefix begins the names of all of Keyturn's tools: a model that calls one which is not offered means one of them.
-const OwnPrefix = wire.ToolPrefix
-
-// MaxTools is how many tools a request may have: OpenAI refuses more.
-const MaxTools = 128
-
 // ErrorPrefix begins what a model reads of a call that failed, in dialects whose results have no mark for that.
 const ErrorPrefix = "Error: "
 

@@ -1,0 +1,182 @@
+// Package document writes JSON as YAML for people, with comments where a reader would ask why.
+package document
+
+import (
+	"bytes"
+	"cmp"
+	"regexp"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Document is one of a YAML stream.
+type Document struct {
+	Comment string // what it is; stands above it
+	JSON    []byte
+}
+
+// Marshal writes documents as YAML, with each comment once. The comments in more stand before those of all renderings.
+func Marshal(docs []Document, more map[string]string) ([]byte, error) {
+	w := yamlWriter{more: more, commented: map[string]bool{}}
+	var out bytes.Buffer
+	enc := yaml.NewEncoder(&out)
+	enc.SetIndent(indent)
+	enc.CompactSeqIndent()
+	for _, d := range docs {
+		var doc yaml.Node
+		if err := yaml.Unmarshal(d.JSON, &doc); err != nil { // JSON is YAML, and this keeps the order of the fields
+			return nil, err
+		}
+		w.tidy(&doc, nil, 0, 0)
+		doc.HeadComment = d.Comment
+		if err := enc.Encode(&doc); err != nil {
+			return nil, err
+		}
+	}
+	if err := enc.Close(); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+// comments say why, by the end of a field's path; a value's comment is written where it first appears.
+var comments = map[string]string{
+	"overload_manager":                            "A bound for clients' connections: without one, whoever reaches the listener can exhaust Envoy's memory.",
+	"admin/allow_paths":                           "Other machines reach this address, and Envoy's admin interface has no authentication.",
+	"address/pipe/mode":                           "0600 in decimal: only processes of Envoy's user may speak here.",
+	"internal_listener":                           "Only Envoy itself reaches it.",
+	"listeners/*/ignore_global_conn_limit":        "A full house of clients must not stop requests that already run.",
+	"traffic_direction=INBOUND":                   "An orderly stop drains this listener only: open requests still go through the others.",
+	"http_filters/*/typed_config/key_sources":     "The first that is there counts.",
+	"envoy.filters.http.api_key_auth/key_sources": "Only the gateway's own header: the others may hold the client's own credential for the provider.",
+	"hide_credentials":                            "The provider must not see the gateway's keys.",
+	"requires_any":                                "One provider for each header: with one for all, Envoy would want every token it finds to be valid.",
+	"http_filters/*/typed_config/response_rules":  "What the last attempt used: for the log, and not for clients.",
+	"http_filters/*/disabled":                     "Off here and on for each route that needs it.",
+	"allow_mode_override":                         "Keyturn asks for the bodies that it must read, such as an error's, and for no others.",
+	"status_on_error":                             "Without Keyturn a request ends here: it must not reach the provider without a key, or with the client's.",
+	"route_cache_action":                          "The route is looked for again when Keyturn has named the cluster.",
+	"response_attributes":                         "They tell Envoy's own 502, 503 and 504 from a provider's.",
+	"mutation_rules":                              "Otherwise Envoy drops changes of :path, :authority and x-envoy-* headers without a word.",
+	"forward_rules/allowed_headers":               "All that an attempt reads. Fewer headers cost less, on both sides.",
+	"forward_rules/disallowed_headers":            "All others are sent: the later turns of a response repeat the client's headers, such as anthropic-beta.",
+	"route/idle_timeout":                          "Ends a stream on which nothing moves: later where tools run, for an answer that is not a stream.",
+	"max_request_headers_kb":                      "A client's headers, and some of the front's and of Keyturn's: more than a client may send.",
+	"per_connection_buffer_limit_bytes":           "This bounds what is read at once, and so what is held for a client that does not read; Envoy's default is 1 MiB.",
+	"initial_stream_window_size":                  "This bounds what Envoy holds for a client that does not read; its default is 16 MiB.",
+	"request_body_buffer_limit":                   "What can be sent again with the next key; larger requests pass. The inner listener's is never lower: a larger body that\nKeyturn reads whole would hang.",
+	"request_headers_to_add":                      "Overwritten, so that no client can say them.",
+	"request_headers_to_remove":                   "A client's credential for the gateway ends here, and what only Keyturn may say.",
+	"response_headers_to_remove":                  "Keyturn's word to Envoy, not to clients.",
+	"route/timeout":                               "No end to a stream but idleness: Envoy's default of 15 s cuts long answers.",
+	"retry_policy":                                "Envoy retries when Keyturn asks, at once. Never rate_limited_retry_back_off: it would wait for the provider's Retry-After.",
+	"num_retries":                                 "At least the pool's keys less one; some more, since a reload may add keys.",
+	"typed_config/http_protocol_options":          "Proxies such as nginx speak HTTP/1.0 unless they are told otherwise.",
+	"local_reply_config":                          "Envoy's own errors in a shape that SDKs read. What comes from the inner listener is not Envoy's own here, and stays.",
+	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions/common_http_protocol_options/max_headers_count": "Envoy's limits of 100 lines and 60 KiB are near what providers send.",
+	"explicit_http_config/http_protocol_options":                                                            "HTTP/1.1: WebSocket upgrades pass, and a request that is cut off or sent again takes no other with it.",
+	"match_typed_subject_alt_names":                                                                         "Without it any certificate of a trusted authority would get the keys.",
+	"tcp_keepalive":                                                                                         "A model may think for minutes without a byte.",
+	"stream_idle_timeout=0s":                                                                                "The listener in front ends what is idle.",
+	"common_http_protocol_options/idle_timeout=50s":                                                         "Before the provider's load balancer closes the connection: a request that crosses its closing fails.",
+	"circuit_breakers":                                                                                      "Far above any load: Envoy's defaults are 3 retries and 1024 of the rest, and streams are long.",
+	"dns_lookup_family":                                                                                     "IPv4 and IPv6 side by side, whichever connects first.",
+	"use_remote_address":                                                                                    "A client's own x-forwarded-for, x-request-id and x-envoy-* count for nothing.",
+}
+
+// yamlWriter turns a node tree read from JSON into one for people.
+type yamlWriter struct {
+	more      map[string]string // comments that stand before those of all renderings
+	commented map[string]bool
+}
+
+// plain strings need no quotes in YAML 1.2 nor in 1.1, which is what Envoy reads: there off and no are booleans too.
+var (
+	plain    = regexp.MustCompile(`^[A-Za-z/_][A-Za-z0-9/_.+-]*$|^[0-9.]+s$`)
+	notPlain = regexp.MustCompile(`(?i)^(y|n|yes|no|on|off|true|false|null)$`)
+)
+
+// numbers64 are the 64-bit fields that Render sets.
+var numbers64 = []string{"request_body_buffer_limit", "max_active_downstream_connections"}
+
+// indent is what a value stands further to the right than its field's name.
+const indent = 2
+
+// tidy sets how a value is written. column is where it begins when it has lines of its own, and used what stands before it
+// when it has not.
+func (w *yamlWriter) tidy(n *yaml.Node, path []string, column, used int) {
+	n.Style = 0
+	switch n.Kind {
+	case yaml.DocumentNode:
+		w.tidy(n.Content[0], path, 0, 0)
+	case yaml.SequenceNode:
+		column -= indent // a dash stands below its field's name
+		for _, c := range n.Content {
+			w.tidy(c, append(path, "*"), column+indent, column+indent)
+		}
+		w.inline(n, used)
+	case yaml.MappingNode:
+		for i := 0; i < len(n.Content); i += 2 {
+			key, value := n.Content[i], n.Content[i+1]
+			w.tidy(key, nil, 0, 0)
+			below := append(path, key.Value)
+			w.comment(key, value, below)
+			w.tidy(value, below, column+indent, column+len(key.Value)+len(": "))
+		}
+		w.inline(n, used)
+	default:
+		// 64-bit numbers are strings in protobuf's JSON, and Envoy takes them as numbers too.
+		if len(path) > 0 && slices.Contains(numbers64, path[len(path)-1]) {
+			n.Tag = "!!int"
+		}
+		if n.Tag == "!!str" && (!plain.MatchString(n.Value) || notPlain.MatchString(n.Value)) {
+			n.Style = yaml.DoubleQuotedStyle
+		}
+	}
+}
+
+// maxColumns is how long a line may become by what is put on it. The names of Envoy's types alone have a hundred bytes.
+const maxColumns = 170
+
+// inline puts a value without comments on one line, if it fits.
+func (w *yamlWriter) inline(n *yaml.Node, used int) {
+	if b := inlineBytes(n); b >= 0 && used+b <= maxColumns {
+		n.Style = yaml.FlowStyle
+	}
+}
+
+// inlineBytes is how long a value is on one line, -1 when it holds a comment or a value that is too long itself.
+func inlineBytes(n *yaml.Node) int {
+	if len(n.Content) == 0 {
+		quotes := 0
+		if n.Kind != yaml.ScalarNode || n.Style == yaml.DoubleQuotedStyle {
+			quotes = len(`""`) // or {} or []
+		}
+		return quotes + len(n.Value)
+	}
+	sum := 0
+	for _, c := range n.Content {
+		b := inlineBytes(c)
+		if b < 0 || c.HeadComment != "" || len(c.Content) > 0 && c.Style != yaml.FlowStyle {
+			return -1
+		}
+		sum += b + len(", ") // or ": "; after the last it stands for the brackets
+	}
+	return sum
+}
+
+// comment puts the field's comment above it, once in a document.
+func (w *yamlWriter) comment(key, value *yaml.Node, path []string) {
+	for i := range path {
+		end := strings.Join(path[i:], "/")
+		for _, c := range []string{end + "=" + value.Value, end} {
+			if text := cmp.Or(w.more[c], comments[c]); text != "" && !w.commented[c] {
+				w.commented[c] = true
+				key.HeadComment = text
+				return
+			}
+		}
+	}
+}

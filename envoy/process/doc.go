@@ -1,0 +1,2 @@
+// Package process finds an Envoy, or installs one, and runs it.
+package process

@@ -1,0 +1,91 @@
+package turn
+
+import (
+	"strings"
+
+	"github.com/keyturn/keyturn/internal/wire"
+)
+
+// OwnPrefix begins the names of all of Keyturn's tools: a model that calls one which is not offered means one of them.
+const OwnPrefix = wire.ToolPrefix
+
+// maxTools is how many tools a request may have, the client's included: OpenAI refuses more.
+const maxTools = 128
+
+// Names tells by its name whose a tool is. The zero value knows none.
+type Names struct {
+	own     map[string]Tool
+	clients map[string]struct{}
+}
+
+// Declare notes the name of a tool of the client's.
+func (n *Names) Declare(name string) {
+	if n.clients == nil {
+		n.clients = map[string]struct{}{}
+	}
+	n.clients[name] = struct{}{}
+}
+
+// Declared reports whether the client has tools of its own.
+func (n *Names) Declared() bool { return len(n.clients) > 0 }
+
+// Offer takes a tool of Keyturn's into the request, which has that many tools of the client's; t is zero if the tool is there no more
+// and only its name is put in. It returns false where the client gave the name to a tool of its own, or no more tools fit.
+func (n *Names) Offer(name string, t Tool, clients int) bool {
+	if _, taken := n.clients[name]; taken || clients+len(n.own) >= maxTools {
+		return false
+	}
+	if n.own == nil {
+		n.own = map[string]Tool{}
+	}
+	n.own[name] = t
+	return true
+}
+
+// Withdraw takes all tools of Keyturn's out again.
+func (n *Names) Withdraw() { clear(n.own) }
+
+// Offered reports whether any tool of Keyturn's is in the request.
+func (n *Names) Offered() bool { return len(n.own) > 0 }
+
+// Own is the tool of Keyturn's that was put in with that name.
+func (n *Names) Own(name string) (Tool, bool) {
+	t, ok := n.own[name]
+	return t, ok
+}
+
+// Owner tells whose a tool is.
+type Owner uint8
+
+// The owners.
+const (
+	Undecided Owner = iota // the name may grow to one of Keyturn's
+	Keyturn                // also of a tool that is not offered, but has OwnPrefix: its call is settled with an error
+	Client
+)
+
+// Owner tells whose a call of that name is.
+func (n *Names) Owner(name string) Owner {
+	_, clients := n.clients[name]
+	_, own := n.own[name]
+	if !clients && (own || len(name) > len(OwnPrefix) && strings.HasPrefix(name, OwnPrefix)) {
+		return Keyturn
+	}
+	return Client
+}
+
+// OwnerSoFar tells whose a call is of whose name more may come.
+func (n *Names) OwnerSoFar(name string) Owner {
+	if _, clients := n.clients[name]; clients || n.Owner(name) == Keyturn {
+		return n.Owner(name)
+	}
+	if strings.HasPrefix(OwnPrefix, name) {
+		return Undecided
+	}
+	for own := range n.own {
+		if strings.HasPrefix(own, name) {
+			return Undecided
+		}
+	}
+	return Client
+}
