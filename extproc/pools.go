@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -34,8 +33,7 @@ type Pool struct {
 	BYOK         bool
 	Placeholders []string
 	// MaxBody is the largest body in bytes that is read whole, to put tools into it or to judge it; a larger one passes as it
-	// is. The inner listener's request_body_buffer_limit is at least that: what it cannot hold hangs. At most 128 MiB; zero
-	// means 32 MiB.
+	// is. The inner listener's request_body_buffer_limit is at least that: what it cannot hold hangs. Zero means 32 MiB.
 	MaxBody int64
 	// Deadline ends failing over: once it has passed since the first attempt began, a failure is handed to the client.
 	// Zero means 30 s.
@@ -45,9 +43,6 @@ type Pool struct {
 	// Tools are the tools that the pool's models may call. Nil: none.
 	Tools *Tools
 }
-
-// defaultDeadline bounds the time for choosing and failing over.
-const defaultDeadline = 30 * time.Second
 
 // bound is a Pool made ready for requests.
 type bound struct {
@@ -102,22 +97,17 @@ func newPoolSet(pools []Pool, m *metrics, memories *memories) (*poolSet, error) 
 }
 
 func bind(p Pool) (*bound, error) {
-	switch {
-	case p.Keys == nil:
-		return nil, errors.New("no keys")
-	case p.Keys.Name() == "": // a front that names none would mean it
-		return nil, errors.New("no name")
-	case p.Cluster == "":
-		return nil, fmt.Errorf("%q: no cluster", p.Keys.Name())
-	case p.Header == "" || p.Header != strings.ToLower(p.Header):
-		return nil, fmt.Errorf("%q: credential header %q must be a header's name in lower case", p.Keys.Name(), p.Header)
-	case p.MaxBody < 0 || p.MaxBody > maxHeld:
-		return nil, fmt.Errorf("%q: max_body %d must be from 1 to %d bytes", p.Keys.Name(), p.MaxBody, int64(maxHeld))
+	if err := p.missing(); err != nil {
+		return nil, err
+	}
+	p, err := p.complete()
+	if err != nil {
+		return nil, fmt.Errorf("%q: %w", p.Keys.Name(), err)
 	}
 	b := &bound{
 		name: p.Keys.Name(), provider: p.Provider, keys: p.Keys, header: p.Header,
 		byok: p.BYOK, placeholders: map[string]bool{},
-		maxBody: p.MaxBody, deadline: p.Deadline, keepLimits: p.KeepRateLimitHeaders, queryKey: p.Provider == "gemini",
+		maxBody: p.MaxBody, deadline: p.Deadline, keepLimits: p.KeepRateLimitHeaders, tools: p.Tools, queryKey: p.Provider == "gemini",
 	}
 	for _, v := range p.Placeholders {
 		b.placeholders[v] = true
@@ -127,15 +117,6 @@ func bind(p Pool) (*bound, error) {
 	}
 	if p.Provider == "anthropic" {
 		b.dialect = dialect.Messages
-	}
-	orElse(&b.maxBody, defaultMaxBody)
-	orElse(&b.deadline, defaultDeadline)
-	if p.Tools != nil {
-		t, err := p.Tools.withDefaults()
-		if err != nil {
-			return nil, fmt.Errorf("%q: %w", b.name, err)
-		}
-		b.tools = &t
 	}
 	// The pool's own header is overwritten.
 	b.requestRemovals = removing(slices.DeleteFunc(slices.Concat(wire.Credentials, wire.Withheld), func(name string) bool { return name == p.Header })...)
@@ -164,7 +145,7 @@ func newMemories(clock quartz.Clock) *memories {
 // forPool is the memory of a pool with these tools: the one that its name has, else a new one; nil where nothing is to be
 // remembered.
 func (m *memories) forPool(name string, t *Tools) *agent.Memory {
-	if t == nil || t.Memory < 0 || t.MemoryBytes < 0 {
+	if t == nil || t.Memory < 0 {
 		return nil
 	}
 	m.mu.Lock()

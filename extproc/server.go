@@ -50,10 +50,9 @@ type Config struct {
 
 // Bodies, in bytes.
 const (
-	defaultMaxBody  = 32 << 20
 	defaultMaxRetry = 32 << 20
-	maxHeld         = 128 << 20 // the most that an inner listener holds: of what comes in chunks nobody knows the size before
-	maxErrorBody    = 1 << 20   // the body of an error beyond this is not read: its status alone is judged
+	maxHeld         = MaxBody // the most that an inner listener holds: of what comes in chunks nobody knows the size before
+	maxErrorBody    = 1 << 20 // the body of an error beyond this is not read: its status alone is judged
 )
 
 // Server is Envoy's external processor (envoy.service.ext_proc.v3.ExternalProcessor): one stream is one attempt of a request.
@@ -267,18 +266,15 @@ func (s *Server) process(stream grpc.ServerStream) (err error) {
 // receive takes Envoy's next message and says what is due.
 func (s *Server) receive(stream grpc.ServerStream, a *attempt) (due, error) {
 	if err := stream.RecvMsg(a.message); err != nil {
-		return nothing, err
+		return dueNothing, err
 	}
-	switch {
-	case a.message.kind == requestHeaders:
+	if a.message.kind == requestHeaders {
 		s.trails.follow(&a.exchange, a.message)
-	case a.message.kind == requestBody && a.origin != nil:
-		a.offered = s.offer(stream.Context(), a.pool, a.dialect)
 	}
 	d, err := a.handle(a.message, s.clock.Now())
 	if err != nil {
 		s.log.Warn("Envoy's message does not fit", slog.Any("error", err))
-		return nothing, status.Error(codes.InvalidArgument, err.Error())
+		return dueNothing, status.Error(codes.InvalidArgument, err.Error())
 	}
 	if a.awaiting == a.message {
 		a.message = messages.Get().(*message)
@@ -290,21 +286,24 @@ func (s *Server) receive(stream grpc.ServerStream, a *attempt) (due, error) {
 // send sends what is due.
 func (s *Server) send(stream grpc.ServerStream, a *attempt, d due) error {
 	switch d {
-	case answer:
+	case dueReply:
 		return stream.SendMsg(&a.out)
-	case piece:
-		if err := sendChunks(stream, &a.out, a.chunk); err != nil || len(a.rest) == 0 {
+	case dueTools:
+		a.putTools(a.message, s.offer(stream.Context(), a.pool, a.dialect))
+		return stream.SendMsg(&a.out)
+	case duePiece:
+		if err := sendChunks(stream, &a.out, a.chunk); err != nil || !a.hasRest() {
 			return err
 		}
 		return s.send(stream, a, a.streamedOn())
-	case lastPiece:
+	case dueLastPiece:
 		return s.sendEnd(stream, a)
-	case turns:
+	case dueTurns:
 		if a.shape == drained {
-			return s.relay(stream, a)
+			return s.finishStream(stream, a)
 		}
-		return s.complete(stream, a)
-	case nothing:
+		return s.finishWhole(stream, a)
+	case dueNothing:
 	}
 	return nil
 }

@@ -410,9 +410,16 @@ func TestConfigErrors(t *testing.T) {
 		want  string
 	}{
 		{"no keys", []extproc.Pool{{Cluster: "c", Header: "x-api-key"}}, "pools[0]: no keys"},
-		{"no cluster", []extproc.Pool{{Keys: good.Keys, Header: "x-api-key"}}, `pools[0]: "openai": no cluster`},
-		{"upper-case header", []extproc.Pool{{Keys: good.Keys, Cluster: "c", Header: "Authorization"}}, `credential header "Authorization"`},
+		{"no cluster", []extproc.Pool{{Keys: good.Keys, Header: "x-api-key"}}, `pools[0]: "openai": clusters: found no name`},
+		{"upper-case header", []extproc.Pool{{Keys: good.Keys, Cluster: "c", Header: "Authorization"}}, `pools[0]: "openai": credential.header: the name is not in lower case`},
 		{"same name", []extproc.Pool{good, {Keys: newPool(t, "openai", "z"), Cluster: "c", Header: "x-api-key"}}, `pools[1]: name "openai"`},
+		{"taken header", []extproc.Pool{{Keys: good.Keys, Cluster: "c", Header: "x-envoy-a"}}, `credential.header: found "x-envoy-a", which has another use`},
+		{"large body", []extproc.Pool{{Keys: good.Keys, Cluster: "c", Header: "x-api-key", MaxBody: extproc.MaxBody + 1}}, "max_body: found 134217729B; write at most 128MiB"},
+		{"short deadline", []extproc.Pool{{Keys: good.Keys, Cluster: "c", Header: "x-api-key", Deadline: 1}}, "deadline: found 1ns; write at least 1ms"},
+		{"tools", []extproc.Pool{{Keys: good.Keys, Cluster: "c", Header: "x-api-key", Tools: &extproc.Tools{Turns: 1, Calls: -1, Memory: -1}}}, `pools[0]: "openai": tools.servers: found no server; write at least 1, such as [docs]
+tools.turns: found 1; write at least 2
+tools.calls: found -1; write at least 1`},
+		{"server twice", []extproc.Pool{{Keys: good.Keys, Cluster: "c", Header: "x-api-key", Tools: &extproc.Tools{Servers: []string{"a", "a"}}}}, "tools.servers[1]: a is named twice, first by servers[0]"},
 		{"no name", []extproc.Pool{{Keys: newPool(t, "", "z"), Cluster: "c", Header: "x-api-key"}}, `pools[0]: no name`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

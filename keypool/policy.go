@@ -176,7 +176,7 @@ func (r *Rule) check() (found setting.Problems) {
 	case int(r.Action) >= len(actionNames):
 		found.Add("action", "found %d; write %s", r.Action, strings.Join(actionNames[:], " or "))
 	case r.For != 0 && r.Action != CoolDown && r.Action != NextKey:
-		found.Add("for", "says how long a key rests, and the action is %v; write action: cooldown, or remove it", r.Action)
+		found.Add("for", "says how long a key rests, and the action is %v; write action: cooldown, or remove it", r.Action).Beside = "action"
 	case r.For != 0:
 		setting.Range(&found, "for", r.For, ShortestTime, LongestTime, setting.Duration)
 	}

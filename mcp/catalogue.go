@@ -36,7 +36,7 @@ type ServerStatus struct {
 // New checks the configuration, whose problems it returns joined, and begins to connect in the background. The Catalogue must be closed.
 func New(cfg Config) (*Catalogue, error) {
 	env, err := newEnvironment(cfg)
-	if err = errors.Join(err, validate(cfg.Servers)); err != nil {
+	if err = errors.Join(err, Validate(cfg.Servers)); err != nil {
 		return nil, err
 	}
 	c := &Catalogue{env: env, servers: map[string]*server{}}
@@ -60,7 +60,7 @@ func (c *Catalogue) SetServers(servers []Server) error {
 // Prepare checks the servers and returns what makes them the catalogue's, as SetServers does. Until commit is called nothing changes, and commit
 // cannot fail; after Close it does nothing.
 func (c *Catalogue) Prepare(servers []Server) (commit func(), err error) {
-	if err := validate(servers); err != nil {
+	if err := Validate(servers); err != nil {
 		return nil, err
 	}
 	c.mu.Lock()

@@ -23,27 +23,33 @@ func TestNewRefuses(t *testing.T) {
 		servers []mcp.Server
 		want    string
 	}{
-		{"no name", []mcp.Server{url(mcp.Server{})}, `servers[0] "": name: a-z, 0-9 and inner hyphens are wanted`},
-		{"an underscore", []mcp.Server{url(mcp.Server{Name: "a_b"})}, `servers[0] "a_b": name: a-z, 0-9 and inner hyphens are wanted`},
-		{"a long name", []mcp.Server{url(mcp.Server{Name: strings.Repeat("a", 33)})}, "33 bytes, at most 32 are wanted"},
-		{"twice", []mcp.Server{url(mcp.Server{Name: "a"}), url(mcp.Server{Name: "a"})}, `servers[1] "a": servers[0] has this name too`},
-		{"nowhere", []mcp.Server{{Name: "a"}}, "url or command is needed"},
-		{"two places", []mcp.Server{url(mcp.Server{Name: "a", Command: []string{"x"}})}, "url and command exclude each other"},
-		{"a file", []mcp.Server{{Name: "a", URL: "file:///etc"}}, "url: http://host or https://host is wanted"},
-		{"not a URL", []mcp.Server{{Name: "a", URL: "http://%zz"}}, "url: not a URL"},
-		{"a password", []mcp.Server{{Name: "a", URL: "https://me:secret@h/"}}, "url: it holds a credential"},
-		{"a fragment", []mcp.Server{{Name: "a", URL: "https://h/#x"}}, "url: it has a fragment"},
-		{"a transport", []mcp.Server{url(mcp.Server{Name: "a", Transport: "grpc"})}, `transport: "grpc", want "http" or "sse"`},
-		{"an environment for nobody", []mcp.Server{url(mcp.Server{Name: "a", Env: []string{"A=b"}})}, "env: is for command only"},
-		{"a header's name", []mcp.Server{url(mcp.Server{Name: "a", Headers: map[string]string{"a b": "secret"}})}, `headers: "a b" is not a header name`},
-		{"a header's value", []mcp.Server{url(mcp.Server{Name: "a", Headers: map[string]string{"A": "secret\r\nB: c"}})}, "headers: the value of A has a line break"},
-		{"the protocol's header", []mcp.Server{url(mcp.Server{Name: "a", Headers: map[string]string{"mcp-session-id": "secret"}})}, "headers: mcp-session-id belongs to the protocol"},
-		{"headers for a command", []mcp.Server{{Name: "a", Command: []string{"x"}, Headers: map[string]string{"A": "secret"}}}, "headers: are for url only"},
-		{"a transport for a command", []mcp.Server{{Name: "a", Command: []string{"x"}, Transport: "sse"}}, "transport: is for url only"},
-		{"no program", []mcp.Server{{Name: "a", Command: []string{""}}}, "command: the program is empty"},
-		{"a variable", []mcp.Server{{Name: "a", Command: []string{"x"}, Env: []string{"A=b", "secret"}}}, "env[1]: NAME=value is wanted"},
-		{"an empty pattern", []mcp.Server{url(mcp.Server{Name: "a", Deny: []string{""}})}, "allow, deny: a pattern is empty"},
-		{"negative", []mcp.Server{url(mcp.Server{Name: "a", Timeout: -time.Second})}, "negative"},
+		{"no name", []mcp.Server{url(mcp.Server{})}, `[0].name: found ""; write a name of at most 32 letters`},
+		{"an underscore", []mcp.Server{url(mcp.Server{Name: "a_b"})}, `[0].name: found "a_b"; write a name of at most 32 letters`},
+		{"a long name", []mcp.Server{url(mcp.Server{Name: strings.Repeat("a", 33)})}, "write a name of at most 32 letters"},
+		{"twice", []mcp.Server{url(mcp.Server{Name: "a"}), url(mcp.Server{Name: "a"})}, `[1].name: the name a is taken by servers[0]`},
+		{"nowhere", []mcp.Server{{Name: "a"}}, "[0]: does not say how the server is reached"},
+		{"two places", []mcp.Server{url(mcp.Server{Name: "a", Command: []string{"x"}})}, "[0]: names both url and command; keep one"},
+		{"a file", []mcp.Server{{Name: "a", URL: "file:///etc"}}, "[0].url: found no address of http or https"},
+		{"not a URL", []mcp.Server{{Name: "a", URL: "http://%zz"}}, "[0].url: found no URL"},
+		{"a password", []mcp.Server{{Name: "a", URL: "https://me:secret@h/"}}, "[0].url: found credentials in the URL"},
+		{"a fragment", []mcp.Server{{Name: "a", URL: "https://h/#x"}}, "[0].url: found a fragment"},
+		{"a transport", []mcp.Server{url(mcp.Server{Name: "a", Transport: "grpc"})}, `[0].transport: found "grpc"; write http or sse`},
+		{"an environment for nobody", []mcp.Server{url(mcp.Server{Name: "a", Env: []string{"A=b"}})}, "[0].env: belongs to a server with command"},
+		{"a header's name", []mcp.Server{url(mcp.Server{Name: "a", Headers: map[string]string{"a b": "secret"}})}, `[0].headers.a b: cannot be the name of a header`},
+		{"a header's value", []mcp.Server{url(mcp.Server{Name: "a", Headers: map[string]string{"A": "secret\r\nB: c"}})}, "[0].headers.A: the value here has a line break"},
+		{"the protocol's header", []mcp.Server{url(mcp.Server{Name: "a", Headers: map[string]string{"mcp-session-id": "secret"}})}, "[0].headers.mcp-session-id: is a header that the transport sets itself"},
+		{"headers for a command", []mcp.Server{{Name: "a", Command: []string{"x"}, Headers: map[string]string{"A": "secret"}}}, "[0].headers: belongs to a server with url"},
+		{"a transport for a command", []mcp.Server{{Name: "a", Command: []string{"x"}, Transport: "sse"}}, "[0].transport: belongs to a server with url"},
+		{"no program", []mcp.Server{{Name: "a", Command: []string{""}}}, "[0].command: names no program"},
+		{"a variable", []mcp.Server{{Name: "a", Command: []string{"x"}, Env: []string{"A=b", "secret"}}}, "[0].env[1]: write NAME=value"},
+		{"an empty pattern", []mcp.Server{url(mcp.Server{Name: "a", Allow: []string{""}})}, "[0].allow: found an empty pattern"},
+		{"all denied", []mcp.Server{url(mcp.Server{Name: "a", Deny: []string{"**"}})}, "[0].deny: denies every tool"},
+		{"a line for a shell", []mcp.Server{{Name: "a", Command: []string{"npx some"}}}, "[0].command: is one word with spaces in it"},
+		{"a header twice", []mcp.Server{url(mcp.Server{Name: "a", Headers: map[string]string{"X-A": "secret", "x-a": "secret"}})}, "[0].headers.x-a: is given twice"},
+		{"too many tools", []mcp.Server{url(mcp.Server{Name: "a", MaxTools: 10_001})}, "[0].max_tools: found 10001; write at most 10000"},
+		{"a slow refresh", []mcp.Server{url(mcp.Server{Name: "a", Refresh: 25 * time.Hour})}, "[0].refresh: found 25h; write at most 24h"},
+		{"a large result", []mcp.Server{url(mcp.Server{Name: "a", MaxResultBytes: 1 << 30})}, "[0].max_result_bytes: found 1GiB; write at most 128MiB"},
+		{"negative", []mcp.Server{url(mcp.Server{Name: "a", Timeout: -time.Second})}, "[0].timeout: found -1s; write at least 1s"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -53,9 +59,9 @@ func TestNewRefuses(t *testing.T) {
 		})
 	}
 	_, err := mcp.New(mcp.Config{Servers: []mcp.Server{{Name: "A"}, {Name: "b", URL: "x"}}})
-	require.ErrorContains(t, err, `servers[0] "A": name`)
-	require.ErrorContains(t, err, `servers[0] "A": url or command`)
-	require.ErrorContains(t, err, `servers[1] "b": url`)
+	require.ErrorContains(t, err, `[0].name: found "A"`)
+	require.ErrorContains(t, err, `[0]: does not say how`)
+	require.ErrorContains(t, err, `[1].url: found no address`)
 }
 
 // TestServerHidesSecrets prints a server in every way.

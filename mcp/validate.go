@@ -1,121 +1,152 @@
 package mcp
 
 import (
-	"errors"
-	"fmt"
+	"maps"
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
+	"github.com/keyturn/keyturn/internal/setting"
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// maxServerName bounds the name of a server, in bytes, so that the names of its tools have room beside it.
-const maxServerName = 32
-
-var (
-	serverName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
-	headerName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$") // token, RFC 9110 section 5.6.2
+// Bounds of a Server's settings, both ends included.
+const (
+	MinTimeout, MaxTimeout = time.Millisecond, time.Hour
+	MinRefresh, MaxRefresh = time.Second, 24 * time.Hour
+	MaxTools               = 10_000    // of one server
+	MaxResult              = 128 << 20 // bytes of an answer to one call
 )
 
-// reservedHeaders are set by the protocol, or by HTTP itself.
-var reservedHeaders = append([]string{
-	"accept", "content-length", "content-type", "host", "last-event-id", "mcp-method", "mcp-name", "mcp-protocol-version", "mcp-session-id",
-}, wire.HopByHop...)
+// NamePattern is what the name of a server is, so that the names of its tools, which have at most 64 letters, digits, '_' and '-', have room beside it.
+const NamePattern = `^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`
 
-// validate returns every problem of the servers, joined, each with its path.
-func validate(servers []Server) error {
-	var problems []error
+// NameWanted says so in words.
+const NameWanted = "a name of at most 32 letters a-z, digits and '-', which begins and ends with a letter or digit"
+
+// HeaderPattern is what the name of a header is (token, RFC 9110 section 5.6.2), within what is sensible.
+const HeaderPattern = "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$"
+
+var (
+	serverName = regexp.MustCompile(NamePattern)
+	headerName = regexp.MustCompile(HeaderPattern)
+)
+
+// reserved are patterns of the headers that HTTP, or the transport of MCP, decides.
+var reserved = append([]string{"host", "content-*", "proxy-*", "accept", "accept-encoding", "mcp-*", "last-event-id"}, wire.HopByHop...)
+
+// Validate returns every problem of the servers, joined, each by its path in the list: "[0].url". It repeats nothing that may be secret.
+func Validate(servers []Server) error {
+	var found setting.Problems
 	seen := map[string]int{}
 	for i, s := range servers {
-		at := fmt.Sprintf("servers[%d] %q", i, s.Name)
-		if first, ok := seen[s.Name]; ok {
-			problems = append(problems, fmt.Errorf("%s: servers[%d] has this name too", at, first))
+		at := setting.Item("", i)
+		found.AddWithin(at, s.check())
+		if first, twice := seen[s.Name]; twice && s.Name != "" {
+			p := found.Add(setting.Within(at, "name"), "the name %s is taken by servers[%d]; give each server its own", s.Name, first)
+			p.Beside = setting.Within(setting.Item("", first), "name")
 		} else {
 			seen[s.Name] = i
 		}
-		for _, problem := range s.problems() {
-			problems = append(problems, fmt.Errorf("%s: %w", at, problem))
-		}
 	}
-	return errors.Join(problems...)
+	return found.Err()
 }
 
-func (s Server) problems() (found []error) {
-	add := func(format string, args ...any) { found = append(found, fmt.Errorf(format, args...)) }
-	switch {
-	case !serverName.MatchString(s.Name):
-		add("name: a-z, 0-9 and inner hyphens are wanted")
-	case len(s.Name) > maxServerName:
-		add("name: %d bytes, at most %d are wanted", len(s.Name), maxServerName)
+func (s Server) check() (found setting.Problems) {
+	if !serverName.MatchString(s.Name) {
+		found.Add("name", "found %q; write %s", s.Name, NameWanted)
 	}
 	switch {
 	case s.URL == "" && len(s.Command) == 0:
-		add("url or command is needed")
+		found.Add("", "does not say how the server is reached; write url: URL, or command: [PROGRAM, ARGUMENT]")
 	case s.URL != "" && len(s.Command) > 0:
-		add("url and command exclude each other")
+		found.Add("", "names both url and command; keep one")
 	case s.URL != "":
-		found = append(found, s.urlProblems()...)
+		s.checkURL(&found)
 	default:
-		found = append(found, s.commandProblems()...)
+		s.checkCommand(&found)
 	}
-	if slices.Contains(s.Allow, "") || slices.Contains(s.Deny, "") {
-		add("allow, deny: a pattern is empty")
+	if slices.Contains(s.Allow, "") {
+		found.Add("allow", "found an empty pattern; remove it")
 	}
-	if s.Timeout < 0 || s.Refresh < 0 || s.MaxTools < 0 || s.MaxResultBytes < 0 {
-		add("timeout, refresh, max_tools, max_result_bytes: negative")
+	if slices.ContainsFunc(s.Deny, func(p string) bool { return strings.Trim(p, "*") == "" }) {
+		found.Add("deny", "denies every tool; write fewer, or remove the server")
 	}
+	s = s.withDefaults()
+	setting.Range(&found, "max_tools", s.MaxTools, 1, MaxTools, strconv.Itoa)
+	setting.Range(&found, "max_result_bytes", s.MaxResultBytes, 1, MaxResult, setting.Bytes)
+	setting.Range(&found, "timeout", s.Timeout, MinTimeout, MaxTimeout, setting.Duration)
+	setting.Range(&found, "refresh", s.Refresh, MinRefresh, MaxRefresh, setting.Duration)
 	return found
 }
 
-func (s Server) urlProblems() (found []error) {
-	add := func(format string, args ...any) { found = append(found, fmt.Errorf(format, args...)) }
+// belongs notes that a setting is for the other kind of server.
+func belongs(found *setting.Problems, name, to string, given bool) {
+	if given {
+		found.Add(name, "belongs to a server with %s; remove it", to)
+	}
+}
+
+func (s Server) checkURL(found *setting.Problems) {
 	// The error of url.Parse repeats the URL, which may hold a secret.
+	const wanted = "write an absolute URL such as https://mcp.example.com/mcp"
 	switch u, err := url.Parse(s.URL); {
 	case err != nil:
-		add("url: not a URL")
+		found.Add("url", "found no URL; %s", wanted)
 	case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
-		add("url: http://host or https://host is wanted")
+		found.Add("url", "found no address of http or https; %s", wanted)
 	case u.User != nil:
-		add("url: it holds a credential; send it in a header")
+		found.Add("url", "found credentials in the URL; send them in headers")
 	case u.Fragment != "":
-		add("url: it has a fragment, which is never sent")
+		found.Add("url", "found a fragment in the URL; remove it")
 	}
 	if s.Transport != "" && s.Transport != streamable && s.Transport != sseOnly {
-		add("transport: %q, want %q or %q", s.Transport, streamable, sseOnly)
+		found.Add("transport", "found %q; write %s or %s", s.Transport, streamable, sseOnly)
 	}
-	if len(s.Env) > 0 {
-		add("env: is for command only")
-	}
-	for name, value := range s.Headers {
-		switch {
-		case !headerName.MatchString(name):
-			add("headers: %q is not a header name", name)
-		case slices.Contains(reservedHeaders, strings.ToLower(name)):
-			add("headers: %s belongs to the protocol", name)
-		case strings.ContainsAny(value, "\r\n\x00"):
-			add("headers: the value of %s has a line break or a zero byte", name)
+	belongs(found, "env", "command", len(s.Env) > 0)
+	lower := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(s.Headers)) {
+		at := setting.Within("headers", name)
+		if why := BadHeader(name); why != "" {
+			found.Add(at, "%s", why)
+		}
+		if strings.ContainsAny(s.Headers[name], "\r\n\x00") {
+			found.Add(at, "the value here has a line break or a zero byte; write it again")
+		}
+		if key := strings.ToLower(name); lower[key] {
+			found.Add(at, "is given twice, since headers know no case; remove one")
+		} else {
+			lower[key] = true
 		}
 	}
-	return found
 }
 
-func (s Server) commandProblems() (found []error) {
-	add := func(format string, args ...any) { found = append(found, fmt.Errorf(format, args...)) }
-	if s.Command[0] == "" {
-		add("command: the program is empty")
+// BadHeader says why no setting may give a server a header of this name; "": it may.
+func BadHeader(name string) string {
+	switch {
+	case !headerName.MatchString(name):
+		return "cannot be the name of a header; write a name such as authorization"
+	case slices.ContainsFunc(reserved, func(pattern string) bool { return match(pattern, strings.ToLower(name)) }):
+		return "is a header that the transport sets itself; remove it"
 	}
-	if s.Transport != "" {
-		add("transport: is for url only")
+	return ""
+}
+
+func (s Server) checkCommand(found *setting.Problems) {
+	switch program := s.Command[0]; {
+	case program == "":
+		found.Add("command", "names no program; write it as the first word")
+	case len(s.Command) == 1 && strings.ContainsAny(program, " \t"):
+		found.Add("command", "is one word with spaces in it, and no shell reads it; write a list of words, such as [npx, -y, some-mcp-server]")
 	}
-	if len(s.Headers) > 0 {
-		add("headers: are for url only")
-	}
+	belongs(found, "transport", "url", s.Transport != "")
+	belongs(found, "headers", "url", len(s.Headers) > 0)
 	for i, pair := range s.Env {
 		if name, _, ok := strings.Cut(pair, "="); !ok || name == "" || strings.ContainsRune(pair, 0) {
-			add("env[%d]: NAME=value is wanted", i) // without the pair: it may hold a secret
+			found.Add(setting.Item("env", i), "write NAME=value, without a zero byte") // without the pair: it may hold a secret
 		}
 	}
-	return found
 }

@@ -72,7 +72,7 @@ func (g *gateway) currentPools() []*keypool.Pool {
 // prepare makes the change to cfg ready. The error joins what each part has against it.
 func (g *gateway) prepare(cfg *config.Config) (*change, error) {
 	c, err := g.preparePools(cfg)
-	tools, toolsErr := g.catalogue.Prepare(toolServers(cfg))
+	tools, toolsErr := g.catalogue.Prepare(cfg.ToolServers())
 	if err != nil {
 		return nil, errors.Join(err, toolsErr)
 	}
@@ -104,11 +104,10 @@ func (g *gateway) preparePools(cfg *config.Config) (*change, error) {
 		}
 		c.commits = append(c.commits, commit)
 		c.pools = append(c.pools, pool)
-		c.bound = append(c.bound, extproc.Pool{
-			Keys: pool, Provider: p.Provider, Cluster: p.Clusters[0], Authority: p.Upstream.Host, Header: p.Credential.Header, Scheme: p.Credential.Scheme,
-			BYOK: p.BYOK.Allow, Placeholders: slices.Concat(p.BYOK.Placeholders, clientKeys), MaxBody: min(p.MaxBody, g.held), Deadline: p.Deadline,
-			KeepRateLimitHeaders: p.KeepRateLimitHeaders, Tools: poolTools(p.Tools),
-		})
+		e := p.Processor(pool)
+		e.MaxBody = min(p.MaxBody, g.held)
+		e.Placeholders = slices.Concat(e.Placeholders, clientKeys)
+		c.bound = append(c.bound, e)
 	}
 	return c, errors.Join(errs...)
 }

@@ -63,7 +63,7 @@ func (g *gateway) open() error {
 		return err
 	}
 	g.catalogue, err = mcp.New(mcp.Config{
-		Servers: toolServers(g.cfg), Log: g.log, Version: telemetry.Version(),
+		Servers: g.cfg.ToolServers(), Log: g.log, Version: telemetry.Version(),
 		MeterProvider: g.telemetry.MeterProvider(),
 	})
 	if err != nil {

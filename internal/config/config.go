@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/keyturn/keyturn/extproc"
 	"github.com/keyturn/keyturn/keypool"
 )
 
@@ -81,7 +82,7 @@ type Pool struct {
 	// KeepRateLimitHeaders hands the provider's rate-limit headers to the client.
 	KeepRateLimitHeaders bool
 	// Tools are what the pool gives to models. Nil: none.
-	Tools *PoolTools
+	Tools *extproc.Tools
 }
 
 // Credential is the header that carries a key.

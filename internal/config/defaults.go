@@ -4,7 +4,9 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/keyturn/keyturn/extproc"
 	"github.com/keyturn/keyturn/keypool"
+	"github.com/keyturn/keyturn/mcp"
 )
 
 const mebibyte = 1 << 20
@@ -30,28 +32,14 @@ var defaults = Config{
 var defaultPool = Pool{
 	Cooldown:    keypool.Defaults().Cooldown,
 	ReviveAfter: keypool.Defaults().ReviveAfter,
-	Deadline:    30 * time.Second,
-	MaxBody:     32 * mebibyte,
-}
-
-// defaultPoolTools is every value that a pool's tools need not give.
-var defaultPoolTools = PoolTools{
-	Present:     "mcp_call",
-	Turns:       10,
-	Calls:       50,
-	Time:        10 * time.Minute,
-	ResultBytes: mebibyte,
-
-	DefinitionBytes: 256 << 10,
-
-	Memory:      time.Hour,
-	MemoryBytes: 64 * mebibyte,
+	Deadline:    extproc.Defaults().Deadline,
+	MaxBody:     extproc.Defaults().MaxBody,
 }
 
 // defaultToolServer is every value that an MCP server need not give.
 var defaultToolServer = ToolServer{
 	Allow:    []string{"*"},
-	MaxTools: 128,
-	Timeout:  time.Minute,
-	Refresh:  5 * time.Minute,
+	MaxTools: mcp.DefaultMaxTools,
+	Timeout:  mcp.DefaultTimeout,
+	Refresh:  mcp.DefaultRefresh,
 }

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/keyturn/keyturn/extproc"
 	"github.com/keyturn/keyturn/keypool"
 )
 
@@ -75,12 +76,12 @@ func poolFields() object[Pool] {
 			is("cooldown", func(p *Pool) *keypool.Cooldown { return &p.Cooldown }, cooldownFields(), "How long keys rest."),
 			is("revive_after", func(p *Pool) *time.Duration { return &p.ReviveAfter }, rest(true),
 				"When a key that was given up is tried again, by one request; doubles up to 24h. 0: never."),
-			is("deadline", func(p *Pool) *time.Duration { return &p.Deadline }, duration(time.Millisecond, time.Hour),
+			is("deadline", func(p *Pool) *time.Duration { return &p.Deadline }, duration(extproc.MinDeadline, extproc.MaxDeadline),
 				"Time for choosing a key and failing over, before the first byte."),
-			is("max_body", func(p *Pool) *int64 { return &p.MaxBody }, size(1024, maxBuffer), "Largest body that is read whole; a larger one passes unread."),
+			is("max_body", func(p *Pool) *int64 { return &p.MaxBody }, size(extproc.MinBody, extproc.MaxBody), "Largest body that is read whole; a larger one passes unread."),
 			is("keep_ratelimit_headers", func(p *Pool) *bool { return &p.KeepRateLimitHeaders }, boolean(),
 				"Hand the provider's rate-limit headers to the client, though they tell of one key only."),
-			is("tools", func(p *Pool) **PoolTools { return &p.Tools }, optional[PoolTools]{poolToolsFields()},
+			is("tools", func(p *Pool) **extproc.Tools { return &p.Tools }, optional[extproc.Tools]{poolToolsFields()},
 				"Tools that models get with the client's own, and that Keyturn runs.").otherwise("none"),
 		},
 		refused: map[string]string{

@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/keyturn/keyturn/extproc"
 )
 
 // FuzzLoad reads any bytes as a configuration. Nothing panics; a refusal has problems, none of which shows a secret; what is accepted is
@@ -77,7 +79,7 @@ func FuzzLoad(f *testing.F) {
 }
 
 // requireTools holds that a pool's tools are whole: its servers exist, and no limit is missing.
-func requireTools(t *testing.T, c *Config, p *PoolTools) {
+func requireTools(t *testing.T, c *Config, p *extproc.Tools) {
 	t.Helper()
 	if p == nil {
 		return

@@ -3,10 +3,12 @@ package config
 import (
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 
+	"github.com/keyturn/keyturn/extproc"
 	"github.com/keyturn/keyturn/internal/setting"
 	"github.com/keyturn/keyturn/keypool"
+	"github.com/keyturn/keyturn/mcp"
 )
 
 // Each setting has one judge: the package that uses it. It names the setting by its path; here it gets its file and line.
@@ -22,7 +24,7 @@ func (r *reader) judged(path string, found []*setting.Problem) {
 		if r.follows(path, at) || beside != "" && r.follows(path, beside) {
 			continue
 		}
-		if !r.given(at) && r.given(beside) {
+		if !r.given(at) && beside != "" && r.given(beside) {
 			at = beside
 		}
 		all = append(all, r.at(at, p.Text))
@@ -32,11 +34,17 @@ func (r *reader) judged(path string, found []*setting.Problem) {
 	}
 }
 
-// follows says whether the value at path, or the mapping that it is in, has a problem already, within what is judged.
+// follows says whether a problem with the value at path, within what stands at judged, may come of one that was noted before.
 func (r *reader) follows(judged, path string) bool {
-	in := above(path)
-	field := strings.LastIndexByte(path, '.') > strings.LastIndexByte(path, '[')
-	return r.failed(path) || field && in != judged && r.failed(in)
+	if r.failed(path) {
+		return true
+	}
+	for ; path != judged && path != ""; path = above(path) {
+		if r.refused[path] {
+			return true
+		}
+	}
+	return false
 }
 
 // KeyPool is what the file says about the keys of a pool, in the words of package keypool.
@@ -46,6 +54,40 @@ func (c *Config) KeyPool(p *Pool) keypool.Config {
 		kc.Keys = append(kc.Keys, keypool.KeyConfig{Name: k.Name, Secret: k.Secret, Group: k.Group})
 	}
 	return kc
+}
+
+// Processor is what the file says about requests to a pool with these keys, in the words of package extproc.
+func (p *Pool) Processor(keys *keypool.Pool) extproc.Pool {
+	e := extproc.Pool{
+		Keys: keys, Provider: p.Provider, Header: p.Credential.Header, Scheme: p.Credential.Scheme, BYOK: p.BYOK.Allow, Placeholders: p.BYOK.Placeholders,
+		MaxBody: p.MaxBody, Deadline: p.Deadline, KeepRateLimitHeaders: p.KeepRateLimitHeaders, Tools: p.Tools,
+	}
+	if len(p.Clusters) > 0 {
+		e.Cluster = p.Clusters[0]
+	}
+	if p.Upstream != nil {
+		e.Authority = p.Upstream.Host
+	}
+	return e
+}
+
+// ToolServers is what the file says about MCP servers, in the words of package mcp.
+func (c *Config) ToolServers() []mcp.Server {
+	var servers []mcp.Server
+	for _, s := range c.Tools.Servers {
+		m := mcp.Server{
+			Name: s.Name, Transport: s.Transport, Command: s.Command, Headers: s.Headers, Allow: s.Allow, Deny: s.Deny, MaxTools: s.MaxTools, Timeout: s.Timeout, Refresh: s.Refresh,
+		}
+		if s.URL != nil {
+			m.URL = s.URL.String()
+		}
+		for name, value := range s.Env {
+			m.Env = append(m.Env, name+"="+value)
+		}
+		slices.Sort(m.Env)
+		servers = append(servers, m)
+	}
+	return servers
 }
 
 // judgeKeyPool has keypool judge the pool at path. origins say where its keys stand.

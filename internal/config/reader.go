@@ -16,7 +16,8 @@ type reader struct {
 
 	line     map[string]int  // of each value read, by its path
 	strays   map[string]bool // the mappings with unknown fields: what they lack may be one of those, misspelt
-	bad      map[string]bool // the paths of the problems, and those that hold them
+	refused  map[string]bool // the paths of the problems
+	bad      map[string]bool // and those that hold them
 	values   int             // read so far: anchors can make a small file a large tree
 	problems []problem
 	warnings []problem
@@ -30,7 +31,7 @@ const maxValues = 200_000
 func newReader(file string, env func(string) (string, bool)) *reader {
 	return &reader{
 		file: file, folder: filepath.Dir(file), env: env, sum: sha256.New(),
-		line: map[string]int{}, strays: map[string]bool{}, bad: map[string]bool{},
+		line: map[string]int{}, strays: map[string]bool{}, bad: map[string]bool{}, refused: map[string]bool{},
 	}
 }
 
@@ -44,6 +45,7 @@ func (r *reader) add(p problem) {
 		return // one problem says it all
 	}
 	r.problems = append(r.problems, p)
+	r.refused[p.path] = true
 	for path := p.path; path != ""; path = above(path) {
 		r.bad[path] = true
 	}

@@ -1,14 +1,12 @@
 package config
 
 import (
-	"path"
 	"regexp"
-	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/keyturn/keyturn/internal/wire"
+	"github.com/keyturn/keyturn/mcp"
 )
 
 // revealed is a text that may stand in the file, or by reference one that may not.
@@ -50,27 +48,12 @@ func (revealed) describe(string) description {
 // Names of headers and variables that carry credentials.
 var (
 	credentialName = regexp.MustCompile(`(?i)(keys?|token|secrets?|passwd|password|passphrase|pwd|credentials?|authorization|cookie|bearer|jwt)([^a-z]|$)`)
-	headerToken    = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$") // RFC 9110 section 5.6.2
 )
-
-// ownHeaders are those that HTTP, or the MCP transport itself, decides.
-var ownHeaders = append([]string{"host", "content-*", "proxy-*", "accept", "accept-encoding", "mcp-*", "last-event-id"}, wire.HopByHop...)
 
 func headersShape() dictionary[string] {
 	return dictionary[string]{
-		word: "names with text, `{env: NAME}` or `{file: PATH}`", example: "{authorization: {env: DOCS_TOKEN}}", pattern: headerToken.String(),
-		refuse: func(name string) wrong {
-			switch {
-			case !headerToken.MatchString(name):
-				return "cannot be the name of a header; write a name such as authorization"
-			case slices.ContainsFunc(ownHeaders, func(glob string) bool {
-				ok, _ := path.Match(glob, strings.ToLower(name))
-				return ok
-			}):
-				return "is a header that the transport sets itself; remove it"
-			}
-			return ""
-		},
+		word: "names with text, `{env: NAME}` or `{file: PATH}`", example: "{authorization: {env: DOCS_TOKEN}}", pattern: mcp.HeaderPattern,
+		refuse: func(name string) wrong { return wrong(mcp.BadHeader(name)) },
 		item: func(name string) shape[string] {
 			const want = "the header's value"
 			return revealed{

@@ -146,8 +146,11 @@ func (o object[T]) read(r *reader, path string, n *yaml.Node, into *T) {
 	for _, f := range o.fields {
 		if v := entries[f.name]; v != nil {
 			f.read(r, within(path, f.name), v, into)
-		} else if f.required && !r.strays[path] {
-			r.refuse(path, "%s is missing; write %s: %s", f.name, f.name, f.example)
+		} else if f.required {
+			if !r.strays[path] {
+				r.refuse(path, "%s is missing; write %s: %s", f.name, f.name, f.example)
+			}
+			r.bad[within(path, f.name)] = true
 		}
 	}
 	if o.after != nil {

@@ -5,6 +5,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/keyturn/keyturn/extproc"
+	"github.com/keyturn/keyturn/mcp"
 )
 
 func toolsFields() object[Tools] {
@@ -36,10 +39,10 @@ func toolServerFields() object[ToolServer] {
 				"Tools that are offered, by their own names; `*` stands for any text."),
 			is("deny", func(s *ToolServer) *[]string { return &s.Deny }, list[string]{item: toolPattern(), example: `["delete_*"]`},
 				"Tools that are not offered, whatever allow says.").otherwise("none"),
-			is("max_tools", func(s *ToolServer) *int { return &s.MaxTools }, number(1, 10_000),
+			is("max_tools", func(s *ToolServer) *int { return &s.MaxTools }, number(1, mcp.MaxTools),
 				"Most tools that are offered; of more, the first by name. OpenAI takes 128 in one request."),
-			is("timeout", func(s *ToolServer) *time.Duration { return &s.Timeout }, duration(time.Second, time.Hour), "Longest time for one call."),
-			is("refresh", func(s *ToolServer) *time.Duration { return &s.Refresh }, duration(time.Second, day),
+			is("timeout", func(s *ToolServer) *time.Duration { return &s.Timeout }, duration(mcp.MinTimeout, mcp.MaxTimeout), "Longest time for one call."),
+			is("refresh", func(s *ToolServer) *time.Duration { return &s.Refresh }, duration(mcp.MinRefresh, mcp.MaxRefresh),
 				"Age at which the list of tools is fetched again, unless the server says."),
 		},
 		start:   func(func(string) string) ToolServer { return defaultToolServer },
@@ -51,35 +54,46 @@ func toolServerFields() object[ToolServer] {
 	}
 }
 
-func poolToolsFields() object[PoolTools] {
-	const maxTime = time.Hour // Envoy's max_message_timeout
-	return object[PoolTools]{
-		fields: []field[PoolTools]{
-			is("servers", func(t *PoolTools) *[]string { return &t.Servers }, list[string]{serverName(), "[docs]", 1},
+func poolToolsFields() object[extproc.Tools] {
+	return object[extproc.Tools]{
+		fields: []field[extproc.Tools]{
+			is("servers", func(t *extproc.Tools) *[]string { return &t.Servers }, list[string]{serverName(), "[docs]", 1},
 				"Names of tools.servers.").must("[docs]"),
-			is("present", func(t *PoolTools) *string { return &t.Present }, choice("mcp_call", "hidden"),
+			is("present", func(t *extproc.Tools) *bool { return &t.Hidden }, present(),
 				"How clients see the calls: as items of type mcp_call, where the dialect has them (Responses), or not at all."),
-			is("turns", func(t *PoolTools) *int { return &t.Turns }, number(2, 100), "Most requests to the provider for one of the client's, that one included."),
-			is("calls", func(t *PoolTools) *int { return &t.Calls }, number(1, 1000), "Most calls for one request of the client's."),
-			is("time", func(t *PoolTools) *time.Duration { return &t.Time }, duration(time.Second, maxTime),
+			is("turns", func(t *extproc.Tools) *int { return &t.Turns }, number(extproc.MinTurns, extproc.MaxTurns), "Most requests to the provider for one of the client's, that one included."),
+			is("calls", func(t *extproc.Tools) *int { return &t.Calls }, number(extproc.MinCalls, extproc.MaxCalls), "Most calls for one request of the client's."),
+			is("time", func(t *extproc.Tools) *time.Duration { return &t.Time }, duration(extproc.MinToolTime, extproc.MaxToolTime),
 				"Longest time in which calls run, from the client's request on."),
-			is("result_bytes", func(t *PoolTools) *int64 { return &t.ResultBytes }, size(1024, 16*mebibyte), "Largest result of a call that a model gets."),
-			is("definition_bytes", func(t *PoolTools) *int64 { return &t.DefinitionBytes }, size(1024, 16*mebibyte),
+			is("result_bytes", func(t *extproc.Tools) *int64 { return &t.ResultBytes }, size(extproc.MinResultBytes, extproc.MaxResultBytes), "Largest result of a call that a model gets."),
+			is("definition_bytes", func(t *extproc.Tools) *int64 { return &t.DefinitionBytes }, size(extproc.MinDefinitionBytes, extproc.MaxDefinitionBytes),
 				"How much the definitions of the tools may add to a request. Servers share it equally; of more, the tools that come first stay."),
-			is("memory", func(t *PoolTools) *time.Duration { return &t.Memory }, duration(0, 30*day),
+			is("memory", func(t *extproc.Tools) *time.Duration { return &t.Memory }, orNever(duration(0, extproc.MaxMemory)),
 				"How long is kept what a client's next request needs and the client cannot send: calls that it did not see. 0: not at all."),
-			is("memory_bytes", func(t *PoolTools) *int64 { return &t.MemoryBytes }, size(mebibyte, 64<<30), "How much of that is kept for the pool; the oldest goes first."),
+			is("memory_bytes", func(t *extproc.Tools) *int64 { return &t.MemoryBytes }, size(extproc.MinMemoryBytes, extproc.MaxMemoryBytes), "How much of that is kept for the pool; the oldest goes first."),
 		},
-		start:   func(func(string) string) PoolTools { return defaultPoolTools },
+		start:   func(func(string) string) extproc.Tools { return *extproc.Defaults().Tools },
 		example: "{servers: [docs]}",
 	}
 }
 
-// serverName is a part of the names of tools, which have at most 64 letters, digits, '_' and '-'.
-func serverName() scalar[string] {
-	return pattern("name", "a name of at most 32 letters a-z, digits and '-', which begins and ends with a letter or digit",
-		`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`, false)
+// present is kept as whether the calls are hidden.
+func present() scalar[bool] {
+	const shown, hidden = "mcp_call", "hidden"
+	of := choice(shown, hidden)
+	return scalar[bool]{
+		word: of.word, want: of.want, tags: of.tags, schema: of.schema,
+		parse: func(s string) (bool, wrong) { return s == hidden, second(of.parse(s)) },
+		render: func(is bool) string {
+			if is {
+				return hidden
+			}
+			return shown
+		},
+	}
 }
+
+func serverName() scalar[string] { return pattern("name", mcp.NameWanted, mcp.NamePattern, false) }
 
 // transport is kept as "" for auto.
 func transport() scalar[string] {

@@ -37,25 +37,3 @@ type ToolServer struct {
 	// Refresh is the age at which the list of tools is fetched again, unless the server names another. Never zero.
 	Refresh time.Duration
 }
-
-// PoolTools says which tools a pool gives to models, and how far a response may go with them.
-type PoolTools struct {
-	// Servers are names of Tools.Servers, each once; at least one. Their order is that of the tools.
-	Servers []string
-	// Present is how clients see the calls: "mcp_call" (as items of that type, in the dialect that has them) or "hidden".
-	Present string
-	// Turns is the largest number of requests to the provider for one of the client's, that one included. At least 2.
-	Turns int
-	// Calls is the largest number of calls for one request of the client's. Never zero.
-	Calls int
-	// Time bounds the time in which calls run, from the client's request on. Never zero.
-	Time time.Duration
-	// ResultBytes is the largest result of one call that a model gets. Never zero.
-	ResultBytes int64
-	// DefinitionBytes is how much the definitions of the tools may add to a request. Never zero.
-	DefinitionBytes int64
-	// Memory is how long is kept what the client's next request needs and the client cannot send. Zero: nothing is kept.
-	Memory time.Duration
-	// MemoryBytes bounds what is kept so, for the pool. Never zero.
-	MemoryBytes int64
-}

@@ -4,14 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/keyturn/keyturn/internal/wire"
+	"github.com/keyturn/keyturn/extproc"
+	"github.com/keyturn/keyturn/internal/setting"
 	"github.com/keyturn/keyturn/keypool"
 )
 
@@ -125,6 +125,9 @@ func (r *reader) wholePool(path string, p *Pool) {
 		}
 	}
 	r.judgeKeyPool(path, p, origins)
+	if presets[p.Provider].header != "" && p.Name != "" { // else most of it is missing, which was said
+		r.judged(path, setting.Of(p.Processor(nil).Validate()))
+	}
 }
 
 func whereIs(o origin, k Key) string {
@@ -193,21 +196,8 @@ func (r *reader) wholeJWT(path string, j *JWT) {
 	j.JWKSFile = full
 }
 
-// headers that no credential may take the place of: Envoy, HTTP or Keyturn use them.
-var reserved = append([]string{"host", "content-length", "content-type", wire.HeaderPrefix + "*", wire.EnvoyPrefix + "*"}, wire.HopByHop...)
-
 func headerName() scalar[string] {
-	s := pattern("name", "the name of a header such as authorization", "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$", true)
-	token := s.parse
-	s.parse = func(v string) (string, wrong) {
-		for _, glob := range reserved {
-			if ok, _ := path.Match(glob, strings.ToLower(v)); ok {
-				return "", wrong("found " + shown(v) + ", which has another use; write the name of a header such as authorization")
-			}
-		}
-		return token(v)
-	}
-	return s
+	return pattern("name", "the name of a header such as authorization", extproc.HeaderPattern, true)
 }
 
 // byokShape is "deny", "allow" or {allow: {placeholders: [...]}}.

@@ -5,45 +5,19 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/keyturn/keyturn/internal/setting"
+	"github.com/keyturn/keyturn/mcp"
 )
 
 // The checks of tools that need more than one field.
 
 func (r *reader) wholeToolServer(path string, s *ToolServer) {
-	hasURL, hasCommand := r.given(within(path, "url")), r.given(within(path, "command"))
-	switch {
-	case hasURL && hasCommand:
-		r.refuse(path, "names both url and command; keep one")
-		return
-	case !hasURL && !hasCommand && !r.strays[path]:
-		r.refuse(path, "does not say how the server is reached; write url: URL, or command: [PROGRAM, ARGUMENT]")
-		return
-	}
-	for _, f := range []struct{ name, of string }{{"transport", "url"}, {"headers", "url"}, {"env", "command"}} {
-		if at := within(path, f.name); r.given(at) && hasURL != (f.of == "url") {
-			r.refuse(at, "belongs to a server with %s; remove it", f.of)
-		}
-	}
-	if len(s.Command) > 0 {
-		r.program(within(path, "command"), s)
-	}
-	if slices.ContainsFunc(s.Deny, func(p string) bool { return strings.Trim(p, "*") == "" }) && !r.failed(within(path, "deny")) {
-		r.refuse(within(path, "deny"), "denies every tool; write fewer, or remove the server")
+	if len(s.Command) > 0 && strings.Contains(s.Command[0], "/") {
+		s.Command[0] = r.in(s.Command[0])
 	}
 	if s.URL != nil {
 		r.headers(path, s)
-	}
-}
-
-// program looks at the first word of a command.
-func (r *reader) program(at string, s *ToolServer) {
-	switch program := s.Command[0]; {
-	case program == "":
-		r.refuse(at, "names no program; write it as the first word")
-	case len(s.Command) == 1 && strings.ContainsAny(program, " \t"):
-		r.refuse(at, "is one word with spaces in it, and no shell reads it; write a list of words, such as [npx, -y, some-mcp-server]")
-	case strings.Contains(program, "/"):
-		s.Command[0] = r.in(program)
 	}
 }
 
@@ -74,17 +48,14 @@ func (r *reader) headers(path string, s *ToolServer) {
 
 // wholeTools joins the servers with the pools that name them.
 func (r *reader) wholeTools(c *Config) {
-	names, used := map[string]string{}, map[string]bool{}
 	var known []string
-	for i, s := range c.Tools.Servers {
-		at := fmt.Sprintf("tools.servers[%d]", i)
-		if other := names[s.Name]; other != "" && s.Name != "" {
-			r.refuse(within(at, "name"), "the name %s is taken by %s; give each server its own", s.Name, other)
-			continue
+	for _, s := range c.Tools.Servers {
+		if s.Name != "" && !slices.Contains(known, s.Name) {
+			known = append(known, s.Name)
 		}
-		names[s.Name] = at
-		known = append(known, s.Name)
 	}
+	r.judged("tools.servers", setting.Of(mcp.Validate(c.ToolServers())))
+	used := map[string]bool{}
 	for i, p := range c.Pools {
 		if p.Tools == nil {
 			continue
@@ -94,14 +65,10 @@ func (r *reader) wholeTools(c *Config) {
 			r.refuse(at, "tools need Keyturn beside its Envoy, whose loopback socket the next turns go through, and listen is %s; "+
 				"write listen: unix:PATH or 127.0.0.1:PORT, or remove the tools", c.Listen)
 		}
-		first := map[string]int{}
 		for j, name := range p.Tools.Servers {
 			one := fmt.Sprintf("%s.servers[%d]", at, j)
-			if n, twice := first[name]; twice && name != "" {
-				r.refuse(one, "%s is named twice, first by servers[%d]; remove one", name, n)
-			}
-			first[name], used[name] = j, true
-			if names[name] == "" && !r.failed(one) && !r.failed("tools") && !r.strays[""] {
+			used[name] = true
+			if !slices.Contains(known, name) && !r.failed(one) && !r.failed("tools") && !r.strays[""] {
 				r.refuse(one, "%s", unknownServer(name, known))
 			}
 		}
