@@ -395,7 +395,7 @@ func TestInstructions(t *testing.T) {
 		{Name: "wordy", URL: wordy.URL},
 		{Name: "silent", URL: silent.URL},
 		{Name: "gone", URL: gone.URL},
-		{Name: "denied", URL: brief.URL, Deny: []string{"*"}},
+		{Name: "denied", URL: brief.URL, Allow: []string{"another"}},
 	}})
 	require.Eventually(t, func() bool {
 		up := 0
