@@ -114,6 +114,9 @@ type exchange struct {
 	partial   bool      // it comes with as much as Envoy can hold, and without a length: no other can take its place
 	judged    time.Time // when the response's headers were
 
+	full bool        // there is no memory for the body at hand
+	gone func() bool // nobody waits for the response any more
+
 	outcome    outcome
 	status     int
 	verdict    keypool.Verdict
@@ -133,6 +136,7 @@ type withTools struct {
 	origin   agent.Origin    // what later turns repeat
 	memory   dialect.Memory  // of what the client cannot replay; nil: none
 	response *agent.Response // nil until the tools are in the request
+	size     int64           // of the request with the tools in it, in bytes
 	more     bool            // the first turn is not all of the response
 	rest     []byte          // what has come of a stream and was not read yet; it belongs to the message at hand
 	last     bool            // nothing comes after rest

@@ -89,7 +89,11 @@ func (x *exchange) remember(m *message, own []byte) {
 // is known, may turn out to be too large for tools.
 func (x *exchange) requestBody(m *message) due {
 	if x.tools != nil && x.tools.response == nil && x.response == wantHeaders {
-		if int64(len(m.body)) <= x.pool.maxBody {
+		switch {
+		case x.full:
+			x.busy()
+			return dueReply
+		case int64(len(m.body)) <= x.pool.maxBody:
 			return dueTools
 		}
 		x.tools = nil
@@ -101,7 +105,7 @@ func (x *exchange) requestBody(m *message) due {
 // putTools puts the pool's tools into the request, unless it is to pass as it is. m is its body.
 func (x *exchange) putTools(m *message, tools []dialect.Tool) {
 	session := x.dialect.Open(dialect.Request{Path: x.tools.origin.Path, Body: m.body}, dialect.Options{
-		Tools: tools, Hidden: x.pool.tools.Hidden, ModelName: mcp.ModelName, Memory: x.tools.memory,
+		Tools: tools, Hidden: x.pool.tools.Hidden, ModelName: mcp.ModelName, Memory: x.tools.memory, Gone: x.gone,
 	})
 	if session != nil && int64(len(session.Request())) > x.pool.maxBody { // Envoy could not hold it
 		session = nil
@@ -124,6 +128,7 @@ func (x *exchange) putTools(m *message, tools []dialect.Tool) {
 		x.tools = nil
 		return
 	}
+	x.tools.size = int64(len(body))
 	x.tools.response = agent.Begin(session, &x.tools.origin, x.pool.limits())
 }
 
@@ -239,6 +244,10 @@ func (x *exchange) streamedOn() due {
 func (x *exchange) wholeAnswer(m *message) due {
 	if int64(len(m.body)) > x.pool.maxBody {
 		x.finalReply(m.kind)
+		return dueReply
+	}
+	if x.full {
+		x.busy()
 		return dueReply
 	}
 	r := x.tools.response

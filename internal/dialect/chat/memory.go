@@ -80,7 +80,11 @@ func (s *session) recall(e *rawjson.Edits, b []byte, f *requestFields) {
 	h.Add(f.safetyIdentifier.Of(b))
 	s.chain = h.Digest()
 	back := map[string]bool{} // a message that stands twice gets its turns once, or a few bytes would cost any number of results
+	messages := 0
 	for at := range rawjson.Elements(b, f.messages) {
+		if messages++; s.opts.Left(messages) {
+			return
+		}
 		m := readMessage(b, at)
 		if string(m.Role.Of(b)) == `"assistant"` {
 			ids := func(yield func(string) bool) {

@@ -94,7 +94,7 @@ func open(body []byte, o turn.Options) turn.Session {
 		return nil
 	}
 	if o.Memory != nil {
-		s.talk = readTalk(o.Memory, body, f.messages)
+		s.talk = readTalk(&o, body, f.messages)
 	}
 	s.offer(&e, body, &f, tools)
 	if s.talk != nil && (s.names.Offered() || tools > 0) { // a conversation with calls in it needs tools

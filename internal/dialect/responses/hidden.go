@@ -85,6 +85,9 @@ func withoutIDs(list []byte) []byte {
 func (s *session) restoreHidden(e *rawjson.Edits, b []byte, f *requestFields, items []inputItem) {
 	r := newReturning()
 	for i := range items {
+		if s.opts.Left(i) {
+			return
+		}
 		before, after := s.beside(&items[i])
 		r.add(hiddenRun{at: items[i].at.Start, items: before})
 		r.add(hiddenRun{at: items[i].at.End, after: true, items: after})

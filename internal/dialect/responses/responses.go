@@ -136,7 +136,7 @@ func open(body []byte, o turn.Options) turn.Session {
 		ids: map[string]bool{},
 	}
 	var e rawjson.Edits
-	items, ok := readInput(body, f.input)
+	items, ok := readInput(body, f.input, &o)
 	if !ok {
 		return nil
 	}

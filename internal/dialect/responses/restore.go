@@ -83,7 +83,7 @@ func (i *inputItem) isModels() bool {
 }
 
 // readInput reads the items of the input, which may be a text. It returns false for a list that no client sends.
-func readInput(b []byte, input rawjson.Span) ([]inputItem, bool) {
+func readInput(b []byte, input rawjson.Span, o *turn.Options) ([]inputItem, bool) {
 	n := rawjson.Count(b, input)
 	if n < 0 {
 		return nil, false
@@ -91,6 +91,9 @@ func readInput(b []byte, input rawjson.Span) ([]inputItem, bool) {
 	items := make([]inputItem, 0, n)
 	own := 0
 	for at := range rawjson.Elements(b, input) {
+		if o.Left(len(items)) {
+			return nil, false
+		}
 		item := readItem(b, at)
 		if item.own {
 			own++
@@ -174,7 +177,7 @@ func (s *session) referTo(e *rawjson.Edits, b []byte, f *requestFields, items []
 // restoreCalls translates mcp_call items and references to such. Each stays where it is; the results come after the last item of
 // their turn.
 func (s *session) restoreCalls(e *rawjson.Edits, b []byte, items []inputItem) {
-	for i := 0; i < len(items); i++ {
+	for i := 0; i < len(items) && !s.opts.Left(i); i++ {
 		if !items[i].own {
 			continue
 		}
