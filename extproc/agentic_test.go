@@ -95,6 +95,7 @@ type rig struct {
 	call  func(ctx context.Context, arguments string) (string, error)
 	turns turnsFunc
 	log   syncBuffer
+	most  int64 // of memory, in bytes
 
 	server *extproc.Server
 	conn   *grpc.ClientConn
@@ -117,7 +118,7 @@ func (r *rig) start(t testing.TB) {
 	pool.Tools = &extproc.Tools{Servers: []string{"demo"}}
 	r.reader = sdkmetric.NewManualReader()
 	s, err := extproc.NewWith(extproc.Config{
-		Pools: []extproc.Pool{pool}, MeterProvider: sdkmetric.NewMeterProvider(sdkmetric.WithReader(r.reader)),
+		Pools: []extproc.Pool{pool}, MaxMemory: r.most, MeterProvider: sdkmetric.NewMeterProvider(sdkmetric.WithReader(r.reader)),
 		Log: slog.New(slog.NewTextHandler(&r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}, extproc.Outside{
 		Tools: []mcp.Tool{{ModelName: "bmcp_demo_echo", Server: "demo", Name: "echo", Schema: json.RawMessage(`{"type":"object"}`)}},

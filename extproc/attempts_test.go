@@ -182,7 +182,7 @@ func (g *game) send(t *testing.T, x *exchange, m *message) string {
 	}
 	d, err := x.handle(m, g.clock.Now())
 	require.NoError(t, err)
-	require.Equal(t, answer, d)
+	require.Equal(t, dueReply, d)
 	g.trails.leave(x)
 	var resp extprocv3.ProcessingResponse
 	require.NoError(t, proto.Unmarshal(x.out.wire, &resp))

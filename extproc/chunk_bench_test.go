@@ -53,7 +53,7 @@ func encoded(b *testing.B, r *extprocv3.ProcessingRequest) mem.BufferSlice {
 }
 
 // handled hands a message to x, and gives the answer away as the transport does.
-func handled(b *testing.B, x *exchange, m *message, data mem.BufferSlice, now time.Time) due {
+func handled(b *testing.B, x *exchange, m *message, data mem.BufferSlice, now time.Time, offered ...dialect.Tool) due {
 	if err := m.unmarshal(data); err != nil {
 		b.Fatal(err)
 	}
@@ -61,7 +61,11 @@ func handled(b *testing.B, x *exchange, m *message, data mem.BufferSlice, now ti
 	if err != nil {
 		b.Fatal(err)
 	}
-	if d == answer {
+	if d == dueTools {
+		x.putTools(m, offered)
+		d = dueReply
+	}
+	if d == dueReply {
 		wire := x.out.marshal()
 		wire.Free()
 	}
@@ -69,7 +73,7 @@ func handled(b *testing.B, x *exchange, m *message, data mem.BufferSlice, now ti
 }
 
 // beginTools is an attempt whose request has its body yet to come.
-func beginTools(b *testing.B, x *exchange, pools *poolSet, tools []dialect.Tool) {
+func beginTools(b *testing.B, x *exchange, pools *poolSet) {
 	x.clear()
 	x.begin(pools, defaultMaxRetry)
 	m := &message{}
@@ -79,7 +83,6 @@ func beginTools(b *testing.B, x *exchange, pools *poolSet, tools []dialect.Tool)
 	require.NoError(b, m.unmarshal(wire))
 	x.front = readFront(m)
 	handled(b, x, m, wire, time.Now())
-	x.offered = tools
 }
 
 // BenchmarkStreamChunk is one chunk of a stream, 1 KB with four events, from the bytes of Envoy's message to those of the reply.
@@ -88,11 +91,11 @@ func BenchmarkStreamChunk(b *testing.B) {
 	pools, tools := benchTools(b)
 	now := time.Now()
 	var x exchange
-	beginTools(b, &x, pools, tools)
+	beginTools(b, &x, pools)
 	m := &message{}
 	handled(b, &x, m, encoded(b, &extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_RequestBody{RequestBody: &extprocv3.HttpBody{
 		Body: []byte(`{"model":"m","input":"hi","stream":true}`), EndOfStream: true,
-	}}}), now)
+	}}}), now, tools...)
 	handled(b, &x, m, encoded(b, &extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_ResponseHeaders{ResponseHeaders: &extprocv3.HttpHeaders{
 		Headers: headerMap("", ":status: 200", "content-type: text/event-stream"),
 	}}}), now)
@@ -106,7 +109,7 @@ func BenchmarkStreamChunk(b *testing.B) {
 	b.SetBytes(int64(deltas.Len()))
 	b.ReportAllocs()
 	for b.Loop() {
-		if handled(b, &x, m, chunk, now) != piece {
+		if handled(b, &x, m, chunk, now) != duePiece {
 			b.Fatal("no piece")
 		}
 		x.out.chunk(x.chunk, false, nil)
@@ -134,9 +137,9 @@ func BenchmarkRequestWithTools(b *testing.B) {
 	for b.Loop() {
 		b.StopTimer()
 		x.finish()
-		beginTools(b, &x, pools, tools)
+		beginTools(b, &x, pools)
 		b.StartTimer()
-		if handled(b, &x, m, request, now) != answer || x.session == nil {
+		if handled(b, &x, m, request, now, tools...) != dueReply || x.merged() == nil {
 			b.Fatal("no session")
 		}
 	}
@@ -175,6 +178,36 @@ func BenchmarkAnswer(b *testing.B) {
 		x.begin(pools, defaultMaxRetry)
 		x.opened(b, trails, m, request, now)
 		handled(b, &x, m, response, now)
+		x.finish()
+		x.clear()
+	}
+}
+
+// BenchmarkAnswerWithTools is an attempt whose small request gets ten tools and whose stream, of one chunk, calls none of them.
+func BenchmarkAnswerWithTools(b *testing.B) {
+	pools, tools := benchTools(b)
+	trails, now := newTrails(quartz.NewReal()), time.Now()
+	request, _ := benchHeads(b, 1, "200")
+	body := encoded(b, &extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_RequestBody{RequestBody: &extprocv3.HttpBody{
+		Body: []byte(`{"model":"m","input":"hi","stream":true}`), EndOfStream: true,
+	}}})
+	head := encoded(b, &extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_ResponseHeaders{ResponseHeaders: &extprocv3.HttpHeaders{
+		Headers: headerMap("", ":status: 200", "content-type: text/event-stream"),
+	}}})
+	chunk := encoded(b, &extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_ResponseBody{ResponseBody: &extprocv3.HttpBody{
+		Body: []byte("data: {\"type\":\"response.completed\",\"response\":{\"id\":\"resp_1\",\"status\":\"completed\",\"output\":[]}}\n\n"), EndOfStream: true,
+	}}})
+	var x exchange
+	m := &message{}
+	b.ReportAllocs()
+	for b.Loop() {
+		x.begin(pools, defaultMaxRetry)
+		x.opened(b, trails, m, request, now)
+		handled(b, &x, m, body, now, tools...)
+		handled(b, &x, m, head, now)
+		if handled(b, &x, m, chunk, now) != dueLastPiece {
+			b.Fatal("not the last piece")
+		}
 		x.finish()
 		x.clear()
 	}
@@ -219,7 +252,7 @@ func (x *exchange) opened(b *testing.B, trails *trails, m *message, request mem.
 		b.Fatal(err)
 	}
 	trails.follow(x, m)
-	if d, err := x.handle(m, now); err != nil || d != answer {
+	if d, err := x.handle(m, now); err != nil || d != dueReply {
 		b.Fatal(d, err)
 	}
 	wire := x.out.marshal()

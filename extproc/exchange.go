@@ -67,11 +67,12 @@ func (o outcome) String() string { return outcomeNames[o] }
 type due uint8
 
 const (
-	nothing   due = iota
-	answer        // what stands in out
-	piece         // what stands in chunk: the next of a stream that goes on
-	lastPiece     // what stands in chunk, and the stream's end
-	turns         // what stands in chunk, and then what comes of the turns after the first
+	dueNothing   due = iota
+	dueReply         // what stands in out
+	dueTools         // putTools with the pool's tools, and then what stands in out
+	duePiece         // what stands in chunk: the next of a stream that goes on
+	dueLastPiece     // what stands in chunk, and the stream's end
+	dueTurns         // what stands in chunk, and then what comes of the turns after the first
 )
 
 // exchange is one attempt: one request to a provider with one key. It takes messages and says what is due; it does no I/O and
@@ -113,18 +114,8 @@ type exchange struct {
 	partial   bool      // it comes with as much as Envoy can hold, and without a length: no other can take its place
 	judged    time.Time // when the response's headers were
 
-	// Of requests that the pool's tools may go into.
-	offered      []dialect.Tool  // set before the request's body is handled
-	origin       *agent.Origin   // what later turns repeat; nil: no tools
-	client       string          // whose memory it is
-	session      dialect.Session // nil: the answer passes as it is
-	chunk        []byte          // what goes to the client next, of a stream
-	rest         []byte          // what has come of a stream and was not read yet; it belongs to the message at hand
-	last         bool            // nothing comes after rest
-	firstTurn    *dialect.Turn   // when it is not the last
-	continuation *agent.Response // the turns after it
-	usage        dialect.Usage   // of a response of one turn
-	trailers     bool            // the provider's response ended with trailers
+	full bool        // there is no memory for the body at hand
+	gone func() bool // nobody waits for the response any more
 
 	outcome    outcome
 	status     int
@@ -132,9 +123,24 @@ type exchange struct {
 	transition keypool.Transition
 	exhaustion *keypool.Error
 
-	mut mutation
-	dyn dynamic
-	out reply
+	tools *withTools // nil: request and answer pass as they are
+
+	mut   mutation
+	dyn   dynamic
+	out   reply
+	chunk []byte // what goes to the client next, of a stream
+}
+
+// withTools is what only attempts need whose request the pool's tools may go into.
+type withTools struct {
+	origin   agent.Origin    // what later turns repeat
+	memory   dialect.Memory  // of what the client cannot replay; nil: none
+	response *agent.Response // nil until the tools are in the request
+	size     int64           // of the request with the tools in it, in bytes
+	more     bool            // the first turn is not all of the response
+	rest     []byte          // what has come of a stream and was not read yet; it belongs to the message at hand
+	last     bool            // nothing comes after rest
+	trailers bool            // the provider's response ended with trailers
 }
 
 // keptBytes bounds each buffer that is kept for another attempt.
@@ -186,23 +192,23 @@ func (x *exchange) handle(m *message, now time.Time) (d due, err error) {
 	case requestHeaders, requestBody, requestTrailers:
 		if m.kind != requestHeaders && x.request == ended {
 			x.dropped++
-			return nothing, nil
+			return dueNothing, nil
 		}
 		x.request, err = x.request.next(m.kind, m.end)
 	case responseHeaders, responseBody, responseTrailers:
 		if m.kind != responseHeaders && x.response == ended {
 			x.dropped++
-			return nothing, nil
+			return dueNothing, nil
 		}
 		if x.request == wantHeaders {
-			return nothing, fmt.Errorf("%v before the request's headers", m.kind)
+			return dueNothing, fmt.Errorf("%v before the request's headers", m.kind)
 		}
 		x.response, err = x.response.next(m.kind, m.end)
 	case unknownMessage:
-		return nothing, nil // a newer Envoy's flow control
+		return dueNothing, nil // a newer Envoy's flow control
 	}
 	if err != nil {
-		return nothing, err
+		return dueNothing, err
 	}
 	x.mut.reset()
 	x.dyn.reset()
@@ -211,7 +217,7 @@ func (x *exchange) handle(m *message, now time.Time) (d due, err error) {
 		x.requestHeaders(m, now)
 		x.front = front{} // its slices belong to m
 	case requestBody:
-		x.requestBody(m)
+		return x.requestBody(m), nil
 	case responseHeaders:
 		x.responseHeaders(m, now)
 	case responseBody, responseTrailers:
@@ -220,5 +226,5 @@ func (x *exchange) handle(m *message, now time.Time) (d due, err error) {
 		x.out.pass(m.kind, nil, modes{}, nil)
 	case unknownMessage:
 	}
-	return answer, nil
+	return dueReply, nil
 }

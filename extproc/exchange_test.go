@@ -1,6 +1,9 @@
 package extproc
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -39,6 +42,7 @@ type transcript struct {
 	front   frontHeaders
 	offered []dialect.Tool // the pool's
 	memory  *memories
+	failure *dialect.Failure // of the first turn of the last response
 }
 
 // frontHeaders is what the front says of the request that the transcript is at.
@@ -98,12 +102,14 @@ func (tr *transcript) run(d *datadriven.TestData) string {
 	case "turn-fails": // a later turn's error, of a response that does not stream
 		var status int
 		d.ScanArgs(tr.t, "status", &status)
-		tr.x.answerInstead(&agent.Answer{Status: status, Header: http.Header{"Retry-After": {"3"}}, Body: []byte(d.Input)})
+		tr.x.sendInstead(&agent.ErrorAnswer{Status: status, Header: http.Header{"Retry-After": {"3"}}, Body: []byte(d.Input)})
 		return tr.answer()
 	case "judge": // what is made of the first turn's failure, or of one by the key named
-		name := ""
-		d.MaybeScanArgs(tr.t, "key", &name)
-		again, key, verdict, _ := tr.x.judge(name, tr.x.firstTurn.Failure, tr.clock.Now())
+		key, name := tr.x.key, ""
+		if d.MaybeScanArgs(tr.t, "key", &name); name != "" {
+			key = tr.x.laterKey(name)
+		}
+		again, verdict, _ := tr.x.judge(key, tr.failure, tr.clock.Now())
 		if key == nil {
 			return fmt.Sprintf("again=%v", again)
 		}
@@ -283,13 +289,14 @@ func (tr *transcript) send(r *extprocv3.ProcessingRequest) string {
 	require.NoError(tr.t, err)
 	m := &message{}
 	require.NoError(tr.t, m.unmarshal(mem.BufferSlice{mem.SliceBuffer(b)}))
-	switch {
-	case m.kind == requestHeaders:
+	if m.kind == requestHeaders {
 		tr.trails.follow(tr.x, m)
-	case m.kind == requestBody && tr.x.origin != nil:
-		tr.x.offered = tr.offered
 	}
 	d, err := tr.x.handle(m, tr.clock.Now())
+	if d == dueTools {
+		tr.x.putTools(m, tr.offered)
+		d = dueReply
+	}
 	tr.trails.leave(tr.x)
 	if tr.x.awaiting != m {
 		for i := range b {
@@ -301,34 +308,69 @@ func (tr *transcript) send(r *extprocv3.ProcessingRequest) string {
 	}
 	var w strings.Builder
 	switch d {
-	case nothing:
+	case dueNothing:
 		return "no reply"
-	case answer:
+	case dueReply:
 		return tr.answer()
-	case piece:
+	case duePiece:
 		renderChunk(&w, tr.x.chunk)
-	case lastPiece:
+	case dueLastPiece:
 		renderChunk(&w, tr.x.chunk)
 		tr.x.dyn.reset()
 		tr.x.describeTurns(&tr.x.dyn)
 		tr.x.out.chunk(nil, true, &tr.x.dyn)
 		w.WriteString("end of stream\n" + tr.answer())
-	case turns:
+	case dueTurns:
 		renderChunk(&w, tr.x.chunk)
-		for _, c := range tr.x.firstTurn.Calls {
-			fmt.Fprintf(&w, "call %s of %s: %s\n", c.Tool.Tool, c.Tool.Server, c.Arguments)
-		}
-		if f := tr.x.firstTurn.Failure; f != nil {
-			fmt.Fprintf(&w, "failure %d %s\n", f.Status, f.Code)
-		}
-		o := tr.x.origin
-		fmt.Fprintf(&w, "next turn of %q to %s %s%s\n", o.Client, o.Pool, o.Authority, o.Path)
-		for _, name := range slices.Sorted(maps.Keys(o.Header)) {
-			fmt.Fprintf(&w, "with %s: %s\n", name, strings.Join(o.Header[name], ", "))
-		}
+		tr.goOn(&w)
 	}
 	return w.String()
 }
+
+// goOn renders what the first turn comes to: its calls, its failure, and the request of the next turn, which has no answer.
+func (tr *transcript) goOn(w *strings.Builder) {
+	a, err := agent.New(agent.Config{
+		Clock: tr.clock, Loopback: nextTurn{w},
+		Call: func(_ context.Context, server, tool string, arguments json.RawMessage) (*mcp.Result, error) {
+			fmt.Fprintf(w, "call %s of %s: %s\n", tool, server, arguments)
+			return &mcp.Result{}, nil
+		},
+	})
+	require.NoError(tr.t, err)
+	_, err = a.Finish(tr.t.Context(), tr.x.tools.response, firstFailed{tr, w}, nowhere{})
+	require.NoError(tr.t, err)
+}
+
+// nextTurn is a loopback listener that writes down what a turn's request repeats.
+type nextTurn struct{ w *strings.Builder }
+
+func (n nextTurn) RoundTrip(r *http.Request) (*http.Response, error) {
+	fmt.Fprintf(n.w, "next turn of %q to %s %s%s\n", r.Header.Get(wire.ClientHeader), r.Header.Get(wire.PoolHeader), r.Host, r.URL.RequestURI())
+	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
+		if lower := strings.ToLower(name); !strings.HasPrefix(lower, wire.HeaderPrefix) && lower != wire.RequestIDHeader && r.Header[name] != nil {
+			fmt.Fprintf(n.w, "with %s: %s\n", name, strings.Join(r.Header[name], ", "))
+		}
+	}
+	return nil, errors.New("nobody is there")
+}
+
+// firstFailed has the first turn run again, and keeps its failure.
+type firstFailed struct {
+	tr *transcript
+	w  *strings.Builder
+}
+
+func (k firstFailed) FirstFailed(f *dialect.Failure) bool {
+	k.tr.failure = f
+	fmt.Fprintf(k.w, "failure %d %s\n", f.Status, f.Code)
+	return true
+}
+func (k firstFailed) LaterFailed(string, *dialect.Failure) bool { return false }
+
+// nowhere is a client that nobody looks at.
+type nowhere struct{}
+
+func (nowhere) Emit([]byte) error { return nil }
 
 // answer renders what stands in the exchange's reply.
 func (tr *transcript) answer() string {

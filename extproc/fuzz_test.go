@@ -107,28 +107,31 @@ func (s *stage) play(t testing.TB, c script) (furthest due) {
 		late := m.kind == requestBody && x.request == ended || m.kind == requestTrailers && x.request == ended ||
 			m.kind == responseBody && x.response == ended || m.kind == responseTrailers && x.response == ended || m.kind == unknownMessage
 		streams := x.shape == streaming || x.shape == drained
-		x.offered = s.offered
 		d, err := x.handle(m, time.Now())
+		if d == dueTools {
+			x.putTools(m, s.offered)
+			d = dueReply
+		}
 		s.trails.leave(x)
 		switch {
 		case err != nil, late:
-			require.Equal(t, nothing, d, "%v", m.kind)
+			require.Equal(t, dueNothing, d, "%v", m.kind)
 		case m.kind == responseBody && x.shape != unread, m.kind == responseTrailers && streams:
-			require.True(t, streams || d == answer || d == turns, "%v: %v", m.kind, d)
+			require.True(t, streams || d == dueReply || d == dueTurns, "%v: %v", m.kind, d)
 		default:
-			require.Equal(t, answer, d, "%v", m.kind)
+			require.Equal(t, dueReply, d, "%v", m.kind)
 		}
 		if m.kind != requestHeaders && m.kind != requestBody && !told { // these two go to the provider
 			require.False(t, bytes.Contains(x.out.wire, []byte("long-key")) || bytes.Contains(x.chunk, []byte("long-key")))
 		}
-		if d == answer {
+		if d == dueReply {
 			var read extprocv3.ProcessingResponse
 			require.NoError(t, proto.Unmarshal(x.out.wire, &read))
 			require.NotNil(t, read.Response)
 			require.True(t, x.out.pooled == nil || cap(*x.out.pooled) == cap(x.out.wire), "the reply has outgrown its buffer")
 		}
 		furthest = max(furthest, d)
-		if err != nil || x.done || d == lastPiece || d == turns {
+		if err != nil || x.done || d == dueLastPiece || d == dueTurns {
 			return furthest
 		}
 		x.out.drop() // it is sent
@@ -178,7 +181,7 @@ func TestAnyOrder(t *testing.T) {
 		c.order = order
 		reached[s.play(t, c)]++
 	}
-	for _, d := range []due{nothing, answer, piece, lastPiece, turns} {
+	for _, d := range []due{dueNothing, dueReply, duePiece, dueLastPiece, dueTurns} {
 		require.Greater(t, reached[d], 10, "%v", d)
 	}
 }

@@ -46,7 +46,7 @@ func TestLimitsAreHidden(t *testing.T) {
 			handle := func(m *message) {
 				due, err := x.handle(m, clock.Now())
 				require.NoError(t, err)
-				require.Equal(t, answer, due)
+				require.Equal(t, dueReply, due)
 			}
 			m := &message{kind: requestHeaders, headers: lines(append(tc.request, wire.PoolHeader+": openai"))}
 			newTrails(clock).follow(x, m)

@@ -85,9 +85,9 @@ func (x *exchange) decideLocal(k kind, now time.Time) {
 	switch {
 	case again && x.local.unsent && x.mayRepeat():
 		x.repeat = true
-		x.turn(k)
+		x.nextAttempt(k)
 	case again && x.key != nil && x.local.away && x.nextKey() && x.others() == nil:
-		x.turn(k)
+		x.nextAttempt(k)
 	default:
 		x.outcome = surfaced
 		if x.local.away {

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/metric/noop"
 
+	"github.com/keyturn/keyturn/internal/agent"
 	"github.com/keyturn/keyturn/keypool"
 )
 
@@ -44,6 +45,29 @@ func TestMemoryOutlivesReload(t *testing.T) {
 	require.False(t, known)
 	require.Nil(t, reload(nil).memory)
 	require.Empty(t, all.pools)
+}
+
+// TestToolsAtTheirBounds holds that the least that may be set is taken as it is, and less is refused.
+func TestToolsAtTheirBounds(t *testing.T) {
+	m, err := newMetrics(noop.NewMeterProvider(), func() *poolSet { return nil })
+	require.NoError(t, err)
+	keys, err := keypool.NewPool(named("openai", "k0-long-key"), quartz.NewMock(t))
+	require.NoError(t, err)
+	bindWith := func(change func(*Tools)) (*poolSet, error) {
+		tools := Tools{Servers: []string{"demo"}, Turns: 2, Calls: 1, Time: time.Second, ResultBytes: 1 << 10, Memory: time.Millisecond, MemoryBytes: 1 << 20}
+		change(&tools)
+		return newPoolSet([]Pool{{Keys: keys, Cluster: "c", Header: "x-api-key", MaxBody: 1 << 10, Tools: &tools}}, m, newMemories(quartz.NewMock(t)))
+	}
+	set, err := bindWith(func(*Tools) {})
+	require.NoError(t, err)
+	require.Equal(t, agent.Limits{Turns: 2, Calls: 1, Time: time.Second, ResultBytes: 1 << 10, MaxBody: 1 << 10}, set.all[0].limits())
+	for name, change := range map[string]func(*Tools){
+		"server": func(t *Tools) { t.Servers = nil }, "turns": func(t *Tools) { t.Turns = 1 }, "calls": func(t *Tools) { t.Calls = -1 },
+		"time": func(t *Tools) { t.Time = time.Second - 1 }, "result_bytes": func(t *Tools) { t.ResultBytes = 1<<10 - 1 },
+	} {
+		_, err := bindWith(change)
+		require.ErrorContains(t, err, name)
+	}
 }
 
 // TestKeptBuffersAreBounded holds that an attempt that is kept for another one holds neither what it served nor large buffers.

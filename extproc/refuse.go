@@ -41,6 +41,17 @@ func (x *exchange) cannotRetry() {
 	})
 }
 
+// busy answers the client in the provider's place: the bodies in work take all the memory that there is for them.
+func (x *exchange) busy() {
+	x.outcome, x.full = surfaced, true
+	x.mut.reset()
+	x.dyn.reset()
+	x.mut.set(wire.RetryAfterHeader, "", "1")
+	x.instead(503, "memory_full", dialect.Error{
+		Type: "api_error", Code: "server_error", Message: "The gateway has no memory for the request at this moment: send it once more in a second.",
+	})
+}
+
 // unknownPool answers a request that the front leads to no pool of the configuration.
 func (x *exchange) unknownPool() {
 	x.outcome = surfaced

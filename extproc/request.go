@@ -27,7 +27,7 @@ func (x *exchange) requestHeaders(m *message, now time.Time) {
 	mode := modes{}
 	if x.wantsTools(m) {
 		mode = modes{set: true, request: bodyBuffered}
-		x.remember(m, own != nil)
+		x.remember(m, own)
 	}
 	x.bodyMode = mode.request
 	for i := range m.headers {
@@ -40,7 +40,6 @@ func (x *exchange) requestHeaders(m *message, now time.Time) {
 		x.passOwn(m, own, mode)
 		return
 	}
-	x.client = string(x.front.client)
 	x.walker = x.walk(x.before.tried)
 	x.key, x.exhaustion = x.walker.Next()
 	if x.exhaustion != nil {
@@ -86,10 +85,9 @@ func (x *exchange) read(m *message, now time.Time) {
 // passOwn leaves the client its own credential for the provider.
 func (x *exchange) passOwn(m *message, own []byte, mode modes) {
 	x.outcome = foreign
-	x.client = ownClient(own)
 	x.own = []byte(keypool.Mask(string(own)))
 	x.mut.remove(wire.RequestIDHeader)
-	if x.origin != nil {
+	if x.tools != nil {
 		x.unencoded()
 	}
 	for _, name := range wire.Credentials { // beside the client's own
@@ -98,7 +96,7 @@ func (x *exchange) passOwn(m *message, own []byte, mode modes) {
 		}
 	}
 	path := string(m.header(":path"))
-	if clean := x.continued(path); clean != path {
+	if clean := x.continued(path, own); clean != path {
 		x.mut.set(":path", "", clean)
 	}
 	x.describe()
@@ -135,7 +133,7 @@ func (x *exchange) setCredential(m *message) {
 	if x.pool.queryKey {
 		clean = withoutKey(clean)
 	}
-	if clean = x.continued(clean); clean != path {
+	if clean = x.continued(clean, nil); clean != path {
 		x.mut.set(":path", "", clean)
 	}
 }

@@ -19,7 +19,7 @@ func (x *exchange) responseHeaders(m *message, now time.Time) {
 	}
 	if x.local == nil && !x.concerns() {
 		x.settle()
-		x.answers(m)
+		x.goodAnswer(m)
 		return
 	}
 	x.awaiting = m
@@ -48,32 +48,32 @@ func (x *exchange) concerns() bool {
 
 // explainable reports whether the provider may have refused what Keyturn made of the request.
 func (x *exchange) explainable() bool {
-	return x.session != nil && (x.status == 400 || x.status == 404)
+	return x.merged() != nil && (x.status == 400 || x.status == 404)
 }
 
 // responseBody takes what comes of a body, and its trailers.
 func (x *exchange) responseBody(m *message, now time.Time) due {
-	whole := m.kind == responseBody
+	isBody := m.kind == responseBody
 	switch {
 	case x.shape == streaming:
-		x.trailers = m.kind == responseTrailers
-		return x.streamed(m.body, m.end || x.trailers)
+		x.tools.trailers = m.kind == responseTrailers
+		return x.streamed(m.body, m.end || x.tools.trailers)
 	case x.shape == drained:
-		x.trailers = m.kind == responseTrailers
-		return nothing
-	case x.shape == errorBody && whole:
+		x.tools.trailers = m.kind == responseTrailers
+		return dueNothing
+	case x.shape == errorBody && isBody:
 		x.shape = unread
 		body := m.body
 		if len(body) > maxErrorBody { // it may be cut
 			body = nil
 		}
 		x.decide(body, m.kind, now)
-	case x.shape == wholeBody && whole:
-		return x.whole(m)
+	case x.shape == wholeBody && isBody:
+		return x.wholeAnswer(m)
 	default:
 		x.out.pass(m.kind, nil, modes{}, nil)
 	}
-	return answer
+	return dueReply
 }
 
 // settle records an answer that says nothing against the key.
@@ -116,7 +116,7 @@ func (x *exchange) decide(body []byte, k kind, now time.Time) {
 	blamed := x.verdict.Action != keypool.NextKey && (x.verdict.Scope != keypool.ScopeKeyModel || x.model != "")
 	switch x.exhaustion = x.others(); {
 	case x.exhaustion == nil && x.inTime(now) && x.retriable() && (blamed || x.followed()): // or the next attempt would have this key again
-		x.turn(k)
+		x.nextAttempt(k)
 	case !blamed:
 		x.surface(k)
 	case x.exhaustion == nil && x.inTime(now):
@@ -154,10 +154,10 @@ func (x *exchange) retriable() bool {
 	return (x.retries < 0 || x.attempt <= x.retries) && x.length <= x.retryLimit
 }
 
-// turn asks the front for the next attempt. Where it is sure to make one, the answer's body is left out: the front then sees the
+// nextAttempt asks the front for the next attempt. Where it is sure to make one, the answer's body is left out: the front then sees the
 // end with the headers, and keeps the connection. It may refuse all the same (max_retries, or an interim answer such as 103), and the
 // answer is then the client's.
-func (x *exchange) turn(k kind) {
+func (x *exchange) nextAttempt(k kind) {
 	x.outcome, x.done = turned, true
 	x.mut.set(wire.RetryHeader, "", "1")
 	sure := x.counted && x.retries >= 0 && x.length >= 0

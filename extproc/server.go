@@ -33,6 +33,9 @@ type Config struct {
 	Pools []Pool
 	// MaxRetry is the largest request in bytes that the front can send again: its request_body_buffer_limit. Zero means 32 MiB.
 	MaxRetry int64
+	// MaxMemory bounds the memory that the bodies in work take, in bytes: what is more waits a moment, and is answered with 503. Zero:
+	// nothing bounds it.
+	MaxMemory int64
 	// Log gets one line for each change of a key's state, and at level debug one for each attempt. Nil discards them. No line
 	// holds a key, a header's value or a body.
 	Log *slog.Logger
@@ -67,6 +70,7 @@ type Server struct {
 	pools    atomic.Pointer[poolSet]
 	trails   *trails
 	later    later
+	budget   *budget
 
 	tools    func(ctx context.Context, servers []string) []mcp.Tool // the catalogue's
 	agent    *agent.Agent                                           // nil: no pool may have tools
@@ -118,7 +122,7 @@ func newServer(cfg Config, out *outside) (*Server, error) {
 	if s.metrics, err = newMetrics(cfg.MeterProvider, s.pools.Load); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
-	s.memories = newMemories(s.clock)
+	s.memories, s.budget = newMemories(s.clock), newBudget(cfg.MaxMemory, s.clock)
 	s.offers = newOffers(s.clock, s.log)
 	if out != nil {
 		s.tools, s.close = out.tools, out.close
@@ -226,6 +230,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 type attempt struct {
 	exchange
 	message *message
+	share   share
 }
 
 var (
@@ -244,11 +249,13 @@ func (s *Server) process(stream grpc.ServerStream) (err error) {
 		if r := recover(); r != nil {
 			s.log.Error("attempt panicked; this is a bug", slog.Any("panic", r), slog.String("stack", string(debug.Stack())))
 			a.finish()
+			a.share.end()
 			err = status.Error(codes.Internal, "internal error")
 			return // a is not used again
 		}
 		s.record(stream.Context(), &a.exchange)
 		a.finish()
+		a.share.end()
 		a.clear()
 		a.message.release()
 		attempts.Put(a)
@@ -268,44 +275,76 @@ func (s *Server) process(stream grpc.ServerStream) (err error) {
 // receive takes Envoy's next message and says what is due.
 func (s *Server) receive(stream grpc.ServerStream, a *attempt) (due, error) {
 	if err := stream.RecvMsg(a.message); err != nil {
-		return nothing, err
+		return dueNothing, err
 	}
 	switch {
 	case a.message.kind == requestHeaders:
 		s.trails.follow(&a.exchange, a.message)
-	case a.message.kind == requestBody && a.origin != nil:
-		a.offered = s.offer(stream.Context(), a.pool, a.dialect)
+	case a.message.kind == requestBody && a.tools != nil:
+		a.full = !a.share.came(stream.Context(), int64(len(a.message.body)))
+		a.gone = func() bool { return stream.Context().Err() != nil }
+	case a.message.kind == responseBody && a.shape == wholeBody:
+		a.full = !a.share.more(stream.Context(), int64(len(a.message.body)))
 	}
 	d, err := a.handle(a.message, s.clock.Now())
 	if err != nil {
 		s.log.Warn("Envoy's message does not fit", slog.Any("error", err))
-		return nothing, status.Error(codes.InvalidArgument, err.Error())
+		return dueNothing, status.Error(codes.InvalidArgument, err.Error())
 	}
 	if a.awaiting == a.message {
 		a.message = messages.Get().(*message)
 	}
+	s.account(stream.Context(), a, d)
 	s.trails.leave(&a.exchange) // before the front can make the next attempt
 	return d, nil
+}
+
+// account takes memory for the body that Envoy was asked for, or gives back what of it is not needed any more.
+func (s *Server) account(ctx context.Context, a *attempt, d due) {
+	switch {
+	case a.message.kind == requestHeaders && a.bodyMode == bodyBuffered && !a.done:
+		length := a.length
+		if length < 0 { // it comes in chunks
+			length = a.pool.maxBody
+		}
+		if !a.share.announced(ctx, s.budget, length) {
+			a.busy()
+		}
+	case a.message.kind == requestBody && d != dueTools:
+		a.share.end()
+	}
+	if a.full {
+		a.full = false
+		s.log.Warn("a request was refused, since the bodies in work take all the memory that limits.memory leaves them", slog.String("pool", a.pool.name))
+	}
 }
 
 // send sends what is due.
 func (s *Server) send(stream grpc.ServerStream, a *attempt, d due) error {
 	switch d {
-	case answer:
+	case dueReply:
 		return stream.SendMsg(&a.out)
-	case piece:
-		if err := sendChunks(stream, &a.out, a.chunk); err != nil || len(a.rest) == 0 {
+	case dueTools:
+		a.putTools(a.message, s.offer(stream.Context(), a.pool, a.dialect))
+		if a.tools != nil {
+			a.share.keep(a.tools.size)
+		} else {
+			a.share.end()
+		}
+		return stream.SendMsg(&a.out)
+	case duePiece:
+		if err := sendChunks(stream, &a.out, a.chunk); err != nil || !a.hasRest() {
 			return err
 		}
 		return s.send(stream, a, a.streamedOn())
-	case lastPiece:
+	case dueLastPiece:
 		return s.sendEnd(stream, a)
-	case turns:
+	case dueTurns:
 		if a.shape == drained {
-			return s.relay(stream, a)
+			return s.finishStream(stream, a)
 		}
-		return s.complete(stream, a)
-	case nothing:
+		return s.finishWhole(stream, a)
+	case dueNothing:
 	}
 	return nil
 }

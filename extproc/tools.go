@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -61,15 +60,16 @@ func (x *exchange) wantsTools(m *message) bool {
 }
 
 // remember keeps of the request's headers what later turns repeat: a credential only if it is the client's own for the provider.
-func (x *exchange) remember(m *message, own bool) {
+func (x *exchange) remember(m *message, own []byte) {
 	path := string(m.header(":path"))
-	if !own && x.pool.queryKey {
+	if own == nil && x.pool.queryKey {
 		path = withoutKey(path)
 	}
-	o := &agent.Origin{
-		Pool: x.pool.name, Provider: x.pool.provider, Dialect: x.dialect,
+	x.tools = &withTools{memory: x.memory(own), origin: agent.Origin{
+		Pool: x.pool.name, Provider: x.pool.provider, Dialect: x.dialect, Began: x.started,
 		Path: path, Authority: string(m.header(":authority")), RequestID: string(x.front.requestID), Client: string(x.front.client),
-	}
+	}}
+	o := &x.tools.origin
 	if o.RequestID == "" { // Envoy makes none
 		o.RequestID = uuid.NewString()
 	}
@@ -78,50 +78,66 @@ func (x *exchange) remember(m *message, own bool) {
 		case "traceparent", "tracestate":
 			o.Trace(name, string(h.value))
 		default:
-			if own || name != x.pool.header && !slices.Contains(wire.Credentials, name) {
+			if own != nil || name != x.pool.header && !slices.Contains(wire.Credentials, name) {
 				o.Repeat(name, string(h.value))
 			}
 		}
 	}
-	x.origin = o
 }
 
-// requestBody puts the tools into a request. Envoy sends the body once, as it was asked to.
-func (x *exchange) requestBody(m *message) {
-	if x.origin == nil || x.session != nil || x.response != wantHeaders {
-		x.out.pass(m.kind, nil, modes{}, nil)
-		return
+// requestBody takes a request's body: Envoy sends it once, as it was asked to. One that came in chunks, and passes as one whose length
+// is known, may turn out to be too large for tools.
+func (x *exchange) requestBody(m *message) due {
+	if x.tools != nil && x.tools.response == nil && x.response == wantHeaders {
+		switch {
+		case x.full:
+			x.busy()
+			return dueReply
+		case int64(len(m.body)) <= x.pool.maxBody:
+			return dueTools
+		}
+		x.tools = nil
 	}
-	if int64(len(m.body)) <= x.pool.maxBody { // it came in chunks, and passes as one whose length is known
-		x.open(m.body)
+	x.out.pass(m.kind, nil, modes{}, nil)
+	return dueReply
+}
+
+// putTools puts the pool's tools into the request, unless it is to pass as it is. m is its body.
+func (x *exchange) putTools(m *message, tools []dialect.Tool) {
+	session := x.dialect.Open(dialect.Request{Path: x.tools.origin.Path, Body: m.body}, dialect.Options{
+		Tools: tools, Hidden: x.pool.tools.Hidden, ModelName: mcp.ModelName, Memory: x.tools.memory, Gone: x.gone,
+	})
+	if session != nil && int64(len(session.Request())) > x.pool.maxBody { // Envoy could not hold it
+		session = nil
+	}
+	if session != nil && x.model == "" { // a path that names the model decides
+		x.model = session.Model()
 	}
 	if x.rekey(); x.done { // no key may use the model
 		return
 	}
-	if x.session == nil {
+	if session == nil {
+		x.tools = nil
 		x.out.pass(m.kind, &x.mut, modes{}, &x.dyn)
-	} else {
-		body := x.session.Request()
-		x.mut.set("content-length", "", strconv.Itoa(len(body)))
-		x.out.body(m.kind, &x.mut, body, &x.dyn)
+		return
 	}
-	if x.session == nil || !x.session.Reads() {
-		x.session, x.origin = nil, nil
+	body := session.Request()
+	x.mut.number("content-length", len(body))
+	x.out.body(m.kind, &x.mut, body, &x.dyn)
+	if !session.Reads() {
+		x.tools = nil
+		return
 	}
+	x.tools.size = int64(len(body))
+	x.tools.response = agent.Begin(session, &x.tools.origin, x.pool.limits())
 }
 
-// open makes the session of a request, unless the request is to pass as it is.
-func (x *exchange) open(body []byte) {
-	x.session = x.dialect.Open(dialect.Request{Path: x.origin.Path, Body: body}, dialect.Options{
-		Tools: x.offered, Hidden: x.pool.tools.Hidden, ModelName: mcp.ModelName, Memory: x.memory(),
-	})
-	x.offered = nil
-	if x.session != nil && int64(len(x.session.Request())) > x.pool.maxBody { // Envoy could not hold it
-		x.session = nil
+// merged is the response that the answer becomes a part of; nil: the answer passes as it is.
+func (x *exchange) merged() *agent.Response {
+	if x.tools == nil {
+		return nil
 	}
-	if x.session != nil && x.model == "" { // a path that names the model decides
-		x.model = x.session.Model()
-	}
+	return x.tools.response
 }
 
 // rekey chooses again, now that the model is known: the key may be parked for it.
@@ -145,12 +161,16 @@ func (x *exchange) rekey() {
 	}
 }
 
-// memory is what is remembered of this client.
-func (x *exchange) memory() dialect.Memory {
-	if x.pool.memory == nil {
+// memory is what is remembered of the client, which the credential that it brings of its own may name; nil: nothing is. It is called
+// while the request's headers are handled.
+func (x *exchange) memory(own []byte) dialect.Memory {
+	switch {
+	case x.pool.memory == nil:
 		return nil
+	case own != nil:
+		return x.pool.memory.For(ownClient(own))
 	}
-	return x.pool.memory.For(x.client)
+	return x.pool.memory.For(string(x.front.client))
 }
 
 // ownClient names a client by the credential that it brings, without keeping it.
@@ -161,28 +181,29 @@ func ownClient(credential []byte) string {
 
 // continued is a path to a stored response that Keyturn has continued, with the id by which the provider knows its last turn: a
 // client knows the first one's. It returns the path itself for any other.
-func (x *exchange) continued(path string) string {
+func (x *exchange) continued(path string, own []byte) string {
 	if !x.stored || x.pool.tools == nil {
 		return path
 	}
-	return dialect.UpstreamPath(path, x.memory())
+	return dialect.UpstreamPath(path, x.memory(own))
 }
 
-// answers asks for what must be read of an answer that is not the key's fault, or lets it pass.
-func (x *exchange) answers(m *message) {
+// goodAnswer asks for what must be read of an answer that is not the key's fault, or lets it pass.
+func (x *exchange) goodAnswer(m *message) {
 	x.mut.remove(wire.RetryHeader)
 	x.cleanResponse(m)
-	if x.session == nil || x.status != 200 || m.end || len(m.header("content-encoding")) > 0 {
+	r := x.merged()
+	if r == nil || x.status != 200 || m.end || len(m.header("content-encoding")) > 0 {
 		x.finalReply(m.kind)
 		return
 	}
 	mode := modes{set: true, request: x.bodyMode}
 	kind := bytes.ToLower(m.header("content-type"))
 	switch {
-	case x.session.Streams() && x.dialect.IsStream(string(kind)):
+	case r.Streams() && x.dialect.IsStream(string(kind)):
 		x.shape, mode.response = streaming, bodyDuplex
 		x.mut.remove("content-length")
-	case !x.session.Streams() && bytes.Contains(kind, []byte("json")) && contentLength(m) <= x.pool.maxBody:
+	case !r.Streams() && bytes.Contains(kind, []byte("json")) && contentLength(m) <= x.pool.maxBody:
 		x.shape, mode.response = wholeBody, x.readable(m)
 	default:
 		x.finalReply(m.kind)
@@ -191,76 +212,69 @@ func (x *exchange) answers(m *message) {
 	x.out.pass(m.kind, &x.mut, mode, nil)
 }
 
-// streamed takes what has come of a stream, a piece at a time: what goes to the client next is in x.chunk, and while x.rest is not
-// empty x.streamedOn is to be called once that is sent. So a client that does not read holds one piece, not all that has come.
+// streamed takes what has come of a stream, a piece at a time: what goes to the client next is in x.chunk, and while more is unread
+// x.streamedOn is to be called once that is sent. So a client that does not read holds one piece, not all that has come.
 func (x *exchange) streamed(body []byte, end bool) due {
-	x.rest, x.last = body, end
+	x.tools.rest, x.tools.last = body, end
 	return x.streamedOn()
 }
 
-// streamedOn takes the next piece of x.rest.
+// hasRest reports whether what has come of a stream is not all read yet.
+func (x *exchange) hasRest() bool { return len(x.tools.rest) > 0 }
+
+// streamedOn takes the next piece of what has come.
 func (x *exchange) streamedOn() due {
-	p := x.rest[:min(len(x.rest), maxChunk)]
-	x.rest = x.rest[len(p):]
-	var state dialect.State
-	x.chunk, state = x.session.Write(x.chunk[:0], p)
-	if state != dialect.Failing && (len(x.rest) > 0 || !x.last) {
-		return piece
+	t := x.tools
+	p := t.rest[:min(len(t.rest), maxChunk)]
+	t.rest = t.rest[len(p):]
+	var failed bool
+	x.chunk, failed = t.response.Write(x.chunk[:0], p)
+	if !failed && (x.hasRest() || !t.last) {
+		return duePiece
 	}
-	x.rest = nil // of a stream that fails nothing more is wanted
-	var turn dialect.Turn
-	x.chunk, turn = x.session.End(x.chunk)
+	t.rest = nil // of a stream that fails nothing more is wanted
 	x.shape = drained
-	if x.goesOn(turn) {
-		return turns
+	if x.chunk, t.more = t.response.End(x.chunk); t.more {
+		return dueTurns
 	}
-	return lastPiece
+	return dueLastPiece
 }
 
-// goesOn notes what the first turn came to, and reports whether another is to follow.
-func (x *exchange) goesOn(turn dialect.Turn) bool {
-	if len(turn.Calls) > 0 || turn.Failure != nil {
-		x.firstTurn = &turn
-		return true
-	}
-	x.usage = turn.Usage
-	return false
-}
-
-// whole takes a JSON answer. One that turns out to be too large passes as it is, as if it had said how large it is: it may be cut.
-func (x *exchange) whole(m *message) due {
+// wholeAnswer takes a JSON answer. One that turns out to be too large passes as it is, as if it had said how large it is: it may be cut.
+func (x *exchange) wholeAnswer(m *message) due {
 	if int64(len(m.body)) > x.pool.maxBody {
 		x.finalReply(m.kind)
-		return answer
+		return dueReply
 	}
-	if x.goesOn(x.session.Whole(m.body)) {
-		return turns
+	if x.full {
+		x.busy()
+		return dueReply
 	}
-	x.answerWhole(x.session.Body(), bytes.Equal(x.session.Body(), m.body))
-	return answer
+	r := x.tools.response
+	if x.tools.more = r.Whole(m.body); x.tools.more {
+		return dueTurns
+	}
+	x.sendWhole(r.Body(), bytes.Equal(r.Body(), m.body))
+	return dueReply
 }
 
-// answerWhole hands the client its JSON answer, which may be the provider's as it was.
-func (x *exchange) answerWhole(body []byte, same bool) {
+// sendWhole hands the client its JSON answer, which may be the provider's as it was.
+func (x *exchange) sendWhole(body []byte, same bool) {
 	x.done = true
-	x.mut.reset()
-	x.dyn.reset()
 	x.describeTurns(&x.dyn)
 	if same {
 		x.out.pass(responseBody, nil, modes{}, &x.dyn)
 		return
 	}
 	if !x.partial {
-		x.mut.set("content-length", "", strconv.Itoa(len(body)))
+		x.mut.number("content-length", len(body))
 	}
 	x.out.body(responseBody, &x.mut, body, &x.dyn)
 }
 
-// answerInstead hands the client a later turn's error in the place of its JSON answer.
-func (x *exchange) answerInstead(a *agent.Answer) {
+// sendInstead hands the client a later turn's error in the place of its JSON answer.
+func (x *exchange) sendInstead(a *agent.ErrorAnswer) {
 	x.done = true
-	x.mut.reset()
-	x.dyn.reset()
 	for name, values := range a.Header {
 		x.mut.set(strings.ToLower(name), "", values[0])
 	}
@@ -271,40 +285,42 @@ func (x *exchange) answerInstead(a *agent.Answer) {
 
 // describeTurns leaves in Envoy's dynamic metadata what the access log tells about a response with tools.
 func (x *exchange) describeTurns(d *dynamic) {
-	u, turns := x.usage, 1
-	if r := x.continuation; r != nil {
-		u, turns = r.Usage, r.Turns
+	r := x.tools.response.Report()
+	if x.tools.more {
 		d.number(wire.ToolCallsField, float64(r.Calls))
-		if key, known := x.pool.keys.Key(r.Used); known {
+		if key, known := x.pool.keys.Key(r.Key); known {
 			d.text(wire.KeyField, key.Hint())
 			d.text(wire.KeyNameField, key.Name())
 			d.text(wire.KeyIDField, key.ID())
 		}
 	}
-	d.number(wire.TurnsField, float64(turns))
-	if total := u.Input + u.Output; total > 0 {
-		d.number(wire.InputTokensField, float64(u.Input))
-		d.number(wire.OutputTokensField, float64(u.Output))
+	d.number(wire.TurnsField, float64(r.Turns))
+	if total := r.Usage.Input + r.Usage.Output; total > 0 {
+		d.number(wire.InputTokensField, float64(r.Usage.Input))
+		d.number(wire.OutputTokensField, float64(r.Usage.Output))
 		d.number(wire.TotalTokensField, float64(total))
 	}
 }
 
-// judge blames a key for a failure that came within a 200: the one called name, or this attempt's for "". It returns whether the
-// turn may be run again: the failure is a key's, and another may do better. The key is nil where there is none to blame.
-func (x *exchange) judge(name string, f *dialect.Failure, now time.Time) (again bool, key *keypool.Key, v keypool.Verdict, t keypool.Transition) {
-	if x.key == nil { // the client's own credential
-		return false, nil, v, t
+// laterKey is the pool's key of that name, which served a later turn; nil if the credential was the client's own, or the key was taken
+// out meanwhile.
+func (x *exchange) laterKey(name string) *keypool.Key {
+	if x.key == nil {
+		return nil
 	}
-	key = x.key
-	if name != "" {
-		var known bool
-		if key, known = x.pool.keys.Key(name); !known { // it was taken out meanwhile
-			return false, nil, v, t
-		}
+	key, _ := x.pool.keys.Key(name)
+	return key
+}
+
+// judge blames a key for a failure that came within a 200; nil: nobody. It returns whether the turn may be run again: the failure
+// is a key's, and another may do better.
+func (x *exchange) judge(key *keypool.Key, f *dialect.Failure, now time.Time) (again bool, v keypool.Verdict, t keypool.Transition) {
+	if key == nil {
+		return false, v, t
 	}
 	v = x.classify(keypool.Answer{Status: f.Status, Body: f.Body, Now: now})
 	t = x.pool.keys.Mark(key, v, x.model)
-	return v.Action != keypool.Surface, key, v, t
+	return v.Action != keypool.Surface, v, t
 }
 
 // lost answers a provider's refusal that comes of what Keyturn has forgotten. It reports whether it was one.
@@ -312,7 +328,7 @@ func (x *exchange) lost(body []byte) bool {
 	if !x.explainable() {
 		return false
 	}
-	e, ok := x.session.Explain(x.status, body)
+	e, ok := x.tools.response.Explain(x.status, body)
 	if !ok {
 		return false
 	}

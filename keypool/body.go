@@ -153,6 +153,8 @@ type fields struct {
 	Title    text            `json:"title"` // RFC 9457
 	Details  json.RawMessage `json:"details"`
 	Metadata json.RawMessage `json:"metadata"`
+
+	Cloudflare json.RawMessage `json:"cloudflare_error"` // true where its firewall speaks in JSON
 }
 
 func unwrapObject(raw []byte, depth int) (problem, bool) {
@@ -169,6 +171,9 @@ func unwrapObject(raw []byte, depth int) (problem, bool) {
 		case !ok, i > 0 && p.word() == "" && p.message == "":
 			continue
 		case p.word() != "", i == 0 && bytes.TrimSpace(inner)[0] == '{':
+			return p, true
+		}
+		if p.page {
 			return p, true
 		}
 		f.Message = text(p.message) // a text, beside which a code may stand
@@ -189,6 +194,7 @@ func (f fields) problem(depth int) problem {
 		code: cutCode(f.Code), kind: cmp.Or(cutCode(f.Type), cutCode(awsType)), status: cutCode(f.Status),
 		message: string(cmp.Or(f.Message, f.Msg, f.Title)),
 	}
+	p.page = string(f.Cloudflare) == "true"
 	p.readDetails(f.Details)
 	p.readMetadata(f.Metadata)
 	// Only an error without a name of its own wraps another: the message of any other may quote the client.

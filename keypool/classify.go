@@ -1,6 +1,7 @@
 package keypool
 
 import (
+	"cmp"
 	"path"
 	"regexp"
 	"strings"
@@ -59,8 +60,8 @@ func Classify(p Policy, a Answer) Verdict {
 	if a.Code != "" {
 		b.code = a.Code
 	}
-	if b.silent() && strings.Contains(a.header("content-type"), "html") {
-		b.page = true // its body was not read
+	if n := a.header("content-length"); b.silent() && n != "" && n != "0" && strings.HasSuffix(mediaType(a.header("content-type")), "html") {
+		b.page = true // it was not read, or this answers a HEAD
 	}
 	v := judge(p, a, b)
 	if v.Cooldown == 0 && v.Scope != ScopeRequest && v.Action != Retire {
@@ -168,63 +169,64 @@ func scopeOf(v Verdict, ruled time.Duration, b problem, head string) Scope {
 
 // classOf tells what an answer of status 400 or more means, and whether it is sure: by the status, a code or a type, rather than by words alone.
 func (b problem) classOf(status int, head string) (c Class, sure bool) {
-	switch {
-	case status >= 500:
+	if status >= 500 || status == 408 {
 		return Transient, true // whatever it says, a broken provider is not the key's fault
-	case b.page && (status == 401 || status == 402 || status == 403 || status == 429):
-		return Unknown, false // of a firewall, a proxy or a login, for all that one knows
-	case b.upstream != "" && !b.moderated:
-		if c := b.classBehind(status); c != None {
-			return c, false
-		}
 	}
-	c, sure = b.named(status, head)
-	switch status {
-	case 400:
-		if c == None {
-			return CallerFault, true
-		}
-		return c, sure
-	case 401:
-		if c == None || c == Credential {
-			return Credential, true
-		}
-		return c, sure
-	case 402:
-		if c == CallerFault || c == Credential {
-			return c, sure
-		}
-		return Quota, true
-	case 403:
-		if c == None {
-			return Unknown, false
-		}
-		return c, sure
-	case 404, 410:
-		if c == ModelGone || c == ModelAccess {
-			return ModelGone, sure
-		}
-	case 408:
-		return Transient, true
-	case 429:
-		switch c {
-		case Quota, Transient, CallerFault:
-			return c, sure
-		default:
-			return RateLimit, true
-		}
+	if c := b.classBehind(status); c != None {
+		return c, false
 	}
-	return CallerFault, true
+	said, sure := b.named(status, head)
+	c = settled(status, said)
+	return c, sure || c != said || status == 401
 }
 
-// classBehind is what an error means that another provider sent, and the pool's only hands on: it has seen another key than the pool's. None: it may
-// be the pool's provider's own all the same.
+// settled is what an error means that comes with a status and gives itself a class, None when it does not.
+func settled(status int, c Class) Class {
+	switch status {
+	case 400:
+		return cmp.Or(c, CallerFault)
+	case 401:
+		return cmp.Or(c, Credential)
+	case 402:
+		if c != CallerFault && c != Credential {
+			return Quota
+		}
+		return c
+	case 403:
+		return cmp.Or(c, Unknown)
+	case 404, 410:
+		if c == ModelGone || c == ModelAccess {
+			return ModelGone
+		}
+	case 429:
+		if c != Quota && c != Transient && c != CallerFault {
+			return RateLimit
+		}
+		return c
+	}
+	return CallerFault
+}
+
+// classBehind is what an answer means that the provider did not make: a page of a firewall, a proxy or a login, or an error of another provider, which
+// has seen another key than the pool's. None: it may be the provider's own all the same.
 func (b problem) classBehind(status int) Class {
+	relayed := b.upstream != "" && !b.moderated
 	switch status {
 	case 401, 403:
-		return Unknown
+		if b.page || relayed {
+			return Unknown
+		}
+	case 402:
+		if b.page {
+			return Unknown
+		}
 	case 429:
-		return Transient
+		switch {
+		case b.page:
+			return Unknown
+		case relayed:
+			return Transient
+		}
 	}
 	return None
 }
@@ -245,10 +247,11 @@ func (b problem) named(status int, head string) (c Class, sure bool) {
 			break
 		}
 	}
-	if c == None || status == 429 && c == RateLimit {
-		if p := classOfPhrase(status, head); p == Transient || c == None {
-			return p, false
-		}
+	switch {
+	case c == None:
+		return classOfPhrase(status, head, None), false
+	case status == 429 && c == RateLimit && classOfPhrase(status, head, Transient) != None:
+		return Transient, false // it is everybody's
 	}
 	return c, true
 }
@@ -256,9 +259,12 @@ func (b problem) named(status int, head string) (c Class, sure bool) {
 // aModel finds that a message is about a model.
 var aModel = regexp.MustCompile(`\b(?:for|of|on|per|specific to)(?: the| this)?(?: base)? (?:model|deployment)\b|\bthis (?:model|deployment)\b|\bmodel: |base_model|per_model`)
 
+// saysModel is a quick look before the expression.
+func saysModel(head string) bool { return strings.Contains(head, "model") || strings.Contains(head, "deployment") }
+
 // ofModel reports whether a rate limit is that of the model rather than the key's: the path, the quota's name or the message names it.
 func (b problem) ofModel(a Answer, head string) bool {
-	return b.perModel || aModel.MatchString(head) || names(a.Path, a.Model) || names(head, strings.ToLower(a.Model))
+	return b.perModel || saysModel(head) && aModel.MatchString(head) || names(a.Path, a.Model) || names(head, strings.ToLower(a.Model))
 }
 
 // names reports whether a text has a name in it, as a word.

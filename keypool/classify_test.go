@@ -294,6 +294,27 @@ func TestClassify(t *testing.T) {
 	}
 }
 
+// TestPageThatWasNotRead tells a page by its headers.
+func TestPageThatWasNotRead(t *testing.T) {
+	for _, tc := range []struct {
+		status int
+		h      header
+		want   keypool.Class
+	}{
+		{401, header{"content-type": "Text/HTML; charset=utf-8", "content-length": "5000000"}, keypool.Unknown},
+		{403, header{"content-type": "text/html", "content-length": "153"}, keypool.Unknown},
+		{429, header{"content-type": "text/html", "content-length": "153"}, keypool.Unknown},
+		{401, header{"content-type": "text/html", "content-length": "0"}, keypool.Credential},
+		{401, header{"content-type": "text/html"}, keypool.Credential},
+		{429, header{"content-type": "text/html", "content-length": "0"}, keypool.RateLimit},
+		{401, header{"content-type": "application/json", "content-length": "153"}, keypool.Credential},
+	} {
+		v := keypool.Classify(keypool.Policy{}, keypool.Answer{Status: tc.status, Header: tc.h.get})
+		require.Equal(t, tc.want, v.Class, "%d %v", tc.status, tc.h)
+		require.Equal(t, tc.want == keypool.Unknown, v.Action == keypool.Surface || v.Action == keypool.NextKey)
+	}
+}
+
 func TestRules(t *testing.T) {
 	rule := func(status int, code string, action keypool.Action, d time.Duration) keypool.Rule {
 		return keypool.Rule{Status: status, Code: code, Action: action, For: d}

@@ -116,7 +116,11 @@ func hint(a Answer, p problem) time.Duration {
 // retryAfter reads Retry-After: seconds or a date (RFC 9110, section 10.2.3), and what is sent in their place: seconds with a fraction or a unit, a
 // date with another offset or in RFC 3339. Of several the longest counts. It is 0, and given, for 0 and for a time that is past.
 func retryAfter(v string, now time.Time) (wait time.Duration, given bool) {
-	parts := strings.Split(v[:min(len(v), maxHeader)], ",")
+	v = strings.TrimSpace(v[:min(len(v), maxHeader)])
+	if v == "" {
+		return 0, false
+	}
+	parts := strings.Split(v, ",")
 	for i := 0; i < len(parts); i++ {
 		part := strings.TrimSpace(parts[i])
 		if i+1 < len(parts) && strings.HasSuffix(part, "day") || len(part) == 3 && i+1 < len(parts) { // "Wed, 04 Mar 2026 …"

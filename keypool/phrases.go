@@ -2,6 +2,7 @@ package keypool
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -34,7 +35,7 @@ var phrases = []phrase{
 		"this key, account or organisation is invalid, expired, revoked, disabled, suspended …", Credential,
 	},
 	{
-		[]int{402, 403}, regexp.MustCompile(opening + `(?:` + whose + aToken + `|your (?:project|workspace|team))` + between + isNow + ended),
+		[]int{402, 403}, regexp.MustCompile(opening + `(?:` + whose + aToken + `|your (?:project|workspace|team))` + between + isNow + ended + `|` + opening + `(?:your )?access (?:was |has been )?(?:terminated|revoked)` + over),
 		"this token, or your project, workspace or team, is invalid, expired, suspended …", Credential,
 	},
 	{
@@ -112,19 +113,20 @@ var plainer = strings.NewReplacer("n't", "nt", "n’t", "nt", "\r", " ", "\n", "
 
 // headOf is the beginning of a message as the tables have it: in lower case, and without the apostrophe of "n't".
 func headOf(message string) string {
+	if message == "" {
+		return ""
+	}
 	return strings.ToLower(plainer.Replace(strings.TrimSpace(message[:min(len(message), maxHead)])))
 }
 
-// classOfPhrase is what the words of a message mean, None when they mean nothing here.
-func classOfPhrase(status int, head string) Class {
+// classOfPhrase is what the words of a message mean, None when they mean nothing here. With a class other than None, only that one is looked for.
+func classOfPhrase(status int, head string, only Class) Class {
 	if head == "" {
 		return None
 	}
 	for _, p := range phrases {
-		for _, s := range p.statuses {
-			if s == status && p.match.MatchString(head) {
-				return p.class
-			}
+		if (only == None || p.class == only) && slices.Contains(p.statuses, status) && p.match.MatchString(head) {
+			return p.class
 		}
 	}
 	return None

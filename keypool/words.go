@@ -31,6 +31,8 @@ const (
 	docMoonshot   = "https://platform.kimi.ai/docs/api/errors"
 	docZhipu      = "https://docs.z.ai/api-reference/api-code"
 	docArk        = "https://docs.byteplus.com/docs/ModelArk/1299023"
+	docAPIM       = "https://learn.microsoft.com/azure/api-management/quota-policy"
+	docCloudflare = "https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-1xxx-errors/"
 	docDeepSeek   = "https://api-docs.deepseek.com/quick_start/error_codes"
 )
 
@@ -103,6 +105,11 @@ var sayings = []saying{
 	{"Azure", docAzure, 404, "deploymentnotfound", "", ModelGone},
 	{"Azure", docAzure, 0, "ratelimitreached", "", RateLimit},
 	{"Azure", docAzure, 429, "nocapacity", "", Transient},
+
+	{"Azure", docAPIM, 403, "", "out of call volume quota", Quota}, // of API Management in front of it
+	{"Azure", docAPIM, 403, "", "out of bandwidth quota", Quota},
+
+	{"Cloudflare", docCloudflare, 429, "", "error code: 1015", Transient}, // its own limit, of the address that asks
 
 	{"OpenRouter", docOpenRouter, 403, "403", ownLimit, Quota},
 	{"OpenRouter", docOpenRouter, 404, "404", "no endpoints found", ModelGone},

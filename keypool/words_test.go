@@ -34,7 +34,14 @@ func TestWords(t *testing.T) {
 		{400, `{"error":{"message":"Your account must be verified to use tools"}}`, "surface"},
 		{402, `{"error":{"message":"This request would exceed your remaining balance. Reduce max_tokens.","code":402}}`, "next_key"},
 		{402, `{"error":{"message":"The request costs more than your remaining credits allow; lower max_tokens","code":402}}`, "next_key"},
+		{403, `{"type":"https://developers.cloudflare.com/","title":"Error 1020: Access denied","status":403,"detail":"Your API key is invalid.","error_code":1020,"cloudflare_error":true}`, "surface"},
+		{403, `{"error":"<html><h1>Your account has been suspended</h1></html>"}`, "surface"},
+		{403, `RBAC: access denied`, "surface"},
+		{403, `{"message":"Forbidden"}`, "surface"},
+		{429, `{"title":"Error 1015: You are being rate limited","status":429,"cloudflare_error":true}`, "next_key"},
+		{429, `error code: 1015`, "surface"},
 		// These do.
+		{403, `{"error":{"message":"Your access was terminated due to violation of our policies"}}`, "permanent"},
 		{403, `{"error":{"message":"Your API key has been revoked.","type":"invalid_request_error"}}`, "permanent"},
 		{403, `{"error":{"message":"API key is disabled"}}`, "permanent"},
 		{403, `{"error":{"message":"The API key you provided has been deactivated. Please contact support"}}`, "permanent"},
@@ -65,6 +72,7 @@ func TestWords(t *testing.T) {
 		{403, `{"error":{"message":"Your account has reached its spending limit"}}`, "cooldown"},
 		{400, `{"error":{"message":"Monthly spending limit reached"}}`, "cooldown"},
 		{429, `{"error":{"message":"Monthly usage limit reached for this key"}}`, "cooldown"},
+		{403, `{"statusCode":403,"message":"Out of call volume quota. Quota will be replenished in 01:23:45."}`, "cooldown"},
 		{402, `{"error":{"message":"Payment required"}}`, "cooldown"},
 		// These are limits, and the last ones nobody's.
 		{429, `{"error":{"message":"The model is currently overloaded with other requests.","type":"rate_limit_exceeded"}}`, "surface"},

@@ -70,7 +70,7 @@ func (g *gateway) open() error {
 		return err
 	}
 	g.server, err = extproc.New(extproc.Config{
-		Pools: c.bound, MaxRetry: g.cfg.Envoy.MaxRequestBytes, Log: g.log, MeterProvider: g.telemetry.MeterProvider(), TracerProvider: g.telemetry.TracerProvider(),
+		Pools: c.bound, MaxRetry: g.cfg.Envoy.MaxRequestBytes, MaxMemory: bodyMemory(g.cfg), Log: g.log, MeterProvider: g.telemetry.MeterProvider(), TracerProvider: g.telemetry.TracerProvider(),
 		Catalogue: g.catalogue, Loopback: g.cfg.Envoy.Loopback,
 	})
 	if err != nil {

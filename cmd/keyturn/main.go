@@ -29,6 +29,7 @@ func run() int {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
+	limitMemory()
 	root := newRoot()
 	err := root.ExecuteContext(ctx)
 	var found findings

@@ -132,6 +132,7 @@ type answer struct {
 	kind   string
 	body   string
 	pieces []string // in place of body: each is read alone
+	breaks bool     // after the pieces the connection breaks
 	hangs  bool     // after the body, until the request is given up
 	err    error
 	header map[string]string
@@ -162,7 +163,7 @@ func (p *provider) RoundTrip(r *http.Request) (*http.Response, error) {
 		resp.Header.Set(k, v)
 	}
 	if len(a.pieces) > 0 {
-		resp.Body = &inPieces{rest: a.pieces}
+		resp.Body = &inPieces{rest: a.pieces, breaks: a.breaks}
 	}
 	if a.hangs {
 		resp.Body = &hanging{Reader: strings.NewReader(a.body), ctx: r.Context()}
@@ -170,9 +171,15 @@ func (p *provider) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-type inPieces struct{ rest []string }
+type inPieces struct {
+	rest   []string
+	breaks bool
+}
 
 func (p *inPieces) Read(b []byte) (int, error) {
+	if len(p.rest) == 0 && p.breaks {
+		return 0, io.ErrUnexpectedEOF
+	}
 	if len(p.rest) == 0 {
 		return 0, io.EOF
 	}
@@ -199,33 +206,34 @@ func (h *hanging) Close() error { return nil }
 // rig runs one response.
 type rig struct {
 	*provider
-	clock    *quartz.Mock
-	call     func(ctx context.Context, server, tool string, args json.RawMessage) (*mcp.Result, error)
-	response *agent.Response
-	mu       sync.Mutex // protects out
-	out      strings.Builder
-	judged   []string
-	again    bool
+	clock   *quartz.Mock
+	call    func(ctx context.Context, server, tool string, args json.RawMessage) (*mcp.Result, error)
+	session dialect.Session
+	origin  agent.Origin
+	limits  agent.Limits
+	emit    func(p []byte) error
+	again   bool // a turn that failed is run again
+	judged  []string
+	report  agent.Report // of the response that has ended
+
+	mu  sync.Mutex // protects out
+	out strings.Builder
 }
 
 func newRig(t *testing.T, answers ...answer) *rig {
-	r := &rig{provider: &provider{answers: answers}, clock: quartz.NewMock(t)}
+	r := &rig{
+		provider: &provider{answers: answers}, clock: quartz.NewMock(t), session: &session{},
+		origin: agent.Origin{Dialect: dialect.Responses, Pool: "p", Client: "alice", Path: "/v1/x?y=1", Authority: "api.example.com"},
+		limits: agent.Limits{Turns: 10, Calls: 50, Time: 10 * time.Minute, ResultBytes: 1 << 20, MaxBody: 1 << 20},
+	}
 	r.call = func(_ context.Context, _, tool string, args json.RawMessage) (*mcp.Result, error) {
 		return &mcp.Result{Content: []mcp.Content{{Text: tool + string(args)}}}, nil
 	}
-	r.response = &agent.Response{
-		Session: &session{}, Origin: agent.Origin{Dialect: dialect.Responses, Pool: "p", Client: "alice", Path: "/v1/x?y=1", Authority: "api.example.com"},
-		Limits: agent.Limits{Turns: 10, Calls: 50, Time: 10 * time.Minute, ResultBytes: 1 << 20, MaxBody: 1 << 20}, Began: r.clock.Now(),
-		Emit: func(p []byte) error {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.out.Write(p)
-			return nil
-		},
-		Judge: func(key string, f *dialect.Failure) bool {
-			r.judged = append(r.judged, key+":"+f.Code)
-			return r.again
-		},
+	r.emit = func(p []byte) error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.out.Write(p)
+		return nil
 	}
 	return r
 }
@@ -248,16 +256,62 @@ func (r *rig) agent(t *testing.T) *agent.Agent {
 	return a
 }
 
-// first reads the first turn.
-func (r *rig) first(text string) dialect.Turn {
-	r.response.Session.Write(nil, []byte(text))
-	_, turn := r.response.Session.End(nil)
-	return turn
+// Emit, FirstFailed and LaterFailed make the rig the response's sink and its keys.
+func (r *rig) Emit(p []byte) error { return r.emit(p) }
+
+func (r *rig) FirstFailed(f *dialect.Failure) bool {
+	r.judged = append(r.judged, "first:"+f.Code)
+	return r.again
 }
+
+func (r *rig) LaterFailed(key string, f *dialect.Failure) bool {
+	r.judged = append(r.judged, key+":"+f.Code)
+	return r.again
+}
+
+// stream runs a response that streams, whose first turn is this.
+func (r *rig) stream(ctx context.Context, a *agent.Agent, first string) error {
+	r.origin.Began = r.clock.Now()
+	resp := agent.Begin(r.session, &r.origin, r.limits)
+	defer func() { r.report = resp.Report() }()
+	out, failed := resp.Write(nil, []byte(first))
+	out, more := resp.End(out)
+	r.out.Write(out)
+	if fails := strings.HasPrefix(first, "fail") || strings.Contains(first, `"slow"`); failed != fails {
+		return fmt.Errorf("the first turn failed: %v, want %v", failed, fails)
+	}
+	if !more {
+		return nil
+	}
+	instead, err := a.Finish(ctx, resp, r, r)
+	if instead != nil {
+		panic("an answer in place of a stream")
+	}
+	return err
+}
+
+// whole runs a response that does not stream, whose first answer is this.
+func (r *rig) whole(ctx context.Context, a *agent.Agent, first string) (*agent.ErrorAnswer, error) {
+	if s, ok := r.session.(*session); ok {
+		r.session = unstreamed{s}
+	}
+	r.origin.Began = r.clock.Now()
+	resp := agent.Begin(r.session, &r.origin, r.limits)
+	defer func() { r.report = resp.Report() }()
+	if !resp.Whole([]byte(first)) {
+		return nil, nil
+	}
+	return a.Finish(ctx, resp, r, nil)
+}
+
+// unstreamed is the session of a client that asked for no stream.
+type unstreamed struct{ *session }
+
+func (unstreamed) Streams() bool { return false }
 
 func (r *rig) run(t *testing.T, first string) string {
 	t.Helper()
-	require.NoError(t, r.agent(t).Stream(t.Context(), r.response, r.first(first)))
+	require.NoError(t, r.stream(t.Context(), r.agent(t), first))
 	return r.text()
 }
 
@@ -321,6 +375,10 @@ func TestTurns(t *testing.T) {
 			out: "settled 0\nfailed server_error: the provider answered the next turn with status 200 and no error that can be read\n", got: []string{"a{}"}, calls: 1,
 		},
 		{
+			name: "the request is as large as may be", answers: []answer{{body: "done\n"}}, first: "call a {}", limits: func(l *agent.Limits) { l.MaxBody = 3 },
+			out: "settled 0\ndone\n", got: []string{"a{}"}, calls: 1,
+		},
+		{
 			name: "the request grows too large", answers: []answer{{}}, first: "call a {}", limits: func(l *agent.Limits) { l.MaxBody = 2 },
 			out: "settled 0\nfailed request_too_large: the conversation with the results of the tools outgrew the largest request that this gateway sends; ask for less at a time\n", calls: 1,
 		},
@@ -328,14 +386,14 @@ func TestTurns(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			r := newRig(t, tc.answers...)
 			if tc.limits != nil {
-				tc.limits(&r.response.Limits)
+				tc.limits(&r.limits)
 			}
 			out := r.run(t, tc.first)
 			if tc.out != "" {
 				require.Equal(t, tc.out, out)
 			}
 			require.Equal(t, tc.got, r.got)
-			require.Equal(t, tc.calls, r.response.Calls)
+			require.Equal(t, tc.calls, r.report.Calls)
 			if len(r.heads) > 0 {
 				require.Equal(t, "2", r.heads[0].Get("X-Keyturn-Turn"))
 				require.Equal(t, "p", r.heads[0].Get("X-Keyturn-Pool"))
@@ -355,8 +413,8 @@ func TestEveryLimitEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, answer{body: "call a {}\n"})
-			r.response.Limits = agent.Limits{Turns: 1000, Calls: 1000, Time: 1000 * time.Hour, ResultBytes: 1 << 20, MaxBody: 1 << 20}
-			limit(&r.response.Limits)
+			r.limits = agent.Limits{Turns: 1000, Calls: 1000, Time: 1000 * time.Hour, ResultBytes: 1 << 20, MaxBody: 1 << 20}
+			limit(&r.limits)
 			r.call = func(context.Context, string, string, json.RawMessage) (*mcp.Result, error) {
 				r.clock.Advance(10 * time.Second)
 				return &mcp.Result{}, nil
@@ -364,7 +422,7 @@ func TestEveryLimitEnds(t *testing.T) {
 			turns := 0
 			r.answers = []answer{{body: "call a {}\n"}}
 			loop := &stopper{session: &session{}, turns: &turns}
-			r.response.Session = loop
+			r.session = loop
 			r.run(t, "call a {}")
 			require.True(t, loop.last, "the model was told to stop")
 			require.Less(t, turns, 8)
@@ -375,16 +433,41 @@ func TestEveryLimitEnds(t *testing.T) {
 // TestModelThatNeverStops holds that the response ends whatever the model does after it was told to call nothing.
 func TestModelThatNeverStops(t *testing.T) {
 	r := newRig(t, answer{body: "call a {}\n"})
-	r.response.Limits.Turns = 3
+	r.limits.Turns = 3
 	require.Equal(t, "settled 0\nsettled 0\nsettled 0\nfinished\n", r.run(t, "call a {}"))
 	require.Equal(t, []string{"a{}", "a{} last"}, r.got)
 
-	r = newRig(t, answer{kind: "application/json", body: "call a {}"})
-	r.response.Limits.Calls = 1
-	got, err := r.agent(t).Whole(t.Context(), r.response, r.first("call a {}"))
+	r = newRig(t, answer{body: "call a {}\ncall b {}\n"})
+	r.limits.Turns = 2
+	require.Equal(t, "settled 0\nsettled 0\nsettled 1\nfinished\n", r.run(t, "call a {}"), "each call has its result")
+
+	r = newRig(t, answer{kind: "application/json", body: "call a {}\ncall b {}"})
+	r.limits.Calls = 1
+	got, err := r.whole(t.Context(), r.agent(t), "call a {}")
 	require.NoError(t, err)
 	require.Nil(t, got)
 	require.Equal(t, []string{"a{} last"}, r.got)
+	require.Equal(t, 3, r.report.Calls)
+}
+
+// TestRunAgainIsNoTurnMore holds that a turn which is run again takes nothing from those that the response may have.
+func TestRunAgainIsNoTurnMore(t *testing.T) {
+	r := newRig(t, answer{body: "call a {}\n"}, answer{body: "call b {}\n"}, answer{body: "done\n"})
+	r.limits.Turns, r.again = 3, true
+	require.Equal(t, "settled 0\nsettled 0\ndone\n", r.run(t, "fail rate_limit_exceeded"))
+	require.Equal(t, []string{"", "a{}", "b{} last"}, r.got)
+}
+
+// TestCut holds that a later turn whose stream lacks its end is a problem, and that the first turn's is the client's to see.
+func TestCut(t *testing.T) {
+	r := newRig(t, answer{body: "do\n"})
+	r.session = &shaped{&session{}, func(turn *dialect.Turn) { turn.Cut = len(turn.Calls) == 0 }}
+	require.Equal(t, "settled 0\ndo\nfailed server_error: the provider's answer broke off; try again\n", r.run(t, "call a {}"))
+	require.Equal(t, 2, r.report.Turns)
+
+	r = newRig(t)
+	r.session = &shaped{&session{}, func(turn *dialect.Turn) { turn.Cut = true }}
+	require.Equal(t, "do\n", r.run(t, "do\n"))
 }
 
 // stopper is a session whose model obeys when it may call no more tools.
@@ -406,7 +489,7 @@ func TestFailuresWithinA200(t *testing.T) {
 		r := newRig(t, answer{body: "fail insufficient_quota\n", header: map[string]string{"X-Keyturn-Used-Name": "k1"}}, answer{body: "fine\n"})
 		r.again = true
 		require.Equal(t, "fine\n", r.run(t, "fail rate_limit_exceeded"))
-		require.Equal(t, []string{":rate_limit_exceeded", "k1:insufficient_quota"}, r.judged)
+		require.Equal(t, []string{"first:rate_limit_exceeded", "k1:insufficient_quota"}, r.judged)
 		require.Equal(t, []string{"", ""}, r.got, "the same request again")
 	})
 	t.Run("not the key's", func(t *testing.T) {
@@ -423,7 +506,7 @@ func TestFailuresWithinA200(t *testing.T) {
 		r := newRig(t, answer{body: "fail rate_limit_exceeded\n"})
 		r.again = true
 		require.Equal(t, "relayed\n", r.run(t, "fail rate_limit_exceeded"))
-		require.Equal(t, []string{":rate_limit_exceeded"}, r.judged, "only the first turn's key")
+		require.Equal(t, []string{"first:rate_limit_exceeded"}, r.judged, "only the first turn's key")
 	})
 }
 
@@ -440,8 +523,8 @@ func TestKeepAlive(t *testing.T) {
 	reset := r.clock.Trap().TimerReset("agent", "keepalive")
 	defer reset.Close()
 	done := make(chan error, 1)
-	a, turn := r.agent(t), r.first("call slow {}")
-	go func() { done <- a.Stream(t.Context(), r.response, turn) }()
+	a := r.agent(t)
+	go func() { done <- r.stream(t.Context(), a, "call slow {}") }()
 	trap.MustWait(t.Context()).MustRelease(t.Context())
 	for range 6 {
 		r.clock.Advance(10 * time.Second).MustWait(t.Context())
@@ -476,14 +559,14 @@ func TestNothingToSay(t *testing.T) {
 		<-release
 		return &mcp.Result{}, nil
 	}
-	r.response.Session = &mute{&session{}, 2}
+	r.session = &mute{&session{}, 2}
 	reset := r.clock.Trap().TimerReset("agent", "keepalive")
 	defer reset.Close()
 	begun := r.clock.Trap().NewTimer("agent", "keepalive")
 	defer begun.Close()
 	done := make(chan error, 1)
-	a, turn := r.agent(t), r.first("call slow {}")
-	go func() { done <- a.Stream(t.Context(), r.response, turn) }()
+	a := r.agent(t)
+	go func() { done <- r.stream(t.Context(), a, "call slow {}") }()
 	begun.MustWait(t.Context()).MustRelease(t.Context())
 	for range 4 {
 		r.clock.Advance(10 * time.Second).MustWait(t.Context())
@@ -497,10 +580,47 @@ func TestNothingToSay(t *testing.T) {
 	require.Equal(t, ":\n:\nsettled 0\nlate\n", r.text())
 }
 
+// TestKeepAliveCannotBeSent holds that the response ends with the first keep-alive that cannot be sent, while a tool runs and while a turn
+// thinks.
+func TestKeepAliveCannotBeSent(t *testing.T) {
+	for name, slow := range map[string]bool{"a tool runs": true, "a turn thinks": false} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, answer{body: "", hangs: true})
+			if slow {
+				r.call = func(ctx context.Context, _, _ string, _ json.RawMessage) (*mcp.Result, error) {
+					<-ctx.Done()
+					return nil, ctx.Err()
+				}
+			}
+			gone := errors.New("gone")
+			r.emit = func(p []byte) error {
+				if string(p) == ":\n" {
+					return gone
+				}
+				return nil
+			}
+			reset := r.clock.Trap().TimerReset("agent", "keepalive")
+			defer reset.Close()
+			begun := r.clock.Trap().NewTimer("agent", "keepalive")
+			defer begun.Close()
+			done := make(chan error, 1)
+			a := r.agent(t)
+			go func() { done <- r.stream(t.Context(), a, "call a {}") }()
+			begun.MustWait(t.Context()).MustRelease(t.Context())
+			if !slow { // the result is shown
+				reset.MustWait(t.Context()).MustRelease(t.Context())
+			}
+			r.clock.Advance(10 * time.Second).MustWait(t.Context())
+			reset.MustWait(t.Context()).MustRelease(t.Context())
+			require.ErrorIs(t, <-done, gone)
+		})
+	}
+}
+
 // TestTime holds that calls are cut short when the time is over, and the model answers with what it has.
 func TestTime(t *testing.T) {
 	r := newRig(t, answer{body: "enough\n"})
-	r.response.Limits.Time = time.Minute
+	r.limits.Time = time.Minute
 	begun := make(chan struct{})
 	r.call = func(ctx context.Context, _, _ string, _ json.RawMessage) (*mcp.Result, error) {
 		close(begun)
@@ -508,8 +628,8 @@ func TestTime(t *testing.T) {
 		return nil, &mcp.Error{Kind: mcp.Canceled, Message: "canceled"}
 	}
 	done := make(chan error, 1)
-	a, turn := r.agent(t), r.first("call slow {}")
-	go func() { done <- a.Stream(t.Context(), r.response, turn) }()
+	a := r.agent(t)
+	go func() { done <- r.stream(t.Context(), a, "call slow {}") }()
 	<-begun
 	for len(r.text()) == 0 || !strings.Contains(r.text(), "settled") {
 		r.clock.Advance(10 * time.Second).MustWait(t.Context())
@@ -530,32 +650,32 @@ func TestClientLeaves(t *testing.T) {
 			close(heard)
 			return nil, ctx.Err()
 		}
-		require.ErrorIs(t, r.agent(t).Stream(ctx, r.response, r.first("call slow {}")), context.Canceled)
+		require.ErrorIs(t, r.stream(ctx, r.agent(t), "call slow {}"), context.Canceled)
 		<-heard
 		require.Empty(t, r.got)
 	})
 	t.Run("while a turn streams", func(t *testing.T) {
 		r := newRig(t, answer{body: "begins\n", hangs: true})
 		ctx, leave := context.WithCancel(t.Context())
-		emit := r.response.Emit
-		r.response.Emit = func(p []byte) error {
+		emit := r.emit
+		r.emit = func(p []byte) error {
 			if strings.Contains(string(p), "begins") {
 				leave()
 			}
 			return emit(p)
 		}
-		require.ErrorIs(t, r.agent(t).Stream(ctx, r.response, r.first("call a {}")), context.Canceled)
+		require.ErrorIs(t, r.stream(ctx, r.agent(t), "call a {}"), context.Canceled)
 	})
 	t.Run("and cannot be written to", func(t *testing.T) {
 		r := newRig(t, answer{body: "begins\n", hangs: true})
 		gone := errors.New("gone")
-		r.response.Emit = func(p []byte) error {
+		r.emit = func(p []byte) error {
 			if strings.Contains(string(p), "begins") {
 				return gone
 			}
 			return nil
 		}
-		require.ErrorIs(t, r.agent(t).Stream(t.Context(), r.response, r.first("call a {}")), gone)
+		require.ErrorIs(t, r.stream(t.Context(), r.agent(t), "call a {}"), gone)
 	})
 }
 
@@ -577,9 +697,9 @@ func TestParallel(t *testing.T) {
 }
 
 func TestWhole(t *testing.T) {
-	run := func(t *testing.T, r *rig, first string) *agent.Answer {
+	run := func(t *testing.T, r *rig, first string) *agent.ErrorAnswer {
 		t.Helper()
-		a, err := r.agent(t).Whole(t.Context(), r.response, r.first(first))
+		a, err := r.whole(t.Context(), r.agent(t), first)
 		require.NoError(t, err)
 		return a
 	}
@@ -588,9 +708,9 @@ func TestWhole(t *testing.T) {
 		r := newRig(t, answer{kind: json, body: "call b {}"}, answer{kind: json, body: "done"})
 		require.Nil(t, run(t, r, "call a {}"))
 		require.Equal(t, []string{"a{}", "b{}"}, r.got)
-		require.Equal(t, "body of b{}", string(r.response.Session.Body()))
-		require.Equal(t, dialect.Usage{Input: 30, Output: 3}, r.response.Usage)
-		require.Equal(t, 3, r.response.Turns)
+		require.Equal(t, "body of b{}", string(r.session.Body()))
+		require.Equal(t, dialect.Usage{Input: 30, Output: 3}, r.report.Usage)
+		require.Equal(t, 3, r.report.Turns)
 	})
 	t.Run("the true status", func(t *testing.T) {
 		r := newRig(t, answer{
@@ -601,17 +721,64 @@ func TestWhole(t *testing.T) {
 		require.Equal(t, 429, got.Status)
 		require.Equal(t, `{"error":{}}`, string(got.Body))
 		require.Equal(t, http.Header{"Content-Type": {json}, "Retry-After": {"3"}, "X-Keyturn-Error": {"rate_limited"}}, got.Header)
-		require.Equal(t, "k1", r.response.Used)
+		require.Equal(t, "k1", r.report.Key)
 	})
 	t.Run("unreachable", func(t *testing.T) {
 		got := run(t, newRig(t, answer{err: errors.New("x")}), "call a {}")
 		require.Equal(t, 502, got.Status)
 		require.Contains(t, string(got.Body), "loopback listener does not answer")
 	})
-	t.Run("too large", func(t *testing.T) {
-		r := newRig(t, answer{kind: json, body: strings.Repeat("x", 100)})
-		r.response.Limits.MaxBody = 50
-		require.Equal(t, 502, run(t, r, "call a {}").Status)
+	t.Run("at the limit", func(t *testing.T) {
+		const most = len("body of a{}")
+		for body, status := range map[string]int{"done": 0, strings.Repeat("x", most): 0, strings.Repeat("x", most+1): 502} {
+			r := newRig(t, answer{kind: json, body: body})
+			r.limits.MaxBody = int64(most)
+			got := run(t, r, "call a {}")
+			if status == 0 {
+				require.Nil(t, got, "an answer of %d bytes", len(body))
+				continue
+			}
+			require.Equal(t, status, got.Status)
+			require.Equal(t, "server_error", got.Header.Get("X-Keyturn-Error"))
+			require.Contains(t, string(got.Body), "larger than this gateway reads")
+		}
+	})
+	t.Run("the response outgrows the limit", func(t *testing.T) { // which none of its answers does
+		for _, first := range []string{"call a {}", "call a {}\nown b"} {
+			r := newRig(t, answer{kind: json, body: "done"})
+			r.limits.MaxBody = int64(len("body of "))
+			got := run(t, r, first)
+			if strings.Contains(first, "own") {
+				require.Nil(t, got, "exactly the limit")
+				continue
+			}
+			require.Equal(t, 502, got.Status)
+			require.Contains(t, string(got.Body), "larger than this gateway reads")
+		}
+	})
+	t.Run("the request grows too large", func(t *testing.T) {
+		r := newRig(t, answer{kind: json, body: "done"})
+		r.limits.MaxBody = 2
+		got := run(t, r, "call a {}")
+		require.Equal(t, 413, got.Status)
+		require.Equal(t, "request_too_large", got.Header.Get("X-Keyturn-Error"))
+		require.Empty(t, r.got)
+	})
+	t.Run("breaks off", func(t *testing.T) {
+		r := newRig(t, answer{kind: json, pieces: []string{"do", "ne"}, breaks: true})
+		got := run(t, r, "call a {}")
+		require.Equal(t, 502, got.Status)
+		require.Contains(t, string(got.Body), "broke off")
+	})
+	t.Run("failures within a 200", func(t *testing.T) {
+		r := newRig(t, answer{kind: json, body: "fail insufficient_quota", header: map[string]string{"X-Keyturn-Used-Name": "k1"}}, answer{kind: json, body: "done"})
+		r.again = true
+		require.Nil(t, run(t, r, "fail rate_limit_exceeded"))
+		require.Equal(t, []string{"first:rate_limit_exceeded", "k1:insufficient_quota"}, r.judged)
+		require.Equal(t, []string{"", ""}, r.got, "the same request again")
+		r = newRig(t)
+		require.Nil(t, run(t, r, "fail content_policy"), "it is the client's to read")
+		require.Empty(t, r.got)
 	})
 	t.Run("the client leaves", func(t *testing.T) {
 		r := newRig(t, answer{kind: json, hangs: true})
@@ -620,7 +787,7 @@ func TestWhole(t *testing.T) {
 			leave()
 			return &mcp.Result{}, nil
 		}
-		_, err := r.agent(t).Whole(ctx, r.response, r.first("call a {}"))
+		_, err := r.whole(ctx, r.agent(t), "call a {}")
 		require.ErrorIs(t, err, context.Canceled)
 	})
 }

@@ -16,8 +16,8 @@ import (
 // errTime ends the context of calls whose time is over.
 var errTime = errors.New("the time for tools is used up")
 
-// run runs one call and makes its result one of the dialects'. It does not fail: what goes wrong is for the model to read.
-func (a *Agent) run(ctx context.Context, c dialect.Call, limits Limits) dialect.Result {
+// runCall runs one call and makes its result one of the dialects'. It does not fail: what goes wrong is for the model to read.
+func (a *Agent) runCall(ctx context.Context, c dialect.Call, limits Limits) dialect.Result {
 	switch {
 	case c.Tool.Name == "":
 		return refusal("there is no tool called %q; the tools that there are stand in the request", c.Name)
@@ -144,16 +144,17 @@ type settled struct {
 }
 
 // start runs the calls of a turn at the same time. Each sends one settled; none waits for a reader.
-func (l *loop) start(ctx context.Context, turn dialect.Turn) <-chan settled {
+func (l *loop) start(ctx context.Context) <-chan settled {
+	turn := &l.turn
 	results := make(chan settled, len(turn.Calls))
 	slots := make(chan struct{}, maxParallel)
-	most := l.Limits.Calls
+	most, calls := l.limits.Calls, &l.report.Calls
 	if turn.MaxCalls != 0 { // the client's own limit
-		most = min(most, l.Calls+max(turn.MaxCalls, 0))
+		most = min(most, *calls+max(turn.MaxCalls, 0))
 	}
-	may := most - l.Calls
+	may := most - *calls
 	for i, c := range turn.Calls {
-		l.Calls++
+		*calls++
 		switch {
 		case l.forbidden:
 			results <- settled{i: i, result: refusal("no tools may be called any more in this response")}
@@ -163,7 +164,7 @@ func (l *loop) start(ctx context.Context, turn dialect.Turn) <-chan settled {
 			results <- settled{i: i, result: refusal("no more calls of tools are allowed in this response (%d were); answer with what is known", most)}
 			continue
 		case l.timeLeft() <= 0:
-			results <- settled{i: i, result: refusal("%v (%v); answer with what is known", errTime, l.Limits.Time)}
+			results <- settled{i: i, result: refusal("%v (%v); answer with what is known", errTime, l.limits.Time)}
 			continue
 		}
 		go func() {
@@ -182,8 +183,8 @@ func (l *loop) settled(ctx context.Context, i int, c dialect.Call) (s settled) {
 			s = settled{i: i, panicked: fmt.Errorf("%v\n%s", r, debug.Stack())}
 		}
 	}()
-	ctx, done := l.agent.watch.tool(ctx, &l.Origin, c)
-	result := l.agent.run(ctx, c, l.Limits)
+	ctx, done := l.agent.watch.tool(ctx, l.origin, c)
+	result := l.agent.runCall(ctx, c, l.limits)
 	done(result)
 	return settled{i: i, result: result}
 }
@@ -193,7 +194,7 @@ func (l *loop) tell(dst []byte, s settled) []byte {
 	if s.panicked != nil {
 		panic(s.panicked)
 	}
-	return l.Session.Settle(dst, s.i, s.result)
+	return l.session.Settle(dst, s.i, s.result)
 }
 
-func (l *loop) timeLeft() time.Duration { return l.Limits.Time - l.agent.clock.Since(l.Began) }
+func (l *loop) timeLeft() time.Duration { return l.limits.Time - l.agent.clock.Since(l.origin.Began) }

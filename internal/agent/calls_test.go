@@ -31,10 +31,10 @@ func (k *keeper) Settle(dst []byte, i int, r dialect.Result) []byte {
 func resultOf(t *testing.T, limit int64, res *mcp.Result, err error) dialect.Result {
 	t.Helper()
 	r := newRig(t, answer{body: "done\n"})
-	r.response.Limits.ResultBytes = limit
+	r.limits.ResultBytes = limit
 	r.call = func(context.Context, string, string, json.RawMessage) (*mcp.Result, error) { return res, err }
 	k := &keeper{session: &session{}}
-	r.response.Session = k
+	r.session = k
 	r.run(t, "call a {}")
 	require.Len(t, k.got, 1)
 	return k.got[0]
@@ -142,7 +142,7 @@ func TestClientsOwnLimit(t *testing.T) {
 				return &mcp.Result{}, nil
 			}
 			s := &limited{&session{}, most}
-			r.response.Session = s
+			r.session = s
 			r.run(t, "call a {}\ncall b {}\ncall c {}\n")
 			require.Equal(t, want, ran.Load())
 			require.Equal(t, 3-int(want), strings.Count(r.got[0], "no more calls of tools are allowed"))
@@ -192,18 +192,18 @@ func TestPanics(t *testing.T) {
 	t.Run("in a call of a stream", func(t *testing.T) {
 		r := newRig(t, answer{})
 		r.call = bug
-		raised(t, func() { _ = r.agent(t).Stream(t.Context(), r.response, r.first("call a {}")) })
+		raised(t, func() { _ = r.stream(t.Context(), r.agent(t), "call a {}") })
 	})
 	t.Run("in a call", func(t *testing.T) {
 		r := newRig(t, answer{})
 		r.call = bug
-		raised(t, func() { _, _ = r.agent(t).Whole(t.Context(), r.response, r.first("call a {}")) })
+		raised(t, func() { _, _ = r.whole(t.Context(), r.agent(t), "call a {}") })
 	})
 	t.Run("in a turn", func(t *testing.T) {
 		r := newRig(t)
 		a, err := agent.New(agent.Config{Call: r.call, Loopback: buggy{}, Clock: r.clock})
 		require.NoError(t, err)
 		r.call = func(context.Context, string, string, json.RawMessage) (*mcp.Result, error) { return &mcp.Result{}, nil }
-		raised(t, func() { _ = a.Stream(t.Context(), r.response, r.first("call a {}")) })
+		raised(t, func() { _ = r.stream(t.Context(), a, "call a {}") })
 	})
 }

@@ -8,12 +8,13 @@ import (
 	"runtime/debug"
 )
 
-// piece is the next that came of a turn's answer: its head, with the body if it is no stream; bytes of its stream; or its end.
+// piece is the next that came of a turn's answer.
 type piece struct {
-	response *http.Response
-	bytes    []byte
-	err      error
-	panicked error // with its stack: a bug, which is the loop's to raise again
+	answer   *http.Response // the head; bytes are the body then, unless it is the stream that the client waits for
+	bytes    []byte         // of the stream
+	err      error          // how the body ended, if not well; a stream's end is io.EOF
+	unsent   error          // why there is no answer
+	panicked error          // with its stack: a bug, which is the loop's to raise again
 }
 
 // fetching is a turn's request under way, read by a goroutine of its own, so that the loop can do something else meanwhile.
@@ -27,16 +28,16 @@ type fetching struct {
 const (
 	buffers     = 2
 	bufferBytes = 32 << 10
-	maxError    = 1 << 20 // bytes of an error that are read
+	maxError    = 1 << 20 // bytes that are read of what comes in a stream's place
 )
 
 // fetch sends the turn's request and reads the answer, until its end or that of ctx.
 func (l *loop) fetch(ctx context.Context) *fetching {
 	f := &fetching{pieces: make(chan piece), free: make(chan []byte, buffers), done: make(chan struct{})}
-	for range buffers {
-		f.free <- make([]byte, bufferBytes)
+	request, most := l.request(), int64(maxError)
+	if !l.Streams() {
+		most = l.limits.MaxBody + 1
 	}
-	request := l.request()
 	go func() {
 		defer close(f.done)
 		defer func() {
@@ -44,25 +45,28 @@ func (l *loop) fetch(ctx context.Context) *fetching {
 				f.put(ctx, piece{panicked: fmt.Errorf("%v\n%s", r, debug.Stack())})
 			}
 		}()
-		resp, err := l.agent.send(ctx, request)
+		answer, err := l.agent.send(ctx, request)
 		if err != nil {
-			f.put(ctx, piece{err: err})
+			f.put(ctx, piece{unsent: err})
 			return
 		}
-		defer resp.Body.Close()
-		f.read(ctx, resp, l.streams(resp))
+		defer answer.Body.Close()
+		if l.awaits(answer) {
+			f.stream(ctx, answer)
+			return
+		}
+		body, err := io.ReadAll(io.LimitReader(answer.Body, most)) // of what broke off the beginning may tell enough
+		f.put(ctx, piece{answer: answer, bytes: body, err: err})
 	}()
 	return f
 }
 
-// read hands over an answer, piece by piece if it is the stream that the client is waiting for.
-func (f *fetching) read(ctx context.Context, resp *http.Response, streams bool) {
-	if !streams {
-		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxError)) // of what broke off the beginning may tell enough
-		f.put(ctx, piece{response: resp, bytes: body})
-		return
+// stream hands over a stream, piece by piece.
+func (f *fetching) stream(ctx context.Context, answer *http.Response) {
+	for range buffers {
+		f.free <- make([]byte, bufferBytes)
 	}
-	if !f.put(ctx, piece{response: resp}) {
+	if !f.put(ctx, piece{answer: answer}) {
 		return
 	}
 	for {
@@ -72,7 +76,7 @@ func (f *fetching) read(ctx context.Context, resp *http.Response, streams bool) 
 		case <-ctx.Done():
 			return
 		}
-		n, err := resp.Body.Read(b[:cap(b)])
+		n, err := answer.Body.Read(b[:cap(b)])
 		switch {
 		case n == 0:
 			f.free <- b
@@ -96,7 +100,7 @@ func (f *fetching) put(ctx context.Context, p piece) bool {
 	}
 }
 
-// streams tells whether an answer is what a client that streams is waiting for.
-func (r *Response) streams(answer *http.Response) bool {
-	return answer.StatusCode == http.StatusOK && r.Origin.Dialect.IsStream(answer.Header.Get("Content-Type"))
+// awaits reports whether an answer is the stream that the client waits for.
+func (r *Response) awaits(answer *http.Response) bool {
+	return r.Streams() && answer.StatusCode == http.StatusOK && r.origin.Dialect.IsStream(answer.Header.Get("Content-Type"))
 }

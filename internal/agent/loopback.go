@@ -68,9 +68,9 @@ func (o *Origin) Trace(name, value string) {
 	o.trace[name] = value
 }
 
-// request is the current turn's.
-func (l *loop) request() *http.Request {
-	o, body := &l.Origin, l.Session.Request()
+// request is the next turn's.
+func (r *Response) request() *http.Request {
+	o, body := r.origin, r.session.Request()
 	u := &url.URL{Scheme: "http", Host: "loopback", Opaque: o.Path}
 	if strings.HasPrefix(o.Path, "//") { // alone it would be taken for an authority
 		u.Opaque = "http://" + o.Authority + o.Path
@@ -89,11 +89,11 @@ func (l *loop) request() *http.Request {
 		req.Header["User-Agent"] = nil // not Go's
 	}
 	req.Header.Set(wire.PoolHeader, o.Pool)
-	req.Header.Set(wire.TurnHeader, strconv.Itoa(l.Turns+1))
+	req.Header.Set(wire.TurnHeader, strconv.Itoa(r.report.Turns+1))
 	if o.Client != "" {
 		req.Header.Set(wire.ClientHeader, o.Client)
 	}
-	if model := url.PathEscape(l.Session.Model()); model != "" && len(model) <= maxModel {
+	if model := url.PathEscape(r.session.Model()); model != "" && len(model) <= maxModel {
 		req.Header.Set(wire.ModelHeader, model)
 	}
 	if o.RequestID != "" {

@@ -112,9 +112,9 @@ func TestSocket(t *testing.T) {
 				fmt.Fprint(w, "done\n")
 			})
 			r := newRig(t)
-			r.response.Origin.Path = path
-			r.response.Origin.Repeat("openai-beta", "x=1")
-			require.NoError(t, overSocket(t, r, address, io.Discard).Stream(t.Context(), r.response, r.first("call a {}")))
+			r.origin.Path = path
+			r.origin.Repeat("openai-beta", "x=1")
+			require.NoError(t, r.stream(t.Context(), overSocket(t, r, address, io.Discard), "call a {}"))
 			require.Equal(t, strings.Repeat("settled 0\n", 5)+"done\n", r.text())
 			require.Equal(t, 1, connections())
 			require.Len(t, requests(), 5)
@@ -130,7 +130,7 @@ func TestSocketErrors(t *testing.T) {
 		t.Helper()
 		var b strings.Builder
 		r := newRig(t)
-		require.NoError(t, overSocket(t, r, address, &b).Stream(t.Context(), r.response, r.first("call a {}")))
+		require.NoError(t, r.stream(t.Context(), overSocket(t, r, address, &b), "call a {}"))
 		return r.text(), b.String()
 	}
 	t.Run("not there", func(t *testing.T) {
@@ -173,9 +173,9 @@ func TestSocketErrors(t *testing.T) {
 		r := newRig(t)
 		a := overSocket(t, r, address, io.Discard)
 		for range 3 {
-			r.response.Session = &session{}
-			require.NoError(t, a.Stream(t.Context(), r.response, r.first("call a {}")))
-			_, err := a.Whole(t.Context(), r.response, r.first("call a {}"))
+			r.session = &session{}
+			require.NoError(t, r.stream(t.Context(), a, "call a {}"))
+			_, err := r.whole(t.Context(), a, "call a {}")
 			require.NoError(t, err)
 		}
 		require.Equal(t, strings.Repeat("settled 0\nfailed server_error: the provider answered the next turn with status 503 and no error that can be read\n", 3), r.text())
@@ -217,9 +217,9 @@ func TestClientLeavesSocket(t *testing.T) {
 				a := overSocket(t, r, address, io.Discard)
 				var err error
 				if streams {
-					err = a.Stream(ctx, r.response, r.first("call a {}"))
+					err = r.stream(ctx, a, "call a {}")
 				} else {
-					_, err = a.Whole(ctx, r.response, r.first("call a {}"))
+					_, err = r.whole(ctx, a, "call a {}")
 				}
 				require.ErrorIs(t, err, context.Canceled)
 			}
@@ -255,7 +255,7 @@ func TestEmptyReads(t *testing.T) {
 	r := newRig(t)
 	a, err := agent.New(agent.Config{Call: r.call, Loopback: hesitates{"done"}, Clock: r.clock})
 	require.NoError(t, err)
-	require.NoError(t, a.Stream(ctx, r.response, r.first("call a {}")))
+	require.NoError(t, r.stream(ctx, a, "call a {}"))
 	require.Equal(t, "settled 0\ndone", r.text())
 }
 
@@ -267,7 +267,7 @@ func TestLeavingIsNoProblem(t *testing.T) {
 		r.provider.answers = []answer{{err: errors.New("context canceled")}}
 		a, err := agent.New(agent.Config{Call: r.call, Loopback: leaving{r.provider, leave}, Clock: r.clock})
 		require.NoError(t, err)
-		require.ErrorIs(t, a.Stream(ctx, r.response, r.first("call a {}")), context.Canceled)
+		require.ErrorIs(t, r.stream(ctx, a, "call a {}"), context.Canceled)
 		require.NotContains(t, r.text(), "failed")
 	}
 }

@@ -5,34 +5,86 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// ErrNoRoom is what Response.Emit returns when no more may be sent after what it was handed. The response then ends with an error,
+// ErrNoRoom is what Sink.Emit returns when no more may be sent after what it was handed. The response then ends with an error,
 // which has room.
 var ErrNoRoom = errors.New("no room for more of the response")
 
-// Errors of a later turn that no provider made, as the client reads them.
+// ErrorAnswer is what a client that does not stream gets in place of Response.Body: a later turn failed.
+type ErrorAnswer struct {
+	Status int
+	Header http.Header // the few that matter to the client
+	Body   []byte
+}
+
+// problem is why a response ends before the model has said all. A client that streams reads the error within its stream; any other
+// gets an answer with a status of its own.
+type problem struct {
+	dialect.Error
+	status  int          // of the answer that is made of the error
+	instead *ErrorAnswer // the provider's own; nil: it is made of the error
+}
+
+// Problems that no provider made.
 var (
-	tooLarge = dialect.Error{
+	tooLarge = problem{status: http.StatusRequestEntityTooLarge, Error: dialect.Error{
 		Type: "invalid_request_error", Code: "request_too_large",
 		Message: "the conversation with the results of the tools outgrew the largest request that this gateway sends; ask for less at a time",
-	}
-	brokeOff       = dialect.Error{Type: "api_error", Code: "server_error", Message: "the provider's answer broke off; try again"}
-	noRoom         = dialect.Error{Type: "api_error", Code: "response_too_large", Message: "the later turns of this response are more than this gateway sends on in one response; ask for less at a time"}
-	answerTooLarge = dialect.Error{Type: "api_error", Code: "server_error", Message: "the provider's answer is larger than this gateway reads"}
+	}}
+	brokeOff = problem{status: http.StatusBadGateway, Error: dialect.Error{
+		Type: "api_error", Code: "server_error", Message: "the provider's answer broke off; try again",
+	}}
+	answerTooLarge = problem{status: http.StatusBadGateway, Error: dialect.Error{
+		Type: "api_error", Code: "server_error", Message: "the provider's answer is larger than this gateway reads",
+	}}
+	noRoom = problem{Error: dialect.Error{ // of streams alone
+		Type: "api_error", Code: "response_too_large",
+		Message: "the later turns of this response are more than this gateway sends on in one response; ask for less at a time",
+	}}
 )
 
 // unreachable logs why a turn's request could not be sent, or had no answer, and tells the client that it is so.
-func (a *Agent) unreachable(ctx context.Context, err error) dialect.Error {
+func (a *Agent) unreachable(ctx context.Context, err error) *problem {
 	reason := "the connection broke before the answer's head was complete"
 	if op := (*net.OpError)(nil); errors.As(err, &op) { // what others say may repeat bytes of the answer
 		reason = op.Error()
 	}
 	a.log.LogAttrs(ctx, slog.LevelWarn, "Envoy's loopback listener does not answer", slog.String("reason", reason))
-	return dialect.Error{
+	return &problem{status: http.StatusBadGateway, Error: dialect.Error{
 		Type: "api_error", Code: "server_error",
 		Message: "the next turn could not be sent: Envoy's loopback listener does not answer; the operator finds the reason in Keyturn's log",
+	}}
+}
+
+// refused is an answer to a later turn that is not what was asked for.
+func refused(answer *http.Response, body []byte) *problem {
+	h := http.Header{}
+	for name, v := range answer.Header {
+		if slices.Contains(handed, strings.ToLower(name)) {
+			h[name] = v
+		}
 	}
+	return &problem{Error: dialect.ReadError(answer.StatusCode, body), instead: &ErrorAnswer{Status: answer.StatusCode, Header: h, Body: body}}
+}
+
+// handed are the headers of a refusal that tell the client what to do.
+var handed = []string{
+	"content-type", wire.RetryAfterHeader, wire.RetryAfterMillisHeader, wire.ShouldRetryHeader, wire.ErrorHeader, wire.RequestIDHeader, "request-id",
+}
+
+// asAnswer is the problem as an answer in the words of the client's dialect.
+func (p *problem) asAnswer(d dialect.Dialect) *ErrorAnswer {
+	if p.instead != nil {
+		return p.instead
+	}
+	h := http.Header{"Content-Type": {"application/json"}}
+	h.Set(wire.ErrorHeader, p.Code)
+	return &ErrorAnswer{Status: p.status, Header: h, Body: d.ErrorBody(p.Error)}
 }

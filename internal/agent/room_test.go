@@ -19,7 +19,11 @@ type talk struct {
 	request     string
 	calls, says string
 	check       func([]byte) error
+	fails       string // a turn that fails before it shows anything
 	ends        string // how the stream ends that had no room
+
+	wholeCalls, wholeSays string // the first two as answers that are no streams
+	text, callID          string // of them
 }
 
 const roomMessage = "the later turns of this response are more than this gateway sends on in one response; ask for less at a time"
@@ -34,6 +38,18 @@ func stream(events ...string) string {
 		fmt.Fprintf(&b, "data: %s\n\n", e)
 	}
 	return b.String()
+}
+
+func wholeResponse(id, item string) string {
+	return fmt.Sprintf(`{"id":%q,"object":"response","created_at":1,"status":"completed","model":"m","output":[%s],"tools":[],"usage":{"input_tokens":10,"output_tokens":2,"total_tokens":12}}`, id, item)
+}
+
+func wholeChat(message, reason string) string {
+	return fmt.Sprintf(`{"id":"c1","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":%s,"finish_reason":%q}],"usage":{"prompt_tokens":10,"completion_tokens":2,"total_tokens":12}}`, message, reason)
+}
+
+func wholeMessage(block, reason string) string {
+	return fmt.Sprintf(`{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[%s],"stop_reason":%q,"stop_sequence":null,"usage":{"input_tokens":10,"output_tokens":2}}`, block, reason)
 }
 
 func talks() map[string]talk {
@@ -68,6 +84,8 @@ func talks() map[string]talk {
 				response(6, "response.output_item.done", `"output_index":0,"item":`+text),
 				response(7, "response.completed", whole("resp_2", "completed", text)),
 			),
+			fails:      "data: " + `{"type":"error","sequence_number":0,"code":"rate_limit_exceeded","message":"slow","param":null}` + "\n\n",
+			wholeCalls: wholeResponse("resp_1", call), wholeSays: wholeResponse("resp_2", text), text: `"done"`, callID: "call_1",
 			ends: `"error":{"type":"api_error","code":"response_too_large","message":"` + roomMessage + `","param":null}}` + "\n\n",
 		},
 		"chat": {
@@ -79,6 +97,9 @@ func talks() map[string]talk {
 			says: stream(
 				chunk(`{"role":"assistant","content":"let"}`, "null"), chunk(`{"content":" me see"}`, "null"), chunk(`{}`, `"stop"`), "[DONE]",
 			),
+			fails:      "data: " + `{"error":{"message":"slow","type":"rate_limit_error","param":null,"code":"rate_limit_exceeded"}}` + "\n\n",
+			wholeCalls: wholeChat(`{"role":"assistant","content":null,"tool_calls":[{"id":"call_1","type":"function","function":{"name":"bmcp_demo_echo","arguments":"{}"}}]}`, "tool_calls"),
+			wholeSays:  wholeChat(`{"role":"assistant","content":"let me see"}`, "stop"), text: "me see", callID: "call_1",
 			ends: `data: {"error":{"message":"` + roomMessage + `","type":"api_error","param":null,"code":"response_too_large"}}` + "\n\ndata: [DONE]\n\n",
 		},
 		"messages": {
@@ -100,6 +121,9 @@ func talks() map[string]talk {
 				`{"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":2}}`,
 				`{"type":"message_stop"}`,
 			),
+			fails:      "event: error\n" + `data: {"type":"error","error":{"type":"overloaded_error","message":"slow"}}` + "\n\n",
+			wholeCalls: wholeMessage(`{"type":"tool_use","id":"toolu_1","name":"bmcp_demo_echo","input":{}}`, "tool_use"),
+			wholeSays:  wholeMessage(`{"type":"text","text":"let me see"}`, "end_turn"), text: " see", callID: "toolu_1",
 			ends: "event: error\n" + `data: {"type":"error","error":{"type":"api_error","message":"` + roomMessage + `"}}` + "\n\n",
 		},
 	}
@@ -114,24 +138,17 @@ func TestNoRoom(t *testing.T) {
 				t.Helper()
 				// Each event comes alone, so that there is an end after each.
 				r := newRig(t, answer{pieces: strings.SplitAfter(talk.says, "\n\n"), header: map[string]string{"X-Keyturn-Used-Name": "k1"}})
-				s := talk.dialect.Open(dialect.Request{Body: []byte(talk.request)}, dialect.Options{
-					Tools: []dialect.Tool{{Name: "bmcp_demo_echo", Server: "demo", Tool: "echo", Schema: []byte(`{"type":"object"}`)}},
-				})
-				require.NotNil(t, s)
-				first, _ := s.Write(nil, []byte(talk.calls))
-				first, turn := s.End(first)
-				require.Len(t, turn.Calls, 1)
-				r.response.Session, r.response.Origin.Dialect = s, talk.dialect
-				emit := r.response.Emit
-				r.response.Emit = func(p []byte) error {
+				r.session, r.origin.Dialect = talk.open(t, true), talk.dialect
+				emit := r.emit
+				r.emit = func(p []byte) error {
 					emitted++
 					if err := emit(p); err != nil || emitted != most {
 						return err
 					}
 					return agent.ErrNoRoom
 				}
-				require.NoError(t, r.agent(t).Stream(t.Context(), r.response, turn))
-				return string(first) + r.text(), emitted
+				require.NoError(t, r.stream(t.Context(), r.agent(t), talk.calls))
+				return r.text(), emitted
 			}
 			whole, pieces := run(t, 0)
 			require.NoError(t, talk.check([]byte(whole)))
@@ -147,12 +164,12 @@ func TestNoRoom(t *testing.T) {
 	}
 	t.Run("not even for the error", func(t *testing.T) {
 		r := newRig(t, answer{body: "well\n"})
-		r.response.Emit = func([]byte) error { return agent.ErrNoRoom }
-		require.ErrorIs(t, r.agent(t).Stream(t.Context(), r.response, r.first("call a {}")), agent.ErrNoRoom)
+		r.emit = func([]byte) error { return agent.ErrNoRoom }
+		require.ErrorIs(t, r.stream(t.Context(), r.agent(t), "call a {}"), agent.ErrNoRoom)
 	})
 	t.Run("an error of its own is another", func(t *testing.T) {
 		r, gone := newRig(t, answer{body: "well\n"}), errors.New("gone")
-		r.response.Emit = func([]byte) error { return gone }
-		require.ErrorIs(t, r.agent(t).Stream(t.Context(), r.response, r.first("call a {}")), gone)
+		r.emit = func([]byte) error { return gone }
+		require.ErrorIs(t, r.stream(t.Context(), r.agent(t), "call a {}"), gone)
 	})
 }

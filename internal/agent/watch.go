@@ -86,27 +86,27 @@ func (o *Origin) genAI(operation string) []attribute.KeyValue {
 	}
 }
 
-// response is the span of the whole loop. It is the child of what the client's request carried.
+// response is the span of a response of more than one turn. It is the child of what the client's request carried.
 func (w *watch) response(ctx context.Context, r *Response) (context.Context, func()) {
-	if r.Origin.trace != nil {
-		ctx = propagation.TraceContext{}.Extract(ctx, r.Origin.trace)
+	if r.origin.trace != nil {
+		ctx = propagation.TraceContext{}.Extract(ctx, r.origin.trace)
 	}
-	attrs := r.Origin.genAI("invoke_agent")
-	ctx, span := w.tracer.Start(ctx, "invoke_agent keyturn", trace.WithTimestamp(r.Began), trace.WithAttributes(attrs...),
-		trace.WithAttributes(attribute.String("gen_ai.agent.name", "keyturn"), attribute.String("gen_ai.request.model", r.Session.Model()),
-			attribute.String("keyturn.dialect", r.Origin.Dialect.Name())))
+	attrs := r.origin.genAI("invoke_agent")
+	ctx, span := w.tracer.Start(ctx, "invoke_agent keyturn", trace.WithTimestamp(r.origin.Began), trace.WithAttributes(attrs...),
+		trace.WithAttributes(attribute.String("gen_ai.agent.name", "keyturn"), attribute.String("gen_ai.request.model", r.session.Model()),
+			attribute.String("keyturn.dialect", r.origin.Dialect.Name())))
 	return ctx, func() {
 		set := metric.WithAttributes(attrs...)
-		w.loopTime.Record(ctx, w.clock.Since(r.Began).Seconds(), set)
-		w.loopTurns.Record(ctx, int64(r.Turns), set)
-		w.loopCalls.Record(ctx, int64(r.Calls), set)
-		for kind, n := range map[string]int64{"input": r.Usage.Input, "output": r.Usage.Output} {
+		w.loopTime.Record(ctx, w.clock.Since(r.origin.Began).Seconds(), set)
+		w.loopTurns.Record(ctx, int64(r.report.Turns), set)
+		w.loopCalls.Record(ctx, int64(r.report.Calls), set)
+		for kind, n := range map[string]int64{"input": r.report.Usage.Input, "output": r.report.Usage.Output} {
 			if n > 0 {
 				w.tokens.Record(ctx, n, set, metric.WithAttributes(attribute.String("gen_ai.token.type", kind)))
 			}
 		}
-		span.SetAttributes(usageAttrs(r.Usage)...)
-		span.SetAttributes(attribute.Int("keyturn.turns", r.Turns), attribute.Int("keyturn.tool_calls", r.Calls))
+		span.SetAttributes(usageAttrs(r.report.Usage)...)
+		span.SetAttributes(attribute.Int("keyturn.turns", r.report.Turns), attribute.Int("keyturn.tool_calls", r.report.Calls))
 		span.End()
 	}
 }
@@ -130,27 +130,26 @@ func usageAttrs(u dialect.Usage) (attrs []attribute.KeyValue) {
 }
 
 // turn is the span of a turn after the first.
-func (w *watch) turn(ctx context.Context, r *Response) (context.Context, func(dialect.Turn, *dialect.Error, error)) {
+func (w *watch) turn(ctx context.Context, r *Response) (context.Context, func(*ending, error)) {
 	began := w.clock.Now()
-	attrs := r.Origin.genAI("chat")
-	ctx, span := w.tracer.Start(ctx, "chat "+r.Session.Model(), trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(began),
-		trace.WithAttributes(attrs...), trace.WithAttributes(attribute.String("gen_ai.request.model", r.Session.Model()),
-			attribute.Bool("gen_ai.request.stream", r.Session.Streams()), attribute.Int("keyturn.turn", r.Turns+1)))
-	return ctx, func(t dialect.Turn, problem *dialect.Error, err error) {
-		outcome := "ok"
+	attrs := r.origin.genAI("chat")
+	ctx, span := w.tracer.Start(ctx, "chat "+r.session.Model(), trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(began),
+		trace.WithAttributes(attrs...), trace.WithAttributes(attribute.String("gen_ai.request.model", r.session.Model()),
+			attribute.Bool("gen_ai.request.stream", r.session.Streams()), attribute.Int("keyturn.turn", r.report.Turns+1)))
+	return ctx, func(e *ending, err error) {
+		if e == nil {
+			e = &ending{}
+		}
+		t, outcome := &e.turn, "ok"
 		switch {
 		case errors.Is(err, ErrNoRoom):
 			outcome = noRoom.Code
 		case err != nil:
 			outcome = "canceled"
-		case problem != nil:
-			outcome = problem.Code
-			if outcome == "" {
-				outcome = problem.Type
-			}
-			if !knownCodes[outcome] {
-				outcome = "provider_error"
-			}
+		case e.problem != nil && knownCodes[e.problem.Code]:
+			outcome = e.problem.Code
+		case e.problem != nil:
+			outcome = "provider_error"
 		case t.Failure != nil:
 			outcome = "failed"
 		case t.Cut:
@@ -168,12 +167,12 @@ func (w *watch) turn(ctx context.Context, r *Response) (context.Context, func(di
 		if t.Reason != "" {
 			span.SetAttributes(attribute.StringSlice("gen_ai.response.finish_reasons", []string{t.Reason}))
 		}
-		if r.Used != "" {
-			span.SetAttributes(attribute.String("keyturn.key.name", r.Used))
+		if r.report.Key != "" {
+			span.SetAttributes(attribute.String("keyturn.key.name", r.report.Key))
 		}
 		span.End()
 		w.turnTime.Record(ctx, w.clock.Since(began).Seconds(), metric.WithAttributes(attrs...))
-		w.turns.Add(ctx, 1, metric.WithAttributes(r.Origin.provider(), attribute.String("dialect", r.Origin.Dialect.Name()), attribute.String("outcome", outcome)))
+		w.turns.Add(ctx, 1, metric.WithAttributes(r.origin.provider(), attribute.String("dialect", r.origin.Dialect.Name()), attribute.String("outcome", outcome)))
 	}
 }
 

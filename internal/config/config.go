@@ -26,6 +26,8 @@ type Config struct {
 	Pools []Pool
 	// Tools are the MCP servers that pools name.
 	Tools Tools
+	// Limits is what Keyturn may take of the machine.
+	Limits Limits
 	// Envoy is for the commands that render or run one.
 	Envoy Envoy
 	// Warnings are what an operator should know and may leave as it is, each as "FILE:LINE: path: text". Never a secret.
@@ -41,6 +43,12 @@ type Admin struct {
 	Listen string
 	// Token is the bearer token that requests must carry. Empty: none, which only a listener on loopback may have.
 	Token string `json:"-" yaml:"-"`
+}
+
+// Limits is what Keyturn may take of the machine.
+type Limits struct {
+	// Memory bounds what the bodies in work take, in bytes. Zero: half of the memory that the process may have.
+	Memory int64
 }
 
 // Log says what is logged and how.

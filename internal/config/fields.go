@@ -23,6 +23,7 @@ func root() object[Config] {
 			is("pools", func(c *Config) *[]Pool { return &c.Pools }, list[Pool]{poolFields(), "- {provider: openai, keys: [{env: OPENAI_KEY}]}", 1},
 				"The key pools, one for each provider or account.").must("[{provider: openai, keys: [{env: NAME}]}]"),
 			is("tools", func(c *Config) *Tools { return &c.Tools }, toolsFields(), "The MCP servers whose tools pools may give to models.").otherwise("none"),
+			is("limits", func(c *Config) *Limits { return &c.Limits }, limitsFields(), "What Keyturn may take of the machine."),
 			is("envoy", func(c *Config) *Envoy { return &c.Envoy }, envoyFields(),
 				"For the commands that render, check or run an Envoy; serving alone needs none of it."),
 		},
@@ -54,6 +55,17 @@ func logFields() object[Log] {
 			is("format", func(l *Log) *string { return &l.Format }, choice("auto", "text", "json"), "`auto` is text on a terminal, else JSON."),
 		},
 		example: "{level: info}",
+	}
+}
+
+func limitsFields() object[Limits] {
+	return object[Limits]{
+		fields: []field[Limits]{
+			is("memory", func(l *Limits) *int64 { return &l.Memory }, size(32*mebibyte, 1<<50),
+				"Memory for all bodies that tools go into, while they are worked on: each takes up to 4 times its size. What is more waits a moment, then gets 503.").
+				otherwise("half of GOMEMLIMIT, or of the container's memory"),
+		},
+		example: "{memory: 512MiB}",
 	}
 }
 

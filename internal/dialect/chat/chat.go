@@ -91,7 +91,7 @@ func open(body []byte, o turn.Options) turn.Session {
 	}
 	s := &session{
 		opts: o, number: 1,
-		model: rawjson.Unquote(f.model.Of(body)), streams: string(f.stream.Of(body)) == "true",
+		model: rawjson.Word(f.model.Of(body)), streams: string(f.stream.Of(body)) == "true",
 	}
 	var e rawjson.Edits
 	s.recall(&e, body, &f)
@@ -102,7 +102,7 @@ func open(body []byte, o turn.Options) turn.Session {
 	if e.None() {
 		return nil
 	}
-	s.request = e.Apply(make([]byte, 0, len(body)+1024), body)
+	s.request = e.Apply(make([]byte, 0, len(body)+e.Growth()), body)
 	s.relay.Init(s)
 	s.start()
 	return s

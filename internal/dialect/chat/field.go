@@ -10,12 +10,23 @@ import (
 // every escape, and a character whose two halves came apart, goes back to the provider as it came.
 type field struct {
 	name     string
-	kind     byte      // the first byte of the value: '"', '[', or that of something else
-	raw      []byte    // a string's inside; of something else the last value
-	elements []element // an array's
+	kind     byte            // the first byte of the value: '"', '[', or that of something else
+	raw      []byte          // a string's inside; of something else the last value
+	elements []element       // an array's
+	last     map[pieceOf]int // of the elements that come in pieces: where the last one of each stands
 }
 
-// element is an element of an array. One that comes in pieces has its members apart; of others raw is the whole.
+// pieceOf is what the pieces of one element have in common.
+type pieceOf struct{ index, kind string }
+
+// maxFields bounds the members of a message that are kept, and maxPieces the elements of an array that come in pieces. No API has as many.
+const (
+	maxFields = 128
+	maxPieces = 1024
+)
+
+// element is an element of an array. One that comes in pieces has its members apart; of others raw is the whole of as many as stand
+// together, joined by commas.
 type element struct {
 	raw    []byte
 	index  string // as JSON; "" if it has none
@@ -34,7 +45,11 @@ func collect(list []field, name, raw []byte) []field {
 			f = &list[i]
 		}
 	}
-	if f == nil {
+	switch {
+	case f != nil:
+	case len(list) >= maxFields:
+		return list
+	default:
 		list = append(list, field{name: string(name), kind: raw[0]})
 		f = &list[len(list)-1]
 	}
@@ -67,40 +82,50 @@ func (f *field) add(raw []byte) {
 // common, LiteLLM those of thinking_blocks one after the other, each ended by its signature. Their texts are one text: providers
 // verify the signature of the whole.
 func (f *field) addElement(raw []byte) {
-	kind, index, signed := "", "", false
+	kind, index := "", ""
 	for m := range rawjson.Members(raw, rawjson.Whole(raw)) {
 		switch v := m.Val.Of(raw); string(m.Name) {
 		case "type":
-			kind = rawjson.Unquote(v)
+			kind = rawjson.Word(v)
 		case "index":
-			index = string(v)
+			index = string(v[:min(len(v), 32)])
 		}
 	}
 	pieces := index != "" || f.name == "thinking_blocks"
-	if !pieces || raw[0] != '{' {
-		f.elements = append(f.elements, element{raw: bytes.Clone(raw)})
+	if !pieces || raw[0] != '{' || len(f.last) > maxPieces {
+		f.addWhole(raw)
 		return
 	}
 	el := (*element)(nil)
-	for i := len(f.elements) - 1; i >= 0 && el == nil; i-- {
-		o := &f.elements[i]
-		for j := range o.fields {
-			signed = signed || o.fields[j].name == "signature" && len(o.fields[j].raw) > 0
+	of := pieceOf{index, kind}
+	if at, ok := f.last[of]; ok && (index != "" || at == len(f.elements)-1 && !f.elements[at].signed()) {
+		el = &f.elements[at]
+	} else {
+		if f.last == nil {
+			f.last = map[pieceOf]int{}
 		}
-		if o.fields != nil && o.index == index && o.kind == kind && (index != "" || !signed) {
-			el = o
-		}
-		if index == "" {
-			break
-		}
-	}
-	if el == nil {
+		f.last[of] = len(f.elements)
 		f.elements = append(f.elements, element{index: index, kind: kind})
 		el = &f.elements[len(f.elements)-1]
 	}
 	for m := range rawjson.Members(raw, rawjson.Whole(raw)) {
 		el.add(m.Name, m.Val.Of(raw))
 	}
+}
+
+// addWhole adds an element that is in one piece, or several that are joined by commas.
+func (f *field) addWhole(raw []byte) {
+	if n := len(f.elements); n > 0 && f.elements[n-1].fields == nil && f.elements[n-1].raw != nil {
+		f.elements[n-1].raw = append(append(f.elements[n-1].raw, ','), raw...)
+		return
+	}
+	f.elements = append(f.elements, element{raw: bytes.Clone(raw)})
+}
+
+// signed reports whether an element has the signature that ends it.
+func (el *element) signed() bool {
+	f := fieldOf(el.fields, "signature")
+	return f != nil && len(f.raw) > 0
 }
 
 // add takes a member of a piece: texts are joined, of the rest the last that says something counts.
@@ -119,7 +144,7 @@ func (el *element) add(name, raw []byte) {
 			return
 		}
 	}
-	if rawjson.IsNull(raw) {
+	if rawjson.IsNull(raw) && len(el.fields) < maxFields {
 		el.fields = append(el.fields, field{name: string(name), kind: 'n', raw: []byte("null")})
 		return
 	}

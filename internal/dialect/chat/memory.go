@@ -3,6 +3,8 @@ package chat
 import (
 	"bytes"
 	"encoding/base64"
+	"iter"
+	"slices"
 	"strings"
 
 	"github.com/keyturn/keyturn/internal/dialect/openai"
@@ -77,15 +79,25 @@ func (s *session) recall(e *rawjson.Edits, b []byte, f *requestFields) {
 	h.Add(f.user.Of(b))
 	h.Add(f.safetyIdentifier.Of(b))
 	s.chain = h.Digest()
+	back := map[string]bool{} // a message that stands twice gets its turns once, or a few bytes would cost any number of results
+	messages := 0
 	for at := range rawjson.Elements(b, f.messages) {
+		if messages++; s.opts.Left(messages) {
+			return
+		}
 		m := readMessage(b, at)
-		if rawjson.Unquote(m.Role.Of(b)) == "assistant" {
-			var ids []string
-			for call := range rawjson.Elements(b, m.Calls) {
-				ids = append(ids, rawjson.Text(b, call, "id"))
+		if string(m.Role.Of(b)) == `"assistant"` {
+			ids := func(yield func(string) bool) {
+				for call := range rawjson.Elements(b, m.Calls) {
+					if !yield(rawjson.Text(b, call, "id")) {
+						return
+					}
+				}
 			}
-			if kept, ok := s.opts.Memory.Get(digestKey(h, s.chain, ids, openai.ContentText(b, m.Content))); ok && rawjson.Valid(kept) {
-				restore(e, b, &m, kept, len(ids) == 0)
+			key, byText := digestKey(h, s.chain, ids, func() string { return openai.ContentText(b, m.Content) })
+			if kept, ok := s.opts.Memory.Get(key); ok && !back[key] && rawjson.Valid(kept) && rawjson.Once(b, at, "role", "content", "tool_calls") {
+				back[key] = true
+				restore(e, b, &m, kept, byText)
 			}
 		}
 		s.chain = nextDigest(h, s.chain, b, &m)
@@ -121,30 +133,27 @@ func restore(e *rawjson.Edits, b []byte, m *message, kept []byte, byText bool) {
 
 // mixedCalls is an array of the client's calls with Keyturn's in their places.
 func mixedCalls(b []byte, theirs rawjson.Span, kept []byte, calls rawjson.Span) []byte {
-	var list [][]byte
-	for at := range rawjson.Elements(b, theirs) {
-		list = append(list, at.Of(b))
-	}
+	next, stop := iter.Pull(rawjson.Elements(b, theirs))
+	defer stop()
 	var all []byte
 	add := func(raw []byte) { all = append(rawjson.Separate(all), raw...) }
 	for at := range rawjson.Elements(kept, calls) {
-		switch {
-		case !rawjson.IsNull(at.Of(kept)):
+		if !rawjson.IsNull(at.Of(kept)) {
 			add(at.Of(kept))
-		case len(list) > 0:
-			add(list[0])
-			list = list[1:]
+		} else if at, ok := next(); ok {
+			add(at.Of(b))
 		}
 	}
-	for _, raw := range list {
-		add(raw)
+	for at, ok := next(); ok; at, ok = next() {
+		add(at.Of(b))
 	}
 	return append(append([]byte{'['}, all...), ']')
 }
 
 // restoreFields takes out of the echoed message what earlier turns said, which has messages of its own now.
 func restoreFields(e *rawjson.Edits, b []byte, m *message, kept []byte, last rawjson.Span, byText bool) {
-	earlier, said := map[string]bool{}, ""
+	earlier := map[string]bool{}
+	var said strings.Builder
 	list, _ := rawjson.Lookup(kept, rawjson.Whole(kept), "before")
 	for at := range rawjson.Elements(kept, list) {
 		if rawjson.Text(kept, at, "role") != "assistant" {
@@ -153,21 +162,26 @@ func restoreFields(e *rawjson.Edits, b []byte, m *message, kept []byte, last raw
 		for f := range rawjson.Members(kept, at) {
 			earlier[string(f.Name)] = earlier[string(f.Name)] || !blank(f.Val.Of(kept))
 			if string(f.Name) == "content" {
-				said += openai.ContentText(kept, f.Val)
+				said.WriteString(openai.ContentText(kept, f.Val))
 			}
 		}
+	}
+	now := map[string]rawjson.Span{}
+	for f := range rawjson.Members(kept, last) {
+		now[string(f.Name)] = f.Val
 	}
 	for f := range rawjson.Members(b, m.at) {
 		name := string(f.Name)
 		if !earlier[name] || name == "role" || name == "tool_calls" || name == "name" {
 			continue
 		}
-		v, ok := rawjson.Lookup(kept, last, name)
+		earlier[name] = false // of a member that stands twice the first is replaced
+		v, ok := now[name]
 		switch {
 		case name == "content":
-			now := openai.ContentText(kept, v)
-			if byText || strings.TrimSpace(openai.ContentText(b, f.Val)) == strings.TrimSpace(said+now) {
-				restoreContent(e, b, f.Val, rawjson.AppendString(nil, now))
+			text := openai.ContentText(kept, v)
+			if byText || strings.TrimSpace(openai.ContentText(b, f.Val)) == strings.TrimSpace(said.String()+text) {
+				restoreContent(e, b, f.Val, rawjson.AppendString(nil, text))
 			}
 		case ok:
 			e.Replace(f.Val, bytes.Clone(v.Of(kept)))
@@ -221,14 +235,17 @@ func (s *session) remember() {
 		}
 		r.Add("message", append(fields, '}'))
 	}
-	var said []byte
-	for _, list := range [...][]field{s.said, t.fields} {
-		if f := fieldOf(list, "content"); f != nil {
-			v := f.appendTo(nil)
-			said = append(said, openai.ContentText(v, rawjson.Whole(v))...)
+	key, _ := digestKey(recall.NewHasher(), s.chain, slices.Values(ids), func() string {
+		var said []byte
+		for _, list := range [...][]field{s.said, t.fields} {
+			if f := fieldOf(list, "content"); f != nil {
+				v := f.appendTo(nil)
+				said = append(said, openai.ContentText(v, rawjson.Whole(v))...)
+			}
 		}
-	}
-	s.opts.Memory.Put(digestKey(recall.NewHasher(), s.chain, ids, string(said)), r)
+		return string(said)
+	})
+	s.opts.Memory.Put(key, r)
 }
 
 // next is the digest of a conversation with one message more. Left out is what clients are known to change: the order of members and
@@ -262,23 +279,23 @@ func nextDigest(h recall.Hasher, before recall.Digest, b []byte, m *message) rec
 	return h.Digest()
 }
 
-// key is under what is remembered what belongs to an assistant message: its calls' ids, or without any its text.
-func digestKey(h recall.Hasher, before recall.Digest, ids []string, text string) string {
+// digestKey is under what is remembered what belongs to an assistant message: its calls' ids, or without any its text.
+func digestKey(h recall.Hasher, before recall.Digest, ids iter.Seq[string], text func() string) (key string, byText bool) {
 	h.Reset()
-	unique := len(ids) > 0
-	for _, id := range ids {
-		unique = unique && uniqueID(id)
+	some, unique := false, true
+	for id := range ids {
+		some, unique = true, unique && uniqueID(id)
 	}
-	if !unique {
+	if !some || !unique {
 		h.Add(before[:])
 	}
-	if len(ids) == 0 {
-		h.Add([]byte(strings.TrimSpace(text)))
+	if !some {
+		h.Add([]byte(strings.TrimSpace(text())))
 	}
-	for _, id := range ids {
+	for id := range ids {
 		h.Add([]byte("call"))
 		h.Add([]byte(id))
 	}
 	d := h.Digest()
-	return "chat/" + base64.RawURLEncoding.EncodeToString(d[:])
+	return "chat/" + base64.RawURLEncoding.EncodeToString(d[:]), !some
 }

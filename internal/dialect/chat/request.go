@@ -68,14 +68,15 @@ func (s *session) offer(b []byte, f *requestFields) []byte {
 	for t := range rawjson.Elements(b, f.tools) {
 		has++
 		kind := rawjson.Text(b, t, "type")
-		if !rawjson.Once(b, t, "type", "function", "custom") {
+		if !rawjson.Once(b, t, "type", "function", "custom") || has >= turn.MaxTools {
 			return nil
 		}
 		if at, ok := rawjson.Lookup(b, t, kind); ok {
 			if !rawjson.Once(b, at, "name") {
 				return nil
 			}
-			s.names.Declare(rawjson.Text(b, at, "name"))
+			name, _ := rawjson.Lookup(b, at, "name")
+			s.names.Declare(rawjson.Word(name.Of(b)))
 		}
 	}
 	var list []byte
@@ -126,8 +127,11 @@ func (s *session) choice(b []byte, at rawjson.Span) turn.Choice {
 		}
 	case "allowed_tools":
 		list, _ := rawjson.Lookup(b, at, "allowed_tools", "tools")
+		if !rawjson.Once(b, at, "type", "allowed_tools") {
+			return turn.ChoiceForeign
+		}
 		for t := range rawjson.Elements(b, list) {
-			if _, ok := s.names.Own(rawjson.Text(b, t, "function", "name")); ok && rawjson.Once(b, at, "type", "allowed_tools") {
+			if _, ok := s.names.Own(rawjson.Text(b, t, "function", "name")); ok {
 				return turn.ChoiceAllowed
 			}
 		}

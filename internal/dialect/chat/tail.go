@@ -105,7 +105,22 @@ func (s *session) retract() {
 		}
 		held = append(held, h)
 	}
-	t.tail = held
+	t.tail = lastOfEach(held)
+}
+
+// lastOfEach leaves of each kind of event the last, in order: what a turn that calls Keyturn's tools ends with.
+func lastOfEach(held []heldEvent) []heldEvent {
+	last := [heldDone + 1]int{}
+	for i := range held {
+		last[held[i].kind] = i
+	}
+	kept := held[:0]
+	for i := range held {
+		if last[held[i].kind] == i {
+			kept = append(kept, held[i])
+		}
+	}
+	return kept
 }
 
 // choiceIn is where the first choice of a chunk stands, or the message's in an answer that is no stream.

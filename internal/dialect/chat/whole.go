@@ -27,6 +27,9 @@ func (s *session) Whole(body []byte) turn.Turn {
 	if !ok || !some || t.answer[message.Start] != '{' || !rawjson.Once(t.answer, message, "content", "tool_calls") {
 		return s.result()
 	}
+	if list, _ := rawjson.Lookup(t.answer, message, "tool_calls"); more(t.answer, list, maxCalls) {
+		return s.result()
+	}
 	s.readAnswer(choice, message)
 	switch ours := t.ours(); {
 	case len(ours) == 0:
@@ -109,11 +112,24 @@ func gather(list []field, name, raw []byte) []field {
 	if raw[0] != '[' {
 		return collect(list, name, raw)
 	}
+	if len(list) >= maxFields {
+		return list
+	}
 	f := field{name: string(name), kind: '['}
-	for at := range rawjson.Elements(raw, rawjson.Whole(raw)) {
-		f.elements = append(f.elements, element{raw: at.Of(raw)})
+	if inside := bytes.TrimSpace(raw[1 : len(raw)-1]); len(inside) > 0 {
+		f.elements = []element{{raw: slices.Clip(inside)}}
 	}
 	return append(list, f)
+}
+
+// more reports whether an array has more than n elements.
+func more(b []byte, at rawjson.Span, n int) bool {
+	for range rawjson.Elements(b, at) {
+		if n--; n < 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // wholeCall is a call that is in one piece.
@@ -200,18 +216,7 @@ func (s *session) merged(reason string) []byte {
 	}
 	choice, _ := onlyChoice(b)
 	message, _ := rawjson.Lookup(b, choice, "message")
-	for i := range s.said {
-		f := s.said[i]
-		if f.kind == '"' && len(f.raw) == 0 || f.kind == '[' && len(f.elements) == 0 {
-			continue
-		}
-		f.raw, f.elements = slices.Clone(f.raw), slices.Clone(f.elements)
-		both := []field{f}
-		if last := fieldOf(t.fields, f.name); last != nil {
-			both = concat(both, []field{*last})
-		}
-		e.Set(b, message, f.name, both[0].appendTo(nil))
-	}
+	s.mergeSaid(&e, message)
 	if len(s.logprobs) > 0 {
 		all := appendFields(nil, concat(slices.Clone(s.logprobs), t.logprobs))
 		all[0] = '{'
@@ -222,6 +227,36 @@ func (s *session) merged(reason string) []byte {
 		e.Set(b, choice, "finish_reason", rawjson.AppendString(nil, reason))
 	}
 	return e.Apply(nil, b)
+}
+
+// mergeSaid puts what earlier turns said before what the last one says.
+func (s *session) mergeSaid(e *rawjson.Edits, message rawjson.Span) {
+	t, b := &s.turn, s.turn.answer
+	places := map[string]rawjson.Span{}
+	for m := range rawjson.Members(b, message) {
+		if fieldOf(s.said, string(m.Name)) != nil {
+			places[string(m.Name)] = m.Val
+		}
+	}
+	var members []byte
+	for i := range s.said {
+		f := s.said[i]
+		if f.kind == '"' && len(f.raw) == 0 || f.kind == '[' && len(f.elements) == 0 {
+			continue
+		}
+		f.raw, f.elements = slices.Clone(f.raw), slices.Clone(f.elements)
+		both := []field{f}
+		if last := fieldOf(t.fields, f.name); last != nil {
+			both = concat(both, []field{*last})
+		}
+		if at, ok := places[f.name]; ok {
+			e.Replace(at, both[0].appendTo(nil))
+			continue
+		}
+		members = append(rawjson.AppendString(rawjson.Separate(members), f.name), ':')
+		members = both[0].appendTo(members)
+	}
+	e.Push(b, message, members)
 }
 
 // withoutCalls takes Keyturn's calls out of the message.

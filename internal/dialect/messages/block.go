@@ -18,6 +18,7 @@ type block struct {
 
 	kind, id, name string
 	own            bool // a call of Keyturn's
+	runs           bool // it is to be run
 	tool           turn.Tool
 	// unknown says that deltas came whose kind is not known. The block then goes on as it began with the deltas that are: the
 	// provider takes it or says what is wrong. A call with such deltas is not run.
@@ -65,18 +66,15 @@ func (s *session) newBlock(at int, raw []byte) *block {
 		b.tool, _ = s.names.Own(b.name)
 	}
 	s.turn.blocks = append(s.turn.blocks, b)
+	if s.turn.byIndex == nil {
+		s.turn.byIndex = map[int]*block{}
+	}
+	s.turn.byIndex[at] = b
 	return b
 }
 
 // find is the last block that began with an index; nil if there is none.
-func (t *currentTurn) find(at int) *block {
-	for _, b := range slices.Backward(t.blocks) {
-		if b.at == at {
-			return b
-		}
-	}
-	return nil
-}
+func (t *currentTurn) find(at int) *block { return t.byIndex[at] }
 
 // add takes what a delta of a kind brings: a JSON string.
 func (b *block) add(kind deltaKind, value []byte) {

@@ -1,6 +1,7 @@
 package messages
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 
@@ -97,15 +98,22 @@ func (s *session) Explain(status int, body []byte) (turn.Error, bool) {
 
 // knows reports whether an id of a call that a text names stands in the request: then it is the client's, or was restored.
 func (s *session) knows(said string) bool {
+	looked := 0
 	for word := range strings.FieldsFuncSeq(said, func(r rune) bool {
 		return r != '_' && r != '-' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
 	}) {
-		if strings.Contains(word, "toolu_") && strings.Contains(string(s.base), word) {
+		if !strings.Contains(word, "toolu_") {
+			continue
+		}
+		if looked++; looked > maxNamed || bytes.Contains(s.base, []byte(word)) {
 			return true
 		}
 	}
 	return false
 }
+
+// maxNamed bounds the calls in an error that are looked for. Anthropic names those of one message.
+const maxNamed = 64
 
 func forgotten(why string) turn.Error {
 	return turn.Error{

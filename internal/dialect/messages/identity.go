@@ -21,6 +21,7 @@ type identity struct {
 	role   string
 	inText bool
 	buffer []byte // of text, until it is hashed
+	size   int    // bytes of texts and words so far
 }
 
 func newIdentity() *identity { return &identity{hash: sha256.New()} }
@@ -44,6 +45,7 @@ func (d *identity) flush() {
 func (d *identity) content(role string, b []byte, at rawjson.Span) {
 	if role != d.role {
 		d.word(role)
+		d.size -= len(role) // a part of a conversation has it once more
 		d.role = role
 	}
 	if at.Found() && b[at.Start] == '"' {
@@ -85,7 +87,7 @@ func (d *identity) block(role string, b []byte, at rawjson.Span) {
 			}
 		}
 	default:
-		d.value(b, at)
+		d.value(b, at, 0)
 	}
 }
 
@@ -113,6 +115,7 @@ func (d *identity) text(raw []byte) {
 			d.inText = true
 			d.buffer = append(d.buffer, "\ntext\n"...)
 		}
+		d.size++
 		if d.buffer = append(d.buffer, c); len(d.buffer) >= maxBuffer {
 			d.flush()
 		}
@@ -122,27 +125,51 @@ func (d *identity) text(raw []byte) {
 // word tells of something short. White space sets it off from texts, which have none.
 func (d *identity) word(s string) {
 	d.inText = false
+	d.size += len(s)
 	d.buffer = append(strconv.AppendInt(append(d.buffer, '\n'), int64(len(s)), 10), '\n')
-	d.buffer = append(d.buffer, s...)
+	for ; len(s) > maxBuffer; s = s[maxBuffer:] {
+		d.buffer = append(d.buffer, s[:maxBuffer]...)
+		d.flush()
+	}
+	if d.buffer = append(d.buffer, s...); len(d.buffer) >= maxBuffer {
+		d.flush()
+	}
 }
 
-// value tells of any JSON value.
-func (d *identity) value(b []byte, at rawjson.Span) {
+// Bounds of values whose members are put in order. The API's have some members, three levels deep.
+const (
+	maxMembers = 64
+	maxLevels  = 8
+)
+
+// value tells of any JSON value. One that is larger or deeper than values are is told of as it stands.
+func (d *identity) value(b []byte, at rawjson.Span, level int) {
+	if level == maxLevels {
+		d.word(string(at.Of(b)))
+		return
+	}
 	switch b[at.Start] {
 	case '{':
-		all := slices.DeleteFunc(slices.Collect(rawjson.Members(b, at)), func(m rawjson.Member) bool {
-			return string(m.Name) == "cache_control" || rawjson.IsNull(m.Val.Of(b))
-		})
+		var all []rawjson.Member
+		for m := range rawjson.Members(b, at) {
+			if string(m.Name) == "cache_control" || rawjson.IsNull(m.Val.Of(b)) {
+				continue
+			}
+			if all = append(all, m); len(all) > maxMembers {
+				d.word(string(at.Of(b)))
+				return
+			}
+		}
 		slices.SortStableFunc(all, func(x, y rawjson.Member) int { return cmp.Compare(string(x.Name), string(y.Name)) })
 		d.word("{" + strconv.Itoa(len(all)))
 		for _, m := range all {
 			d.word(string(m.Name))
-			d.value(b, m.Val)
+			d.value(b, m.Val, level+1)
 		}
 	case '[':
 		for v := range rawjson.Elements(b, at) {
 			d.word(",")
-			d.value(b, v)
+			d.value(b, v, level+1)
 		}
 		d.word("]")
 	case '"':

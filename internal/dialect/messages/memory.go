@@ -3,6 +3,7 @@ package messages
 import (
 	"crypto/sha256"
 	"slices"
+	"strconv"
 
 	"github.com/keyturn/keyturn/internal/dialect/rawjson"
 	"github.com/keyturn/keyturn/internal/dialect/recall"
@@ -11,7 +12,7 @@ import (
 
 // What is remembered of conversations in this dialect:
 //
-//	turnsKey:  by a conversation up to and with an answer (identity): {"shown": the identity of the answer alone, "turns": [{"content":
+//	turnsKey:  by a conversation up to and with an answer (identity): {"shown": the identity of the answer alone, "size": its size, "turns": [{"content":
 //	           [blocks], "results": [tool_result blocks]}, …]}: the turns that the answer was merged of
 //	callKey:   by the id of a call that the client answers: {"turns": the part of turnsKey that names those of its answer}
 //	begunKey:  by a conversation as a request or an answer left it: {"tools": the part of toolsKey that names those that it has}
@@ -29,12 +30,12 @@ func toolsKey(sum string) string { return "messages/tools/" + sum }
 // conversation is a request's conversation beside what memory has of it. A nil one has no memory.
 type conversation struct {
 	memory turn.Memory
-	client []byte // the request as the client sent it
 	known  *identity
-	list   []said // its messages
-	thinks bool   // there is thinking in it
-	tool   string // names the tools that the conversation has; "" for none
-	gaps   bool   // memory has nothing of some answer in it
+	list   []said          // its messages, while it is opened
+	back   map[string]bool // keys of the turns that were put back: those of answers that stand twice come back once
+	thinks bool            // there is thinking in it
+	tool   string          // names the tools that the conversation has; "" for none
+	gaps   bool            // memory has nothing of some answer in it
 }
 
 // said is one message of a request.
@@ -43,22 +44,27 @@ type said struct {
 	role    string
 	content rawjson.Span
 	sum     string // names the conversation up to and with it
+	size    int    // bytes of all messages up to and with it that identities are made of
 }
 
-func readTalk(memory turn.Memory, client []byte, list rawjson.Span) *conversation {
-	t := &conversation{memory: memory, client: client, known: newIdentity()}
+func readTalk(o *turn.Options, client []byte, list rawjson.Span) *conversation {
+	memory := o.Memory
+	t := &conversation{memory: memory, known: newIdentity(), list: make([]said, 0, rawjson.Count(client, list)), back: map[string]bool{}}
 	for at := range rawjson.Elements(client, list) {
+		if o.Left(len(t.list)) {
+			break
+		}
 		m := said{at: at}
 		for member := range rawjson.Members(client, at) {
 			switch string(member.Name) {
 			case "role":
-				m.role = rawjson.Unquote(member.Val.Of(client))
+				m.role = roleName(member.Val.Of(client))
 			case "content":
 				m.content = member.Val
 			}
 		}
 		t.known.content(m.role, client, m.content)
-		m.sum = t.known.sum()
+		m.sum, m.size = t.known.sum(), t.known.size
 		t.list = append(t.list, m)
 		t.thinks = t.thinks || m.role == "assistant" && thinkingOf(client, m.content) != ""
 	}
@@ -74,6 +80,24 @@ func readTalk(memory turn.Memory, client []byte, list rawjson.Span) *conversatio
 		memory.Put(begunKey(m.sum), v) // it is in use: its time begins anew
 	}
 	return t
+}
+
+// roleName is rawjson.Word, without an allocation for the roles that there are.
+func roleName(raw []byte) string {
+	switch string(raw) {
+	case `"user"`:
+		return "user"
+	case `"assistant"`:
+		return "assistant"
+	}
+	return rawjson.Word(raw)
+}
+
+// opened forgets where the client's messages stand, now that the request is opened.
+func (t *conversation) opened() {
+	if t != nil {
+		t.list, t.back = nil, nil
+	}
 }
 
 // forgot reports whether memory has nothing of a part of the conversation.
@@ -144,6 +168,7 @@ func (t *conversation) remember(s *session) {
 	alone := newIdentity()
 	alone.content("assistant", shown, rawjson.Whole(shown))
 	r.Add("shown", rawjson.AppendString(nil, alone.sum()))
+	r.Add("size", strconv.AppendInt(nil, int64(alone.size), 10))
 	var turns []byte
 	for _, p := range s.past {
 		var turn recall.Record

@@ -9,25 +9,7 @@ import (
 
 // fillNumbers returns the usage last with the numbers that first has and last has not: message_delta overwrites what message_start
 // said, and leaves out what stays as it was. Either may be empty.
-func fillNumbers(last, first []byte) []byte {
-	if !rawjson.IsObject(last) {
-		return first
-	}
-	var e rawjson.Edits
-	for m := range rawjson.Members(first, rawjson.Whole(first)) {
-		v, ok := rawjson.Lookup(last, rawjson.Whole(last), string(m.Name))
-		if ok && !rawjson.IsNull(v.Of(last)) {
-			continue
-		}
-		if _, isInt := rawjson.ParseInt(m.Val.Of(first)); isInt || rawjson.IsObject(m.Val.Of(first)) {
-			e.Set(last, rawjson.Whole(last), string(m.Name), m.Val.Of(first))
-		}
-	}
-	if e.None() {
-		return last
-	}
-	return e.Apply(nil, last)
-}
+func fillNumbers(last, first []byte) []byte { return rawjson.FillNumbers(first, last) }
 
 // finalDelta is the data of the last turn's message_delta as that of all turns: its usage counts all of them, since clients take
 // it for the message's own.
@@ -90,6 +72,10 @@ func (s *session) Whole(body []byte) turn.Turn {
 		t.over, t.broken = true, true
 		return s.result()
 	}
+	if rawjson.Count(body, content) < 0 || rawjson.Count(body, content) > maxBlocks {
+		t.over, t.broken = true, true
+		return s.result()
+	}
 	for v := range rawjson.Elements(body, content) {
 		if b := s.newBlock(len(t.blocks), v.Of(body)); !b.own {
 			s.see(b)
@@ -115,6 +101,9 @@ func (s *session) Whole(body []byte) turn.Turn {
 	return cameTo
 }
 
+// maxBlocks bounds the blocks of an answer that is read. No model writes as many.
+const maxBlocks = 4096
+
 // merged is the last turn's answer as that of all turns.
 func (s *session) merged(body []byte) []byte {
 	at := rawjson.Whole(body)
@@ -123,10 +112,12 @@ func (s *session) merged(body []byte) []byte {
 	if s.number > 1 || len(s.turn.calls) > 0 {
 		e.Set(body, at, "content", slices.Concat([]byte{'['}, s.shown(), []byte{']'}))
 	} else {
-		for i, v := range slices.Collect(rawjson.Elements(body, content)) {
+		i := 0
+		for v := range rawjson.Elements(body, content) {
 			if s.turn.blocks[i].own {
 				e.Drop(body, content, v)
 			}
+			i++
 		}
 	}
 	if s.number > 1 {

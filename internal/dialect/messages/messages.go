@@ -1,8 +1,6 @@
 package messages
 
 import (
-	"slices"
-
 	"github.com/keyturn/keyturn/internal/dialect/rawjson"
 	"github.com/keyturn/keyturn/internal/dialect/relay"
 	"github.com/keyturn/keyturn/internal/dialect/turn"
@@ -52,6 +50,7 @@ type session struct {
 // currentTurn is what is known of the current turn.
 type currentTurn struct {
 	blocks  []*block // in the order in which they began
+	byIndex map[int]*block
 	begun   bool     // message_start came
 	decided bool     // message_delta or message_stop came, and calls says what is to be run
 	over    bool     // message_stop came, or the whole answer
@@ -84,16 +83,18 @@ func open(body []byte, o turn.Options) turn.Session {
 	}
 	s := &session{
 		opts: o, number: 1,
-		model: rawjson.Unquote(f.model.Of(body)), streams: string(f.stream.Of(body)) == "true",
+		model: rawjson.Word(f.model.Of(body)), streams: string(f.stream.Of(body)) == "true",
 	}
 	tools, ok := s.declare(body, f.tools)
 	if !ok {
 		return nil
 	}
-	body = slices.Clone(body)
 	var e rawjson.Edits
+	if rawjson.Count(body, f.messages) < 0 {
+		return nil
+	}
 	if o.Memory != nil {
-		s.talk = readTalk(o.Memory, body, f.messages)
+		s.talk = readTalk(&o, body, f.messages)
 	}
 	s.offer(&e, body, &f, tools)
 	if s.talk != nil && (s.names.Offered() || tools > 0) { // a conversation with calls in it needs tools
@@ -102,7 +103,8 @@ func open(body []byte, o turn.Options) turn.Session {
 	if e.None() {
 		return nil
 	}
-	s.base = e.Apply(make([]byte, 0, len(body)+4096), body)
+	s.talk.opened()
+	s.base = e.Apply(make([]byte, 0, len(body)+e.Growth()), body)
 	if s.fields = (requestFields{}); !s.fields.read(s.base) {
 		return nil // memory has something that is no JSON
 	}
@@ -156,6 +158,7 @@ func (s *session) decide() {
 		case b.own && (b.open || b.unknown):
 			return
 		case b.own:
+			b.runs = true
 			calls = append(calls, b)
 		case b.kind == "tool_use":
 			t.mixed = true

@@ -50,7 +50,11 @@ func (s *session) declare(b []byte, list rawjson.Span) (tools int, ok bool) {
 		if !rawjson.Once(b, t, "type", "name") {
 			return tools, false
 		}
-		if name := rawjson.Text(b, t, "name"); name != "" {
+		if tools > turn.MaxTools {
+			continue // there is no room for Keyturn's
+		}
+		v, _ := rawjson.Lookup(b, t, "name")
+		if name := rawjson.Word(v.Of(b)); name != "" {
 			s.names.Declare(name)
 		}
 	}
@@ -220,7 +224,7 @@ func (s *session) close() pastTurn {
 	t := &s.turn
 	var p pastTurn
 	for _, b := range t.blocks {
-		if b.own && !slices.Contains(t.calls, b) || b.blank() {
+		if b.own && !b.runs || b.blank() {
 			continue
 		}
 		p.content = append(rawjson.Separate(p.content), b.json()...)

@@ -1,7 +1,6 @@
 package messages
 
 import (
-	"bytes"
 	"slices"
 	"strings"
 
@@ -44,6 +43,10 @@ func (t *conversation) answerAt(b []byte, i int) (answer, bool) {
 			return a, false
 		}
 	}
+	if t.back[key] {
+		return a, false
+	}
+	t.back[key] = true
 	t.memory.Put(key, v) // it is in use: its time begins anew
 	var thought strings.Builder
 	list, _ := rawjson.Lookup(v, rawjson.Whole(v), "turns")
@@ -60,7 +63,9 @@ func (t *conversation) answerAt(b []byte, i int) (answer, bool) {
 	if len(a.turns) == 0 {
 		return a, false
 	}
-	all, thoughtless := t.reach(b, &a, rawjson.Text(v, rawjson.Whole(v), "shown"), thought.String())
+	v0 := rawjson.Values(v, rawjson.Whole(v), "shown", "size")
+	size, _ := rawjson.ParseInt(v0[1].Of(v))
+	all, thoughtless := t.reach(b, &a, rawjson.Unquote(v0[0].Of(v)), int(size), thought.String())
 	switch {
 	case thoughtless: // and so it is to stay
 		for j := range a.turns {
@@ -76,27 +81,46 @@ func (t *conversation) answerAt(b []byte, i int) (answer, bool) {
 // maxParts is in how many messages the parts of an answer are looked for, beside its last.
 const maxParts = 256
 
-// reach finds where the answer begins that is named shown and has the thoughts. It reports whether all of the answer stands there, or
-// all but the thoughts: some clients leave them out.
-func (t *conversation) reach(b []byte, a *answer, shown, thoughts string) (all, thoughtless bool) {
+// reach finds where the answer begins that is named shown, has a size and the thoughts. It reports whether all of the answer stands there,
+// or all but the thoughts: some clients leave them out.
+func (t *conversation) reach(b []byte, a *answer, shown string, size int, thoughts string) (all, thoughtless bool) {
+	known, same := false, false  // messages that add nothing to the size add nothing to the identity either
+	left, fits := thoughts, true // what of the thoughts is to stand before, if those so far are their end
 	for from, first := a.to, max(t.run(a.to), a.to-maxParts); from >= first; from-- {
-		alone, has := newIdentity(), ""
-		for _, m := range t.list[from : a.to+1] {
-			alone.content("assistant", b, m.content)
-			has += thinkingOf(b, m.content)
+		has := thinkingOf(b, t.list[from].content)
+		left, fits = strings.CutSuffix(left, has)
+		before := 0
+		if from > 0 {
+			before = t.list[from-1].size
 		}
-		if alone.sum() != shown {
+		switch n := t.list[a.to].size - before; {
+		case n > size, !fits:
+			return false, thoughtless
+		case n < size:
 			continue
+		case !known:
+			known, same = true, t.identityOf(b, from, a.to) == shown
 		}
-		switch has {
-		case thoughts:
+		switch {
+		case !same:
+			return false, false
+		case left == "":
 			a.from = from
 			return true, false
-		case "":
+		case left == thoughts: // none so far
 			a.from, thoughtless = from, true
 		}
 	}
 	return false, thoughtless
+}
+
+// identityOf names the messages from one to another of the assistant's.
+func (t *conversation) identityOf(b []byte, from, to int) string {
+	alone := newIdentity()
+	for _, m := range t.list[from : to+1] {
+		alone.content("assistant", b, m.content)
+	}
+	return alone.sum()
 }
 
 // run is the first of the messages of the assistant's that end with the i-th.
@@ -181,20 +205,20 @@ func (t *conversation) replace(e *rawjson.Edits, b []byte, a answer) {
 	}
 }
 
-// resultFor finds a result by the id of its call.
-func resultFor(results [][]byte, id string) []byte {
-	for _, r := range results {
-		if rawjson.Text(r, rawjson.Whole(r), "tool_use_id") == id {
-			return r
-		}
+// byCall are the results of a turn, by the ids of their calls.
+func (p *pastTurn) byCall() map[string][]byte {
+	results := make(map[string][]byte, len(p.results))
+	for _, r := range slices.Backward(p.results) { // of two the first counts
+		results[rawjson.Text(r, rawjson.Whole(r), "tool_use_id")] = r
 	}
-	return nil
+	return results
 }
 
 // hasForeignCall reports whether the client has calls of the turn to answer.
 func hasForeignCall(p *pastTurn) bool {
+	results := p.byCall()
 	for v := range rawjson.Elements(p.content, rawjson.Whole(p.content)) {
-		if rawjson.Text(p.content, v, "type") == "tool_use" && resultFor(p.results, rawjson.Text(p.content, v, "id")) == nil {
+		if rawjson.Text(p.content, v, "type") == "tool_use" && results[rawjson.Text(p.content, v, "id")] == nil {
 			return true
 		}
 	}
@@ -203,56 +227,64 @@ func hasForeignCall(p *pastTurn) bool {
 
 // answered is the content of the client's message after a turn, with the results of all of the turn's calls first, in their order.
 func answered(b []byte, content rawjson.Span, p *pastTurn) []byte {
-	var theirs, out [][]byte
-	if b[content.Start] == '"' {
-		block := append(append([]byte(`{"type":"text","text":`), content.Of(b)...), '}')
-		if !blankText(rawjson.Unquote(content.Of(b))) {
-			theirs = append(theirs, block)
+	first := map[string]rawjson.Span{} // the client's results, by the ids of their calls; of two the first
+	for v := range rawjson.Elements(b, content) {
+		if id := rawjson.Text(b, v, "tool_use_id"); rawjson.Text(b, v, "type") == "tool_result" && !first[id].Found() {
+			first[id] = v
 		}
 	}
-	for v := range rawjson.Elements(b, content) {
-		theirs = append(theirs, v.Of(b))
-	}
+	out, results, moved := []byte(nil), p.byCall(), map[int]bool{}
 	for v := range rawjson.Elements(p.content, rawjson.Whole(p.content)) {
 		if rawjson.Text(p.content, v, "type") != "tool_use" {
 			continue
 		}
 		id := rawjson.Text(p.content, v, "id")
-		if r := resultFor(p.results, id); r != nil {
-			out = append(out, r)
-			continue
-		}
-		for i, r := range theirs {
-			if rawjson.Text(r, rawjson.Whole(r), "type") == "tool_result" && rawjson.Text(r, rawjson.Whole(r), "tool_use_id") == id {
-				out = append(out, r)
-				theirs = slices.Delete(theirs, i, i+1)
-				break
-			}
+		if r := results[id]; r != nil {
+			out = append(rawjson.Separate(out), r...)
+		} else if at := first[id]; at.Found() && !moved[at.Start] {
+			moved[at.Start] = true
+			out = append(rawjson.Separate(out), at.Of(b)...)
 		}
 	}
-	return slices.Concat([]byte{'['}, bytes.Join(append(out, theirs...), rawjson.Comma), []byte{']'})
+	if b[content.Start] == '"' && !blankText(rawjson.Unquote(content.Of(b))) {
+		out = append(append(rawjson.Separate(out), `{"type":"text","text":`...), content.Of(b)...)
+		out = append(out, '}')
+	}
+	for v := range rawjson.Elements(b, content) {
+		if !moved[v.Start] {
+			out = append(rawjson.Separate(out), v.Of(b)...)
+		}
+	}
+	return slices.Concat([]byte{'['}, out, []byte{']'})
 }
 
 // insertCalls puts Keyturn's calls of an answer's last turn into the answer, which the client has changed: each before the call of the
 // client's that it stood before, else at the end.
 func (t *conversation) insertCalls(e *rawjson.Edits, b []byte, a answer, last *pastTurn) {
 	var waiting []byte
+	first, results := map[string]int{}, last.byCall() // where the client's calls stand; of two the first
+	for _, m := range t.list[a.from : a.to+1] {
+		for w := range rawjson.Elements(b, m.content) {
+			if rawjson.Text(b, w, "type") != "tool_use" {
+				continue
+			}
+			if id := rawjson.Text(b, w, "id"); first[id] == 0 {
+				first[id] = w.Start
+			}
+		}
+	}
 	for v := range rawjson.Elements(last.content, rawjson.Whole(last.content)) {
 		if rawjson.Text(last.content, v, "type") != "tool_use" {
 			continue
 		}
 		id := rawjson.Text(last.content, v, "id")
-		if resultFor(last.results, id) != nil {
+		if results[id] != nil {
 			waiting = append(rawjson.Separate(waiting), v.Of(last.content)...)
 			continue
 		}
-		for _, m := range t.list[a.from : a.to+1] {
-			for w := range rawjson.Elements(b, m.content) {
-				if waiting != nil && rawjson.Text(b, w, "type") == "tool_use" && rawjson.Text(b, w, "id") == id {
-					e.Insert(w.Start, append(waiting, ','))
-					waiting = nil
-				}
-			}
+		if at := first[id]; at > 0 && waiting != nil {
+			e.Insert(at, append(waiting, ','))
+			waiting = nil
 		}
 	}
 	if end := t.list[a.to].content; end.Found() && b[end.Start] == '[' {
@@ -275,13 +307,16 @@ func marked(list, control []byte) []byte {
 	if control == nil {
 		return list
 	}
-	for _, v := range slices.Backward(slices.Collect(rawjson.Elements(list, rawjson.Whole(list)))) {
-		if isThinking(rawjson.Text(list, v, "type")) {
-			continue
+	last := rawjson.Span{}
+	for v := range rawjson.Elements(list, rawjson.Whole(list)) {
+		if !isThinking(rawjson.Text(list, v, "type")) {
+			last = v
 		}
-		var e rawjson.Edits
-		e.Set(list, v, "cache_control", control)
-		return e.Apply(nil, list)
 	}
-	return list
+	if !last.Found() {
+		return list
+	}
+	var e rawjson.Edits
+	e.Set(list, last, "cache_control", control)
+	return e.Apply(nil, list)
 }

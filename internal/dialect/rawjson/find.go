@@ -13,7 +13,7 @@ func ReadFields(b []byte, named func(name string) *Span) bool {
 	seen := map[*Span]bool{}
 	twice := false
 	ok := walk(b, func(name, val Span) {
-		at := named(Unquote(b[name.Start-1 : name.End+1]))
+		at := named(Word(b[name.Start-1 : name.End+1]))
 		if at == nil {
 			return
 		}
@@ -46,6 +46,7 @@ func Once(b []byte, at Span, names ...string) bool {
 // walk reads b, an object and white space, and calls note with where each member's name (within its quotes) and value stand. It
 // returns false if b is anything else; what note was told before then means nothing. Names may have escapes.
 func walk(b []byte, note func(name, val Span)) bool {
+	looked(len(b))
 	i := SkipSpace(b, 0)
 	if i >= len(b) || b[i] != '{' {
 		return false
@@ -108,6 +109,7 @@ func Members(b []byte, at Span) iter.Seq[Member] {
 			if m.Val.End = SkipValue(b, m.Val.Start, 0); m.Val.End < 0 {
 				return
 			}
+			looked(m.Val.End - m.Key.Start)
 			if !yield(m) {
 				return
 			}
@@ -129,7 +131,7 @@ func Elements(b []byte, at Span) iter.Seq[Span] {
 		}
 		for i = SkipSpace(b, i+1); i < at.End && b[i] != ']'; {
 			end := SkipValue(b, i, 0)
-			if end < 0 || !yield(Span{i, end}) {
+			if looked(end - i); end < 0 || !yield(Span{i, end}) {
 				return
 			}
 			i = SkipSpace(b, end)
@@ -138,6 +140,22 @@ func Elements(b []byte, at Span) iter.Seq[Span] {
 			}
 		}
 	}
+}
+
+// Count is how many elements the array at b[at] has, if they are no more than anybody has reason to send in so many bytes; -1
+// otherwise. What is kept of each element so stays below what the bytes themselves cost.
+func Count(b []byte, at Span) int {
+	const (
+		some  = 1024
+		bytes = 48 // of an element, where there are many
+	)
+	n, most := 0, some+(at.End-at.Start)/bytes
+	for range Elements(b, at) {
+		if n++; n > most {
+			return -1
+		}
+	}
+	return n
 }
 
 // Lookup follows names from the object at b[at] and returns where the value stands. Of a name that stands twice the last counts,

@@ -22,6 +22,7 @@ func Whole(b []byte) Span { return Span{0, len(b)} }
 
 // Valid reports whether b is one JSON value and white space.
 func Valid(b []byte) bool {
+	looked(len(b))
 	i := SkipValue(b, SkipSpace(b, 0), 0)
 	return i >= 0 && SkipSpace(b, i) == len(b)
 }
@@ -40,6 +41,7 @@ func Unquote(raw []byte) string {
 	if len(raw) < 2 || raw[0] != '"' {
 		return ""
 	}
+	looked(len(raw))
 	if inner := raw[1 : len(raw)-1]; bytes.IndexByte(inner, '\\') < 0 {
 		return string(inner)
 	}
@@ -48,6 +50,17 @@ func Unquote(raw []byte) string {
 		return ""
 	}
 	return s
+}
+
+// maxWord bounds names and ids: of a model, a tool, a call.
+const maxWord = 1024
+
+// Word is the meaning of a JSON string that is a name or an id; "" for anything else, and for what is longer than those ever are.
+func Word(raw []byte) string {
+	if len(raw) > maxWord {
+		return ""
+	}
+	return Unquote(raw)
 }
 
 // AppendString appends s as a JSON string. Bytes that are no UTF-8 become U+FFFD.

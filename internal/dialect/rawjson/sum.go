@@ -5,39 +5,95 @@ import (
 	"strconv"
 )
 
-// AddNumbers returns the object last with the integers of earlier added to those that have the same place in it, however deep.
-// What earlier alone has is appended; everything else of last, unknown members too, stays as it is. Either may be empty or null.
+// Bounds of what is summed. Usage has some hundred bytes, two levels deep.
+const (
+	maxSummed      = 64 << 10 // bytes
+	maxSummedDepth = 8
+)
+
+// AddNumbers returns the object last with the integers of earlier added to those that have the same place in it.
+// What earlier alone has is appended; everything else of last, unknown members too, stays as it is. Either may be empty or null. It is
+// last where one of them is larger than usage ever is, and what lies deeper stays likewise.
 func AddNumbers(earlier, last []byte) []byte {
-	if !IsObject(earlier) {
+	switch {
+	case !IsObject(earlier):
+		return last
+	case !IsObject(last):
+		return earlier
+	case len(earlier) > maxSummed || len(last) > maxSummed:
 		return last
 	}
-	if !IsObject(last) {
-		return earlier
-	}
 	var e Edits
-	addMembers(&e, last, Whole(last), earlier, Whole(earlier))
+	addMembers(&e, last, Whole(last), earlier, Whole(earlier), maxSummedDepth)
 	return e.Apply(nil, last)
 }
 
-func addMembers(e *Edits, last []byte, at Span, earlier []byte, from Span) {
+func addMembers(e *Edits, last []byte, at Span, earlier []byte, from Span, depth int) {
+	place := index(last, at)
+	var more []byte
 	for m := range Members(earlier, from) {
-		v, ok := Lookup(last, at, string(m.Name))
+		v, ok := place[string(m.Name)]
 		was := m.Val.Of(earlier)
+		_, isInt := ParseInt(was)
 		switch {
-		case !ok || IsNull(v.Of(last)):
-			if _, isInt := ParseInt(was); isInt || IsObject(was) {
-				e.Set(last, at, string(m.Name), was)
-			}
-		case IsObject(was) && IsObject(v.Of(last)):
-			addMembers(e, last, v, earlier, m.Val)
-		default:
-			x, isInt := ParseInt(was)
-			y, alsoInt := ParseInt(v.Of(last))
-			if isInt && alsoInt && x != 0 {
-				e.Replace(v, strconv.AppendInt(nil, AddInts(x, y), 10))
-			}
+		case !isInt && !IsObject(was):
+		case !ok:
+			more = append(append(append(Separate(more), m.Key.Of(earlier)...), ':'), was...)
+		case IsNull(v.Of(last)):
+			e.Replace(v, was)
+		case isInt:
+			addInts(e, last, v, was)
+		case IsObject(v.Of(last)) && depth > 0:
+			addMembers(e, last, v, earlier, m.Val, depth-1)
 		}
 	}
+	e.Push(last, at, more)
+}
+
+func addInts(e *Edits, last []byte, at Span, was []byte) {
+	x, _ := ParseInt(was)
+	if y, isInt := ParseInt(at.Of(last)); isInt && x != 0 {
+		e.Replace(at, strconv.AppendInt(nil, AddInts(x, y), 10))
+	}
+}
+
+// FillNumbers returns the object last with the integers and the objects of earlier in it that it has not. Either may be empty or null.
+func FillNumbers(earlier, last []byte) []byte {
+	if !IsObject(last) {
+		return earlier
+	}
+	if len(earlier) > maxSummed || len(last) > maxSummed {
+		return last
+	}
+	place := index(last, Whole(last))
+	var e Edits
+	var more []byte
+	for m := range Members(earlier, Whole(earlier)) {
+		was := m.Val.Of(earlier)
+		if _, isInt := ParseInt(was); !isInt && !IsObject(was) {
+			continue
+		}
+		switch v, ok := place[string(m.Name)]; {
+		case !ok:
+			more = append(append(append(Separate(more), m.Key.Of(earlier)...), ':'), was...)
+		case IsNull(v.Of(last)):
+			e.Replace(v, was)
+		}
+	}
+	e.Push(last, Whole(last), more)
+	if e.None() {
+		return last
+	}
+	return e.Apply(nil, last)
+}
+
+// index is where the values of an object's members stand, by their names; of a name that stands twice, the last.
+func index(b []byte, at Span) map[string]Span {
+	place := map[string]Span{}
+	for m := range Members(b, at) {
+		place[string(m.Name)] = m.Val
+	}
+	return place
 }
 
 // ParseInt is the value of a JSON number without fraction and exponent that fits.

@@ -7,6 +7,8 @@ import (
 	"encoding/binary"
 	"hash"
 	"slices"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/keyturn/keyturn/internal/dialect/rawjson"
 )
@@ -32,6 +34,31 @@ func (h Hasher) Add(piece []byte) {
 	binary.LittleEndian.PutUint64(size[:], uint64(len(piece)))
 	_, _ = h.sha256.Write(size[:]) // a hash never fails
 	_, _ = h.sha256.Write(piece)
+}
+
+// Squeeze hashes a text without its white space, which clients trim and change, and returns how many bytes that is. Texts may come in
+// any number of pieces; Squeezed ends them.
+func (h Hasher) Squeeze(text string) (n int) {
+	var room [512]byte
+	b := room[:0]
+	for _, r := range text {
+		if unicode.IsSpace(r) {
+			continue
+		}
+		if b = utf8.AppendRune(b, r); len(b) > len(room)-utf8.UTFMax {
+			_, _ = h.sha256.Write(b)
+			n, b = n+len(b), room[:0]
+		}
+	}
+	_, _ = h.sha256.Write(b)
+	return n + len(b)
+}
+
+// Squeezed ends a text of n bytes.
+func (h Hasher) Squeezed(n int) {
+	var size [8]byte
+	binary.LittleEndian.PutUint64(size[:], uint64(n))
+	_, _ = h.sha256.Write(size[:])
 }
 
 // Digest is the digest of what was added since Reset.

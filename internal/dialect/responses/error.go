@@ -1,6 +1,7 @@
 package responses
 
 import (
+	"iter"
 	"slices"
 	"strings"
 
@@ -65,8 +66,8 @@ func (s *session) Explain(status int, body []byte) (turn.Error, bool) {
 		return turn.Error{}, false
 	}
 	e := turn.ReadError(status, body)
-	for _, id := range s.unknown {
-		if strings.Contains(e.Message, "'"+id+"' not found") {
+	for id := range notFound(e.Message) {
+		if slices.Contains(s.unknown, id) {
 			return lost("input refers to a tool call that this gateway ran, and neither the gateway nor the provider has it any longer",
 				"send the items themselves in place of references to them"), true
 		}
@@ -83,10 +84,28 @@ func (s *session) Explain(status int, body []byte) (turn.Error, bool) {
 	}
 	_, call, ok := strings.Cut(e.Message, "No tool output found for function call ")
 	call = strings.TrimRight(strings.TrimSpace(call), ".")
-	if !ok || call == "" || slices.ContainsFunc(readInput(s.base, s.fields.input), func(i inputItem) bool { return i.callID == call }) {
+	if !ok || call == "" {
 		return turn.Error{}, false
 	}
+	for at := range rawjson.Elements(s.base, s.fields.input) {
+		if readItem(s.base, at).callID == call {
+			return turn.Error{}, false
+		}
+	}
 	return lost("the provider waits for the result of a tool call that this gateway ran, and the gateway no longer has it", remedy), true
+}
+
+// notFound yields what an error says was not found, the first of many.
+func notFound(message string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for range 16 {
+			before, rest, ok := strings.Cut(message, "' not found")
+			if !ok || !yield(before[strings.LastIndexByte(before, '\'')+1:]) {
+				return
+			}
+			message = rest
+		}
+	}
 }
 
 func lost(why, remedy string) turn.Error {

@@ -1,6 +1,8 @@
 package responses
 
 import (
+	"container/list"
+	"crypto/sha256"
 	"slices"
 
 	"github.com/keyturn/keyturn/internal/dialect/rawjson"
@@ -8,8 +10,15 @@ import (
 
 // This file puts calls that were hidden, and their results, back into the input of the client's next request.
 
-// returning is what was hidden, as it comes back.
-type returning []*hiddenRun
+// returning is what was hidden, as it comes back: runs in order, none of them twice.
+type returning struct {
+	runs *list.List // of *hiddenRun
+	by   map[[sha256.Size]byte]*list.Element
+}
+
+func newReturning() returning {
+	return returning{runs: list.New(), by: map[[sha256.Size]byte]*list.Element{}}
+}
 
 // hiddenRun is a row of items that stood together.
 type hiddenRun struct {
@@ -19,45 +28,45 @@ type hiddenRun struct {
 	bare  bool   // without the ids by which the provider would ask for the reasoning before calls
 }
 
-// index is where the same items are; -1 if they are not.
-func (r returning) index(items []byte) int {
-	return slices.IndexFunc(r, func(run *hiddenRun) bool { return string(run.items) == string(items) })
-}
+// find is where the same items are; nil if they are not.
+func (r *returning) find(items []byte) *list.Element { return r.by[sha256.Sum256(items)] }
 
 // add notes a run, unless it is there already, which was remembered with both of its neighbours, or there is nothing in it.
 func (r *returning) add(run hiddenRun) {
-	if len(run.items) > len(`[]`) && run.items[0] == '[' && r.index(run.items) < 0 {
-		*r = append(*r, &run)
+	if len(run.items) > len(`[]`) && run.items[0] == '[' && r.find(run.items) == nil {
+		r.by[sha256.Sum256(run.items)] = r.runs.PushBack(&run)
 	}
 }
 
 // addRow notes the runs of one response that are not there already. They keep their order, also among those that are there.
 func (r *returning) addRow(row []*hiddenRun) {
-	var last *hiddenRun
+	nexts := make([]*list.Element, len(row)) // the next run of the row that is there already
+	for n := len(row) - 2; n >= 0; n-- {
+		if nexts[n] = r.find(row[n+1].items); nexts[n] == nil {
+			nexts[n] = nexts[n+1]
+		}
+	}
+	var last *list.Element
 	for n, run := range row {
-		if i := r.index(run.items); i >= 0 {
-			last = (*r)[i]
+		if at := r.find(run.items); at != nil {
+			last = at
 			continue
 		}
-		next := -1
-		for _, later := range row[n+1:] {
-			if next = r.index(later.items); next >= 0 {
-				break
-			}
-		}
-		switch {
-		case last != nil && last.at >= run.at:
-			run.at, run.after = last.at, last.after
-			*r = slices.Insert(*r, r.index(last.items)+1, run)
-		case next >= 0 && (*r)[next].at <= run.at:
-			run.at, run.after = (*r)[next].at, (*r)[next].after
-			*r = slices.Insert(*r, next, run)
+		switch next := nexts[n]; {
+		case last != nil && runAt(last).at >= run.at:
+			run.at, run.after = runAt(last).at, runAt(last).after
+			last = r.runs.InsertAfter(run, last)
+		case next != nil && runAt(next).at <= run.at:
+			run.at, run.after = runAt(next).at, runAt(next).after
+			last = r.runs.InsertBefore(run, next)
 		default:
-			*r = append(*r, run)
+			last = r.runs.PushBack(run)
 		}
-		last = run
+		r.by[sha256.Sum256(run.items)] = last
 	}
 }
+
+func runAt(e *list.Element) *hiddenRun { return e.Value.(*hiddenRun) }
 
 // withoutIDs is an array of items without their ids.
 func withoutIDs(list []byte) []byte {
@@ -74,8 +83,11 @@ func withoutIDs(list []byte) []byte {
 
 // restoreHidden puts hidden items back: before and after the items that stood beside them, or where they stood in what was said.
 func (s *session) restoreHidden(e *rawjson.Edits, b []byte, f *requestFields, items []inputItem) {
-	var r returning
+	r := newReturning()
 	for i := range items {
+		if s.opts.Left(i) {
+			return
+		}
 		before, after := s.beside(&items[i])
 		r.add(hiddenRun{at: items[i].at.Start, items: before})
 		r.add(hiddenRun{at: items[i].at.End, after: true, items: after})
@@ -101,7 +113,8 @@ func (s *session) beside(item *inputItem) (before, after []byte) {
 // that the client replays.
 func (r returning) apply(e *rawjson.Edits) {
 	calls, results := map[string]bool{}, map[string]bool{}
-	for _, run := range r {
+	for at := r.runs.Front(); at != nil; at = at.Next() {
+		run := runAt(at)
 		for item := range rawjson.Elements(run.items, rawjson.Whole(run.items)) {
 			which := calls
 			if rawjson.Text(run.items, item, "type") == "function_call_output" {
@@ -110,7 +123,8 @@ func (r returning) apply(e *rawjson.Edits) {
 			which[rawjson.Text(run.items, item, "call_id")] = true
 		}
 	}
-	for _, run := range r {
+	for at := r.runs.Front(); at != nil; at = at.Next() {
+		run := runAt(at)
 		list := run.items
 		if run.bare {
 			list = withoutIDs(list)

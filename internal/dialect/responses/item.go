@@ -1,7 +1,6 @@
 package responses
 
 import (
-	"slices"
 	"strconv"
 
 	"github.com/keyturn/keyturn/internal/dialect/rawjson"
@@ -56,7 +55,7 @@ func (s *session) endUnrun(why *turn.ToolError) {
 			continue
 		}
 		if why == nil {
-			if slices.Contains(s.calls, i) {
+			if i.runs {
 				continue
 			}
 			s.end(i, "incomplete", outcome{shown: rawjson.Null, err: rawjson.Null})

@@ -16,7 +16,7 @@ import (
 //	ownKey:      an mcp_call: {"call": the function_call item, "output": its result as the model had it}; where that is more than
 //	             text, also "shown": what the client saw of it
 //	endKey:      the mcp_call of a turn's last call of Keyturn's: {"id": that of the turn's last item}
-//	textKey:     what a response said, after one conversation: see rememberText
+//	saying:      what a response said, after one conversation: see rememberText
 func responseKey(id string) string { return "responses/response/" + id }
 
 func callKey(id string) string { return "responses/call/" + id }
@@ -38,20 +38,31 @@ func upstreamID(m turn.Memory, id string) (string, bool) {
 	return upstream, upstream != "" && upstream != id
 }
 
-// recall is a member of what is remembered; nil if there is none.
+// record is what is remembered under one key, as it was read.
+type record map[string][]byte
+
+// recall is a member of what is remembered; nil if there is none. Each key is read once, however often a request names it.
 func (s *session) recall(key, name string) []byte {
 	if s.opts.Memory == nil {
 		return nil
+	}
+	r, ok := s.recalled[key]
+	if ok {
+		return r[name]
 	}
 	b, ok := s.opts.Memory.Get(key)
 	if !ok || !rawjson.Valid(b) {
 		return nil
 	}
-	v, ok := rawjson.Lookup(b, rawjson.Whole(b), name)
-	if !ok {
-		return nil
+	r = record{}
+	for m := range rawjson.Members(b, rawjson.Whole(b)) {
+		r[string(m.Name)] = m.Val.Of(b)
 	}
-	return v.Of(b)
+	if s.recalled == nil {
+		s.recalled = map[string]record{}
+	}
+	s.recalled[key] = r
+	return r[name]
 }
 
 // recallList is a list that is remembered, without its brackets; nil if there is none or it is empty.
@@ -131,6 +142,7 @@ func (s *session) rememberItems(pending []byte) {
 	if last != nil {
 		last.after = run
 	}
+	waiting := 0
 	for _, v := range seen {
 		var r recall.Record
 		r.AddList("before", v.before)
@@ -138,7 +150,8 @@ func (s *session) rememberItems(pending []byte) {
 		if len(r) > 0 && v.item.shown != "" {
 			s.opts.Memory.Put(itemKey(v.item.shown), slices.Clone(r))
 		}
-		if v.item.isCall() && v.item.turn == s.number {
+		if v.item.isCall() && v.item.turn == s.number && waiting < maxWaiting {
+			waiting++
 			r.AddList("outputs", pending)
 		}
 		if len(r) > 0 && v.item.isCall() && v.item.callID != "" {
@@ -146,6 +159,9 @@ func (s *session) rememberItems(pending []byte) {
 		}
 	}
 }
+
+// maxWaiting bounds with how many of a turn's calls the results are kept that the provider waits for too: the client answers all of them.
+const maxWaiting = 8
 
 // shown is an item that the client saw, with the hidden ones on both sides.
 type shown struct {

@@ -132,7 +132,7 @@ func (s *session) closeTurn() {
 // stays reports whether an item of the turn is part of the conversation that goes on: what is not complete is not, nor is a call
 // without a result.
 func (s *session) stays(i *outputItem) bool {
-	return i.raw != nil && i.status != "incomplete" && (!i.own || slices.Contains(s.calls, i))
+	return i.raw != nil && i.status != "incomplete" && (!i.own || i.runs)
 }
 
 // answer is what the model is told that a call came to.

@@ -106,7 +106,7 @@ func (s *session) nextRequest(limit int64, last bool) []byte {
 // exhausted reports whether the client allows no more calls of tools, and has none of its own that the limit does not count.
 func (s *session) exhausted() bool {
 	most := rawjson.Int(s.base, rawjson.Whole(s.base), "max_tool_calls")
-	return most > 0 && s.hosted+s.ran >= most && !s.names.Declared()
+	return most > 0 && s.hosted+s.ran >= most && s.names.Declared() == 0
 }
 
 // extend notes the next turn's input.

@@ -80,8 +80,11 @@ func choiceOf(b []byte, at rawjson.Span, names *turn.Names) turn.Choice {
 		}
 	case "allowed_tools":
 		list, _ := rawjson.Lookup(b, at, "tools")
+		if !rawjson.Once(b, at, "type", "tools", "mode") {
+			return turn.ChoiceForeign
+		}
 		for t := range rawjson.Elements(b, list) {
-			if _, ok := names.Own(rawjson.Text(b, t, "name")); ok && rawjson.Text(b, t, "type") == "function" && rawjson.Once(b, at, "type", "tools", "mode") {
+			if _, ok := names.Own(rawjson.Text(b, t, "name")); ok && rawjson.Text(b, t, "type") == "function" {
 				return turn.ChoiceAllowed
 			}
 		}
@@ -90,24 +93,35 @@ func choiceOf(b []byte, at rawjson.Span, names *turn.Names) turn.Choice {
 }
 
 // declare notes the names of the tools that the client declares in an array of tools, those within namespaces too. It returns how
-// many tools the array has, or false when one of them has a member twice that matters.
-func (s *session) declare(b []byte, list rawjson.Span) (tools int, ok bool) {
+// many tools the array has, or false when one of them has a member twice that matters, or there are more than anybody has.
+func (s *session) declare(b []byte, list rawjson.Span, depth int) (tools int, ok bool) {
 	for t := range rawjson.Elements(b, list) {
 		tools++
-		if !rawjson.Once(b, t, "type", "name", "tools") {
+		if !rawjson.Once(b, t, "type", "name", "tools") || s.names.Declared() > maxDeclared {
 			return tools, false
 		}
-		if name := rawjson.Text(b, t, "name"); name != "" {
+		v := rawjson.Values(b, t, "name", "tools")
+		if name := rawjson.Word(v[0].Of(b)); name != "" {
 			s.names.Declare(name)
 		}
-		if inner, has := rawjson.Lookup(b, t, "tools"); has {
-			if _, ok := s.declare(b, inner); !ok {
-				return tools, false
-			}
+		if !v[1].Found() {
+			continue
+		}
+		if depth == maxNamespaces {
+			return tools, false
+		}
+		if _, ok := s.declare(b, v[1], depth+1); !ok {
+			return tools, false
 		}
 	}
 	return tools, true
 }
+
+// Bounds of the tools that a client declares. The API takes 128 at the top level, and namespaces in none.
+const (
+	maxDeclared   = 4096
+	maxNamespaces = 4 // within each other
+)
 
 // offer decides which of Keyturn's tools go into the request, and returns their definitions, joined by commas; none when the request
 // rules them out.
@@ -115,13 +129,13 @@ func (s *session) offer(b []byte, f *requestFields, items []inputItem) []byte {
 	if f.tools.Found() && b[f.tools.Start] != '[' || string(f.background.Of(b)) == "true" {
 		return nil
 	}
-	has, ok := s.declare(b, f.tools)
+	has, ok := s.declare(b, f.tools, 0)
 	if !ok {
 		return nil
 	}
 	// Items can bring tools too: additional_tools, and what a tool search found.
 	for i := range items {
-		if _, ok := s.declare(b, items[i].tools); !ok {
+		if _, ok := s.declare(b, items[i].tools, 0); !ok {
 			return nil
 		}
 	}

@@ -28,6 +28,7 @@ type session struct {
 	continued string        // the id of the last turn of the response that previous_response_id names, if memory has it
 	unknown   []string      // ids that the input names, of calls of Keyturn's that memory has lost
 	chain     recall.Digest // of the client's input
+	recalled  map[string]record
 
 	number     int    // of the turn, from 1
 	clientID   string // the response's id: the first turn's
@@ -36,6 +37,7 @@ type session struct {
 	items      []*outputItem   // of all turns, those that the client sees
 	nextIndex  int             // the next output_index
 	ids        map[string]bool // of items of earlier turns
+	renamed    int             // numbers for items whose ids were taken
 	called     bool            // a call of Keyturn's has come
 	replay     []byte          // what the next turn's input has after the client's: items, joined by commas
 	said       []piece
@@ -74,6 +76,7 @@ type currentTurn struct {
 	items    []*outputItem // by the provider's output_index; nil where none was seen
 	over     bool          // the event that ends it came
 	errored  bool          // an error event came
+	own      int           // calls of Keyturn's that came
 	kind     string        // of the event that ended it: "completed", "incomplete" or "failed"
 	terminal []byte        // its data, if it is withheld until the calls have run
 	response rawjson.Span  // the response object in it
@@ -102,6 +105,7 @@ type outputItem struct {
 	arguments []byte // JSON string
 	begun     bool   // the client was told that it began
 	ended     bool   // and that it has ended
+	runs      bool   // it is to be run
 	output    []byte // value of function_call_output.output
 }
 
@@ -128,11 +132,14 @@ func open(body []byte, o turn.Options) turn.Session {
 	}
 	s := &session{
 		opts: o, number: 1,
-		model: rawjson.Unquote(f.model.Of(body)), streams: string(f.stream.Of(body)) == "true",
+		model: rawjson.Word(f.model.Of(body)), streams: string(f.stream.Of(body)) == "true",
 		ids: map[string]bool{},
 	}
 	var e rawjson.Edits
-	items := readInput(body, f.input)
+	items, ok := readInput(body, f.input, &o)
+	if !ok {
+		return nil
+	}
 	s.restore(&e, body, &f, items)
 	if tools := s.offer(body, &f, items); tools != nil {
 		s.inject(&e, body, &f, tools)
@@ -142,7 +149,8 @@ func open(body []byte, o turn.Options) turn.Session {
 		return nil
 	}
 	s.reads = s.injected || s.previous != nil
-	s.base = e.Apply(make([]byte, 0, len(body)+1024), body)
+	s.recalled = nil
+	s.base = e.Apply(make([]byte, 0, len(body)+e.Growth()), body)
 	if s.fields = (requestFields{}); !s.fields.read(s.base) {
 		return nil // memory has something that is no JSON
 	}
@@ -215,6 +223,7 @@ func (s *session) see(i *outputItem, index int) {
 // identify finds out whose an item is that has just begun, raw being what is known of it, and what the client calls it.
 func (s *session) identify(i *outputItem, raw []byte) {
 	i.read(raw)
+	was := i.own
 	if i.kind == "function_call" {
 		i.own = s.injected && rawjson.Text(raw, rawjson.Whole(raw), "namespace") == "" && s.names.Owner(i.name) == turn.Keyturn
 	}
@@ -223,16 +232,22 @@ func (s *session) identify(i *outputItem, raw []byte) {
 	}
 	if i.own {
 		s.called = true
-		more := slices.ContainsFunc(s.turn.items, func(o *outputItem) bool { return o != nil && o != i && o.own })
-		i.shown = mcpID(i.id, i.callID, more)
+		if !was {
+			s.turn.own++
+		}
+		i.shown = mcpID(i.id, i.callID, s.turn.own > 1)
 		if !s.opts.Hidden {
 			s.see(i, s.nextIndex)
 		}
 	} else {
 		i.shown = i.id
 	}
-	for i.shown != "" && s.ids[i.shown] { // some providers begin anew in each turn
-		i.shown += "_" + strconv.Itoa(s.number)
+	if id := i.shown; id != "" && s.ids[id] { // some providers begin anew in each turn
+		i.shown = id + "_" + strconv.Itoa(s.number)
+		for s.ids[i.shown] {
+			s.renamed++
+			i.shown = id + "_" + strconv.Itoa(s.number) + "_" + strconv.Itoa(s.renamed)
+		}
 	}
 }
 

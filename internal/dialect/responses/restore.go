@@ -1,6 +1,7 @@
 package responses
 
 import (
+	"crypto/sha256"
 	"slices"
 	"strings"
 
@@ -17,6 +18,13 @@ const (
 	mcpMore   = "+"
 )
 
+// maxID bounds ids of calls of Keyturn's, in bytes.
+const maxID = 1024
+
+// maxRestored bounds how many calls of Keyturn's of one request are translated: each becomes two items, and neither costs the client a
+// byte.
+const maxRestored = 4096
+
 var dots = strings.NewReplacer("%", "%25", mcpDot, "%2E")
 
 var undots = strings.NewReplacer("%25", "%", "%2E", mcpDot)
@@ -32,7 +40,7 @@ func mcpID(functionID, callID string, more bool) string {
 func ownID(id string) (functionID, callID string, more, ok bool) {
 	rest, isMCP := strings.CutPrefix(id, mcpPrefix)
 	functionID, callID, ok = strings.Cut(rest, mcpDot)
-	if !isMCP || !ok {
+	if !isMCP || !ok || len(id) > maxID {
 		return "", "", false, false
 	}
 	callID, more = strings.CutPrefix(callID, mcpMore)
@@ -51,6 +59,7 @@ type inputItem struct {
 	function  string       // of Keyturn's calls: the id of the function_call item
 	more      bool         // of Keyturn's calls: the turn has an earlier one
 	own       bool         // it is a call of Keyturn's that an earlier response showed
+	again     bool         // likewise, and an item before it is the same call
 }
 
 // isCall reports whether the item is a call that the client answers itself, or names one: OpenAI's ids tell the type.
@@ -73,32 +82,62 @@ func (i *inputItem) isModels() bool {
 	return !strings.HasSuffix(i.kind, "_output") && i.kind != "mcp_approval_response"
 }
 
-func readInput(b []byte, input rawjson.Span) (items []inputItem) {
+// readInput reads the items of the input, which may be a text. It returns false for a list that no client sends.
+func readInput(b []byte, input rawjson.Span, o *turn.Options) ([]inputItem, bool) {
+	n := rawjson.Count(b, input)
+	if n < 0 {
+		return nil, false
+	}
+	items := make([]inputItem, 0, n)
+	own := 0
 	for at := range rawjson.Elements(b, input) {
-		item := inputItem{at: at}
-		for m := range rawjson.Members(b, at) {
-			switch string(m.Name) {
-			case "type":
-				item.kind = rawjson.Unquote(m.Val.Of(b))
-			case "id":
-				item.id = rawjson.Unquote(m.Val.Of(b))
-			case "role":
-				item.role = rawjson.Unquote(m.Val.Of(b))
-			case "call_id":
-				item.callID = rawjson.Unquote(m.Val.Of(b))
-			case "tools":
-				item.tools = m.Val
-			}
+		if o.Left(len(items)) {
+			return nil, false
 		}
-		item.reference = item.kind == "item_reference" || item.kind == "" && item.role == "" && item.id != ""
-		if (item.kind == "mcp_call" || item.reference) && rawjson.Once(b, at, "type", "id", "name", "server_label", "arguments", "output", "error") {
-			if function, call, more, ok := ownID(item.id); ok {
-				item.function, item.callID, item.more, item.own = function, call, more, true
-			}
+		item := readItem(b, at)
+		if item.own {
+			own++
 		}
 		items = append(items, item)
 	}
-	return items
+	return items, own <= maxRestored
+}
+
+func readItem(b []byte, at rawjson.Span) inputItem {
+	item := inputItem{at: at}
+	for m := range rawjson.Members(b, at) {
+		switch string(m.Name) {
+		case "type":
+			item.kind = typeName(m.Val.Of(b))
+		case "id":
+			item.id = rawjson.Word(m.Val.Of(b))
+		case "role":
+			item.role = typeName(m.Val.Of(b))
+		case "call_id":
+			item.callID = rawjson.Word(m.Val.Of(b))
+		case "tools":
+			item.tools = m.Val
+		}
+	}
+	item.reference = item.kind == "item_reference" || item.kind == "" && item.role == "" && item.id != ""
+	if (item.kind == "mcp_call" || item.reference) && rawjson.Once(b, at, "type", "id", "name", "server_label", "arguments", "output", "error") {
+		if function, call, more, ok := ownID(item.id); ok {
+			item.function, item.callID, item.more, item.own = function, call, more, true
+		}
+	}
+	return item
+}
+
+// typeName is rawjson.Word, without an allocation for the types and roles that nearly all items have.
+func typeName(raw []byte) string {
+	for _, name := range [...]string{
+		"message", "user", "assistant", "item_reference", "function_call", "function_call_output", "reasoning", "mcp_call", "developer", "system",
+	} {
+		if len(raw) == len(name)+2 && string(raw[1:len(raw)-1]) == name {
+			return name
+		}
+	}
+	return rawjson.Word(raw)
 }
 
 // restore notes what makes the client's request again one that the provider understands: calls that were shown as mcp_call become
@@ -125,6 +164,8 @@ func (s *session) referTo(e *rawjson.Edits, b []byte, f *requestFields, items []
 		case item.reference && named[item.id]:
 			e.Drop(b, f.input, item.at)
 			item.own = false
+		case named[item.id]:
+			item.again = true
 		case item.reference && item.function == "" && s.recall(ownKey(item.id), "call") == nil:
 			s.unknown = append(s.unknown, item.id)
 			item.own = false
@@ -136,7 +177,7 @@ func (s *session) referTo(e *rawjson.Edits, b []byte, f *requestFields, items []
 // restoreCalls translates mcp_call items and references to such. Each stays where it is; the results come after the last item of
 // their turn.
 func (s *session) restoreCalls(e *rawjson.Edits, b []byte, items []inputItem) {
-	for i := 0; i < len(items); i++ {
+	for i := 0; i < len(items) && !s.opts.Left(i); i++ {
 		if !items[i].own {
 			continue
 		}
@@ -169,7 +210,7 @@ func (s *session) turnEnd(items []inputItem, first int) int {
 		}
 	}
 	if id := rawjson.Unquote(s.recall(endKey(items[own].id), "id")); id != "" {
-		for i := own; i < len(items) && items[i].isModels(); i++ {
+		for i := own; i < len(items) && items[i].isModels() && (i == own || !items[i].own || items[i].more); i++ {
 			if items[i].id == id {
 				return i
 			}
@@ -223,16 +264,17 @@ func (s *session) modelName(server, tool string) string {
 // waits for: those of Keyturn's calls of a turn that also called the client's tools.
 func (s *session) restoreState(e *rawjson.Edits, b []byte, f *requestFields, items []inputItem) {
 	var pending []byte
+	added := map[[sha256.Size]byte]bool{} // the calls of one turn wait for the same results
 	add := func(outputs []byte) {
-		if outputs == nil || pending != nil && string(outputs) == string(pending) {
+		if outputs == nil {
 			return
 		}
-		if pending != nil {
-			pending = append(pending, ',')
+		if sum := sha256.Sum256(outputs); !added[sum] {
+			added[sum] = true
+			pending = append(rawjson.Separate(pending), outputs...)
 		}
-		pending = append(pending, outputs...)
 	}
-	if previous := rawjson.Unquote(f.previous.Of(b)); previous != "" {
+	if previous := rawjson.Word(f.previous.Of(b)); previous != "" {
 		if id := s.recall(responseKey(previous), "id"); id != nil {
 			s.continued = rawjson.Unquote(id)
 			if s.continued != previous {
@@ -244,12 +286,13 @@ func (s *session) restoreState(e *rawjson.Edits, b []byte, f *requestFields, ite
 	}
 	// Only where the provider has the calls: otherwise they stand in the input, and Keyturn's beside them.
 	if pending == nil && f.stateful() {
-		called := map[string]bool{}
+		called := map[string]bool{} // or asked for
 		for i := range items {
 			switch item := &items[i]; {
 			case item.isCall():
 				called[item.callID] = true
 			case strings.HasSuffix(item.kind, "call_output") && item.callID != "" && !called[item.callID]:
+				called[item.callID] = true
 				add(s.recallList(callKey(item.callID), "outputs"))
 			}
 		}

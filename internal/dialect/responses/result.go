@@ -1,6 +1,7 @@
 package responses
 
 import (
+	"bytes"
 	"encoding/base64"
 	"strconv"
 	"strings"
@@ -78,9 +79,12 @@ func errorValue(e turn.ToolError, texts []string) []byte {
 func (s *session) replayedOutput(b []byte, item *inputItem) []byte {
 	v := rawjson.Values(b, item.at, "output", "error", "status")
 	said, failure, status := v[0], v[1], v[2]
-	kept := s.recall(ownKey(item.id), "output")
+	var kept []byte
+	if !item.again { // or a few bytes of the client's would cost any number of results
+		kept = s.recall(ownKey(item.id), "output")
+	}
 	if said.Found() && b[said.Start] == '"' {
-		if shown := s.recall(ownKey(item.id), "shown"); shown == nil || rawjson.Unquote(shown) != rawjson.Unquote(said.Of(b)) {
+		if shown := s.recall(ownKey(item.id), "shown"); kept == nil || shown == nil || rawjson.Unquote(shown) != rawjson.Unquote(said.Of(b)) {
 			return said.Of(b)
 		}
 		return kept
@@ -108,11 +112,11 @@ func errorText(b []byte, at rawjson.Span) string {
 		return rawjson.Unquote(at.Of(b))
 	}
 	if content, ok := rawjson.Lookup(b, at, "content"); ok {
-		var texts []string
+		var texts []byte
 		for c := range rawjson.Elements(b, content) {
-			texts = append(texts, rawjson.Text(b, c, "text"))
+			texts = append(append(texts, rawjson.Text(b, c, "text")...), '\n')
 		}
-		return strings.Join(texts, "\n")
+		return string(bytes.TrimSuffix(texts, []byte{'\n'}))
 	}
 	return turn.ErrorPrefix + rawjson.Text(b, at, "message")
 }

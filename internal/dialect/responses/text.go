@@ -4,8 +4,6 @@ import (
 	"encoding/base64"
 	"slices"
 	"strconv"
-	"strings"
-	"unicode"
 
 	"github.com/keyturn/keyturn/internal/dialect/openai"
 	"github.com/keyturn/keyturn/internal/dialect/rawjson"
@@ -15,27 +13,31 @@ import (
 // This file finds hidden calls again for clients that replay what was said without the ids of items: by the text of a response and
 // the ids of the client's calls in it, after the same conversation.
 
-// textKey is under what is remembered what a response hid: before stands for the conversation that it answered.
-func textKey(before recall.Digest, text string, calls []string) string {
-	h := recall.NewHasher()
-	h.Add(before[:])
-	h.Add([]byte(text))
-	slices.Sort(calls) // some clients list them as they end
-	for _, id := range calls {
-		h.Add([]byte(id))
-	}
-	d := h.Digest()
-	return "responses/text/" + base64.RawURLEncoding.EncodeToString(d[:])
+// saying names what a response says: its text without white space, which clients trim, join and split, and the ids of the client's calls.
+type saying struct {
+	h     recall.Hasher
+	said  int // bytes
+	calls []string
 }
 
-// squeezed is a text without white space: clients trim texts, and join or split them.
-func squeezed(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsSpace(r) {
-			return -1
-		}
-		return r
-	}, s)
+// sayAfter begins one; before stands for the conversation that it answers.
+func sayAfter(before recall.Digest) saying {
+	h := recall.NewHasher()
+	h.Add(before[:])
+	return saying{h: h}
+}
+
+func (s *saying) text(text string) { s.said += s.h.Squeeze(text) }
+
+// key is under what is remembered what the response hid.
+func (s *saying) key() string {
+	s.h.Squeezed(s.said)
+	slices.Sort(s.calls) // some clients list them as they end
+	for _, id := range s.calls {
+		s.h.Add([]byte(id))
+	}
+	d := s.h.Digest()
+	return "responses/text/" + base64.RawURLEncoding.EncodeToString(d[:])
 }
 
 // begun is the digest of a conversation before its first item. The instructions and the user belong to it: another's conversation may
@@ -61,7 +63,7 @@ func nextItem(h recall.Hasher, before recall.Digest, b []byte, i *inputItem) rec
 		h.Add([]byte(i.id))
 	case i.isMessage() && i.role == "assistant":
 		h.Add([]byte(i.role))
-		h.Add([]byte(squeezed(openai.ContentText(b, content))))
+		h.Squeezed(h.Squeeze(openai.ContentText(b, content)))
 	case i.isMessage() && content.Found() && b[content.Start] == '[':
 		h.Add([]byte(i.role))
 		for part := range rawjson.Elements(b, content) {
@@ -109,25 +111,25 @@ func (s *session) byText(r *returning, b []byte, f *requestFields, items []input
 
 // runByText finds it for the items of one response.
 func (s *session) runByText(r *returning, b []byte, run []inputItem) {
-	said, calls, reasons := "", []string(nil), false
+	said, reasons := sayAfter(s.chain), false
 	ends := make([]int, len(run)) // how much was said up to the end of an item
 	for i := range run {
 		item := &run[i]
 		switch {
 		case item.isMessage():
 			content, _ := rawjson.Lookup(b, item.at, "content")
-			said += squeezed(openai.ContentText(b, content))
+			said.text(openai.ContentText(b, content))
 		case item.isCall():
-			calls = append(calls, item.callID)
+			said.calls = append(said.calls, item.callID)
 		case item.kind == "reasoning", item.reference:
 			reasons = true
 		}
-		ends[i] = len(said)
+		ends[i] = said.said
 	}
-	if said == "" {
+	if said.said == 0 {
 		return
 	}
-	key := textKey(s.chain, said, calls)
+	key := said.key()
 	bare := !reasons && string(s.recall(key, "reasons")) == "true"
 	list := s.recall(key, "gaps")
 	var gaps []*hiddenRun
@@ -135,10 +137,11 @@ func (s *session) runByText(r *returning, b []byte, run []inputItem) {
 		v, _ := rawjson.Lookup(list, gap, "items")
 		at := int(rawjson.Int(list, gap, "at"))
 		g := &hiddenRun{items: v.Of(list), bare: bare}
-		if i := slices.IndexFunc(ends, func(end int) bool { return end > at }); i >= 0 {
+		if i, _ := slices.BinarySearch(ends, at+1); i < len(ends) {
 			g.at = run[i].at.Start
 		} else {
-			g.at, g.after = run[slices.Index(ends, len(said))].at.End, true
+			last, _ := slices.BinarySearch(ends, said.said)
+			g.at, g.after = run[last].at.End, true
 		}
 		gaps = append(gaps, g)
 	}
@@ -148,11 +151,11 @@ func (s *session) runByText(r *returning, b []byte, run []inputItem) {
 // rememberText keeps what the client did not see of this response by what it did: {"gaps": [{"at": bytes that were said before it,
 // "items": [hidden items]}, …], "reasons": whether the client saw reasoning}.
 func (s *session) rememberText() {
-	said, calls, reasons := "", []string(nil), false
+	said, reasons := sayAfter(s.chain), false
 	var gaps, hidden []byte
 	gap := func() {
 		if hidden != nil {
-			gaps = append(strconv.AppendInt(append(rawjson.Separate(gaps), `{"at":`...), int64(len(said)), 10), `,"items":[`...)
+			gaps = append(strconv.AppendInt(append(rawjson.Separate(gaps), `{"at":`...), int64(said.said), 10), `,"items":[`...)
 			gaps = append(append(gaps, hidden...), `]}`...)
 			hidden = nil
 		}
@@ -167,19 +170,19 @@ func (s *session) rememberText() {
 		switch {
 		case i.kind == "message":
 			content, _ := rawjson.Lookup(i.raw, rawjson.Whole(i.raw), "content")
-			said += squeezed(openai.ContentText(i.raw, content))
+			said.text(openai.ContentText(i.raw, content))
 		case i.isCall():
-			calls = append(calls, i.callID)
+			said.calls = append(said.calls, i.callID)
 		case i.kind == "reasoning":
 			reasons = true
 		}
 	}
 	gap()
-	if said == "" || gaps == nil {
+	if said.said == 0 || gaps == nil {
 		return
 	}
 	var r recall.Record
 	r.AddList("gaps", gaps)
 	r.Add("reasons", strconv.AppendBool(nil, reasons))
-	s.opts.Memory.Put(textKey(s.chain, said, calls), r)
+	s.opts.Memory.Put(said.key(), r)
 }

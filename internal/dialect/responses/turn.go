@@ -49,23 +49,23 @@ func renamed(raw []byte, id string) []byte {
 
 // runnable are the turn's calls of Keyturn's that are complete.
 func (s *session) runnable() (calls []*outputItem, mixed bool) {
+	answered := map[string]bool{} // calls whose results the turn has too: the provider ran them
+	for _, i := range s.turn.items {
+		if i != nil && i.callID != "" && strings.HasSuffix(i.kind, "_output") {
+			answered[i.callID] = true
+		}
+	}
 	for _, i := range s.turn.items {
 		switch {
 		case i == nil:
 		case i.own && i.raw != nil && (i.status == "completed" || i.status == ""):
+			i.runs = true
 			calls = append(calls, i)
-		case i.isCall() && !s.answered(i):
+		case i.isCall() && !answered[i.callID]:
 			mixed = true
 		}
 	}
 	return calls, mixed
-}
-
-// answered reports whether the turn has the result of a call too: the provider ran it.
-func (s *session) answered(call *outputItem) bool {
-	return slices.ContainsFunc(s.turn.items, func(o *outputItem) bool {
-		return o != nil && o.callID == call.callID && o.callID != "" && strings.HasSuffix(o.kind, "_output")
-	})
 }
 
 // call is what the loop is told of an item.
@@ -148,12 +148,18 @@ func isHosted(kind string) bool {
 
 // adopt takes the items of the response's output that no event of their own told of.
 func (s *session) adopt(b []byte, list rawjson.Span) {
+	known := map[string]*outputItem{}
+	for _, i := range slices.Backward(s.turn.items) { // of two with one id the first counts
+		if i != nil && i.id != "" {
+			known[i.id] = i
+		}
+	}
 	place := -1
 	for v := range rawjson.Elements(b, list) {
 		place++
 		raw := v.Of(b)
 		id := rawjson.Text(raw, rawjson.Whole(raw), "id")
-		i := s.byID(id)
+		i := known[id]
 		if i == nil && place < len(s.turn.items) && s.turn.items[place] != nil && (id == "" || s.turn.items[place].id == "") {
 			i = s.turn.items[place]
 		}
@@ -172,22 +178,13 @@ func (s *session) adopt(b []byte, list rawjson.Span) {
 			s.identify(i, raw)
 		}
 		s.done(i, raw)
+		if i.id != "" && known[i.id] == nil {
+			known[i.id] = i
+		}
 		if !i.own {
 			s.see(i, s.nextIndex)
 		}
 	}
-}
-
-func (s *session) byID(id string) *outputItem {
-	if id == "" {
-		return nil
-	}
-	for _, i := range s.turn.items {
-		if i != nil && i.id == id {
-			return i
-		}
-	}
-	return nil
 }
 
 // maxItems bounds the output_index that is believed.

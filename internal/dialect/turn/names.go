@@ -9,8 +9,8 @@ import (
 // OwnPrefix begins the names of all of Keyturn's tools: a model that calls one which is not offered means one of them.
 const OwnPrefix = wire.ToolPrefix
 
-// maxTools is how many tools a request may have, the client's included: OpenAI refuses more.
-const maxTools = 128
+// MaxTools is how many tools a request may have, the client's included: OpenAI refuses more.
+const MaxTools = 128
 
 // Names tells by its name whose a tool is. The zero value knows none.
 type Names struct {
@@ -26,13 +26,13 @@ func (n *Names) Declare(name string) {
 	n.clients[name] = struct{}{}
 }
 
-// Declared reports whether the client has tools of its own.
-func (n *Names) Declared() bool { return len(n.clients) > 0 }
+// Declared is how many names of the client's tools are known.
+func (n *Names) Declared() int { return len(n.clients) }
 
 // Offer takes a tool of Keyturn's into the request, which has that many tools of the client's; t is zero if the tool is there no more
 // and only its name is put in. It returns false where the client gave the name to a tool of its own, or no more tools fit.
 func (n *Names) Offer(name string, t Tool, clients int) bool {
-	if _, taken := n.clients[name]; taken || clients+len(n.own) >= maxTools {
+	if _, taken := n.clients[name]; taken || clients+len(n.own) >= MaxTools {
 		return false
 	}
 	if n.own == nil {

@@ -11,11 +11,11 @@ import (
 
 func TestNames(t *testing.T) {
 	var n turn.Names
-	require.False(t, n.Declared())
+	require.Zero(t, n.Declared())
 	require.False(t, n.Offered())
 	n.Declare("look_up")
 	n.Declare("bmcp_mine")
-	require.True(t, n.Declared())
+	require.Equal(t, 2, n.Declared())
 	weather := turn.Tool{Name: "weather_get", Server: "weather", Tool: "get"}
 	require.True(t, n.Offer("weather_get", weather, 2))
 	require.True(t, n.Offer("bmcp_gone", turn.Tool{}, 2), "one that its server has no more")

@@ -95,7 +95,12 @@ type Options struct {
 	ModelName func(server, tool string) string
 	// Memory keeps what the client's next request needs and the client cannot replay. Nil remembers nothing.
 	Memory Memory
+	// Gone reports that nobody waits for the response any more: work on a long request ends. Nil: somebody always does.
+	Gone func() bool
 }
+
+// Left reports, at every thousandth element of a list or so, whether nobody waits any more.
+func (o *Options) Left(element int) bool { return o.Gone != nil && element%1024 == 1023 && o.Gone() }
 
 // Tool is one of Keyturn's tools, as a model is told of it.
 type Tool struct {

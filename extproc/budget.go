@@ -1,0 +1,149 @@
+package extproc
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/coder/quartz"
+	"golang.org/x/sync/semaphore"
+)
+
+const (
+	// whileRead is how many bytes of memory a body takes for each of its own while it is worked on. What stays of it afterwards is
+	// a fifth more than its bytes.
+	whileRead = 4
+	// fullWait is how long a request waits for memory that others have. Envoy waits for 5 s.
+	fullWait = 2 * time.Second
+	// uploadTime is how long memory is kept for a body that was announced. One that comes later has to ask again, so that clients that
+	// announce much and send nothing take it from nobody for long.
+	uploadTime = 10 * time.Second
+)
+
+// budget bounds the memory that all bodies in work take.
+type budget struct {
+	limit int64 // bytes; 0: none
+	free  *semaphore.Weighted
+	clock quartz.Clock
+}
+
+func newBudget(limit int64, clock quartz.Clock) *budget {
+	return &budget{limit: limit, free: semaphore.NewWeighted(limit), clock: clock}
+}
+
+// take waits for n bytes. It returns false if there are none in time, or ctx has ended.
+func (b *budget) take(ctx context.Context, n int64) bool {
+	if n <= 0 || b.free.TryAcquire(n) {
+		return true
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	late := b.clock.AfterFunc(fullWait, cancel, "budget")
+	defer late.Stop()
+	return b.free.Acquire(ctx, n) == nil
+}
+
+// share is what one attempt has of the budget. The zero share has nothing.
+type share struct {
+	of   *budget
+	late *quartz.Timer // gives back what was taken for a body that has not come
+
+	mu    sync.Mutex // protects the fields below
+	held  int64
+	waits int // counts the bodies that were waited for: a timer that comes too late is about another
+}
+
+// announced takes what a body of n bytes is going to need.
+func (s *share) announced(ctx context.Context, b *budget, n int64) bool {
+	s.of = b
+	if !s.atLeast(ctx, n*whileRead) {
+		return false
+	}
+	s.mu.Lock()
+	this := s.waits
+	s.mu.Unlock()
+	s.late = b.clock.AfterFunc(uploadTime, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.waits == this {
+			s.releaseLocked(s.held)
+		}
+	}, "announced")
+	return true
+}
+
+// came says that the body is here, and how large it is.
+func (s *share) came(ctx context.Context, n int64) bool {
+	if s.of == nil {
+		return true
+	}
+	s.waited()
+	s.atMost(n * whileRead)
+	return s.atLeast(ctx, n*whileRead)
+}
+
+// more takes what another body of n bytes needs, beside what is held.
+func (s *share) more(ctx context.Context, n int64) bool {
+	if s.of == nil {
+		return true
+	}
+	s.mu.Lock()
+	held := s.held
+	s.mu.Unlock()
+	return s.atLeast(ctx, held+n*whileRead)
+}
+
+// keep gives back all but what is needed for a request of n bytes while its response lasts.
+func (s *share) keep(n int64) { s.atMost(n + n/5) }
+
+// end gives back everything.
+func (s *share) end() {
+	if s.of == nil {
+		return
+	}
+	s.waited()
+	s.atMost(0)
+	s.of = nil
+}
+
+// waited says that the body is no longer waited for.
+func (s *share) waited() {
+	s.mu.Lock()
+	s.waits++
+	s.mu.Unlock()
+	if s.late != nil {
+		s.late.Stop()
+		s.late = nil
+	}
+}
+
+// atLeast waits until the share is n bytes: all there are where n is more, so that one body alone is always read.
+func (s *share) atLeast(ctx context.Context, n int64) bool {
+	if s.of.limit == 0 {
+		return true
+	}
+	s.mu.Lock()
+	n = min(n, s.of.limit) - s.held
+	s.mu.Unlock()
+	if !s.of.take(ctx, n) {
+		return false
+	}
+	s.mu.Lock()
+	s.held += max(n, 0)
+	s.mu.Unlock()
+	return true
+}
+
+// atMost gives back what is more than n bytes.
+func (s *share) atMost(n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.releaseLocked(s.held - n)
+}
+
+func (s *share) releaseLocked(n int64) {
+	if n > 0 {
+		s.of.free.Release(n)
+		s.held -= n
+	}
+}

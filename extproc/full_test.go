@@ -1,0 +1,94 @@
+package extproc_test
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"github.com/stretchr/testify/require"
+)
+
+// announce begins an attempt with a body of so many bytes.
+func (r *rig) announce(t *testing.T, length, path string) *envoy {
+	t.Helper()
+	e := &envoy{t: t, stream: open(t.Context(), t, r.conn)}
+	e.send(&extprocv3.ProcessingRequest{
+		Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: &extprocv3.HttpHeaders{Headers: heads(
+			":authority", "api.openai.com", ":path", path, ":method", "POST", "content-type", "application/json", "content-length", length,
+			"x-keyturn-pool", "openai", "x-keyturn-id", "one", "x-keyturn-client", "alice", "x-envoy-attempt-count", "1")}},
+	})
+	return e
+}
+
+func (e *envoy) body(b string) {
+	e.t.Helper()
+	e.send(&extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_RequestBody{RequestBody: &extprocv3.HttpBody{Body: []byte(b), EndOfStream: true}}})
+}
+
+// busy holds that the client reads that there is no memory, and when to come again.
+func (e *envoy) busy(form string) {
+	e.t.Helper()
+	m := e.recv().GetImmediateResponse()
+	require.EqualValues(e.t, 503, m.GetStatus().GetCode())
+	require.JSONEq(e.t, form, string(m.GetBody()))
+	told := map[string]string{}
+	for _, h := range m.GetHeaders().GetSetHeaders() {
+		told[h.GetHeader().GetKey()] = string(h.GetHeader().GetRawValue())
+	}
+	require.Equal(e.t, "1", told["retry-after"])
+	require.Equal(e.t, "memory_full", told["x-keyturn-error"])
+	require.NotContains(e.t, told, "x-keyturn-retry")
+	e.ends()
+}
+
+const busyMessage = `"The gateway has no memory for the request at this moment: send it once more in a second."`
+
+// TestNoMemory holds that bodies beyond the budget wait, and are refused in the dialect; and that all of it comes back.
+func TestNoMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := rig{most: 1 << 20}
+		r.start(t)
+		defer r.stop()
+		first := r.announce(t, "250000", "/v1/responses")
+		require.NotNil(t, first.recv().GetRequestHeaders())
+
+		began := time.Now()
+		r.announce(t, "250000", "/v1/responses").busy(`{"error":{"code":"server_error","message":` + busyMessage + `,"param":"","type":"api_error"}}`)
+		require.Equal(t, 2*time.Second, time.Since(began))
+		r.announce(t, "250000", "/v1/messages").busy(`{"type":"error","error":{"message":` + busyMessage + `,"type":"api_error"},"request_id":""}`)
+		small := r.announce(t, "1000", "/v1/responses") // for which there is room
+		require.NotNil(t, small.recv().GetRequestHeaders())
+		none := r.announce(t, "250000", "/v1/models") // whose body is not read
+		require.NotNil(t, none.recv().GetRequestHeaders())
+		require.NoError(t, none.stream.CloseSend())
+
+		// A response keeps little more than its request.
+		first.body(`{"model":"m","stream":true,"input":"` + strings.Repeat("x", 249_000) + `"}`)
+		require.Contains(t, string(first.recv().GetRequestBody().GetResponse().GetBodyMutation().GetBody()), "bmcp_demo_echo")
+		second := r.announce(t, "150000", "/v1/responses")
+		require.NotNil(t, second.recv().GetRequestHeaders())
+
+		// A body that is larger than was said asks for the rest, and one that comes late for all.
+		time.Sleep(11 * time.Second)
+		third := r.announce(t, "150000", "/v1/responses")
+		require.NotNil(t, third.recv().GetRequestHeaders())
+		second.body(`{"model":"m","input":"` + strings.Repeat("x", 149_000) + `"}`)
+		second.busy(`{"error":{"code":"server_error","message":` + busyMessage + `,"param":"","type":"api_error"}}`)
+
+		// One that leaves gives back what it has.
+		for _, e := range []*envoy{first, third, small} {
+			require.NoError(t, e.stream.CloseSend())
+			e.ends()
+		}
+		last := r.announce(t, "1000000000", "/v1/responses")
+		require.NotNil(t, last.recv().GetRequestHeaders())
+		e := r.ask(t.Context(), t, true)
+		e.says(streamOfText("1", "done"), true)
+		body, _ := e.rest()
+		require.Contains(t, body, "response.completed")
+		require.Equal(t, 3, strings.Count(r.log.String(), "limits.memory"))
+		r.quiet(t)
+	})
+}

@@ -1,0 +1,348 @@
+package dialect_test
+
+import (
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/dialect/rawjson"
+)
+
+// growing is a list that another side may make as long as it likes, and what is done with it.
+type growing struct {
+	name string
+	// of makes ready for n elements, and returns what is to be measured.
+	of func(n int) func()
+}
+
+// Work on what another side has sent grows as that does, whichever of its lists is long: twice as many elements may cost 2.3 times as
+// much (bytes of JSON looked at, bytes allocated), and eight times as many 20 times the time, which is less exact. Quadratic work costs 4 and 64 times as much.
+func testLinear(t *testing.T, all []growing) {
+	const (
+		n       = 1000
+		most    = 2.3
+		surely  = 20.0
+		leading = 4 << 10 // what does not grow
+	)
+	for _, g := range all {
+		t.Run(g.name, func(t *testing.T) {
+			once, twice := measure(g.of(n)), measure(g.of(2*n))
+			require.Less(t, float64(twice.looked)/float64(max(once.looked, leading)), most, "bytes looked at: %d, then %d", once.looked, twice.looked)
+			require.Less(t, float64(twice.allocated)/float64(max(once.allocated, leading)), most, "bytes allocated: %d, then %d", once.allocated, twice.allocated)
+			if race {
+				return // it costs time by itself
+			}
+			few, many := time.Duration(0), time.Duration(0)
+			for range 3 { // the machine may be busy with something else
+				few, many = timed(g.of(2*n)), timed(g.of(16*n))
+				if float64(many) < surely*float64(max(few, leastTime)) {
+					return
+				}
+			}
+			require.Fail(t, "more than linear", "time: %v, then %v", few, many)
+		})
+	}
+}
+
+type cost struct{ looked, allocated int }
+
+func measure(f func()) (c cost) {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	c.looked = rawjson.CountWork(f)
+	runtime.ReadMemStats(&after)
+	c.allocated = int(after.TotalAlloc - before.TotalAlloc)
+	return c
+}
+
+// leastTime is what can be measured.
+const leastTime = 200 * time.Microsecond
+
+// timed is the least time of three.
+func timed(f func()) time.Duration {
+	least := time.Hour
+	for range 3 {
+		before := time.Now()
+		f()
+		least = min(least, time.Since(before))
+	}
+	return least
+}
+
+// times joins n elements with commas; # in one is its number.
+func times(n int, element string) string {
+	var b strings.Builder
+	for i := range n {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(strings.ReplaceAll(element, "#", strconv.Itoa(i)))
+	}
+	return b.String()
+}
+
+// opens is the work of opening a request.
+func opens(d dialect.Dialect, o dialect.Options, body func(n int) string) func(n int) func() {
+	return func(n int) func() {
+		b := []byte(body(n))
+		return func() { openWith(d, b, o) }
+	}
+}
+
+// opened is a table row for each memory: none, one that knows nothing, and the two ways in which calls are shown.
+func opened(name string, d dialect.Dialect, body func(n int) string) (rows []growing) {
+	for _, o := range []struct {
+		name string
+		dialect.Options
+	}{
+		{"", dialect.Options{}},
+		{" with memory", dialect.Options{Memory: scenarioMemory{}}},
+		{" hidden", dialect.Options{Memory: scenarioMemory{}, Hidden: true}},
+	} {
+		o.Tools, o.ModelName = scenarioTools(), scenarioModelName
+		rows = append(rows, growing{name + o.name, opens(d, o.Options, body)})
+	}
+	return rows
+}
+
+// within is a body with a list of n elements in it, where % stands.
+func within(format, element string) func(n int) string {
+	return func(n int) string { return strings.Replace(format, "%", times(n, element), 1) }
+}
+
+func TestResponsesRequestsAreLinear(t *testing.T) {
+	const input, tools = `{"model":"m","input":[%]}`, `{"model":"m","input":"x","tools":[%]}`
+	own := `{"type":"mcp_call","id":"mcp_fc_#.call_#","server_label":"demo","name":"w","arguments":"{}","output":"o"}`
+	rows := [][2]string{
+		{"numbers", `0`}, {"objects", `{}`},
+		{"messages", `{"role":"user","content":"hello #"}`},
+		{"answers", `{"role":"assistant","content":"hello #"}`},
+		{"parts", `{"role":"assistant","content":[{"type":"output_text","text":"hello #"}]}`},
+		{"references", `{"type":"item_reference","id":"msg_#"}`},
+		{"bare references", `{"id":"a"}`},
+		{"references to own calls", `{"type":"item_reference","id":"mcp_fc_#.call_#"}`},
+		{"the same reference", `{"type":"item_reference","id":"mcp_fc_1.call_1"}`},
+		{"references to lost calls", `{"type":"item_reference","id":"mcp_.call_#"}`},
+		{"own calls", own}, {"own calls of one turn", strings.ReplaceAll(own, ".call", ".+call")},
+		{"calls", `{"type":"function_call","id":"fc_#","call_id":"call_#","name":"f","arguments":"{}"}`},
+		{"results", `{"type":"function_call_output","call_id":"call_#","output":"x"}`},
+		{"calls and results", `{"type":"function_call","call_id":"call_#","name":"f","arguments":"{}"},{"type":"function_call_output","call_id":"call_#","output":"x"}`},
+		{"reasoning", `{"type":"reasoning","id":"rs_#","summary":[]}`},
+		{"additional tools", `{"type":"additional_tools","tools":[{"type":"function","name":"f#"}]}`},
+	}
+	var all []growing
+	for _, r := range rows {
+		all = append(all, opened(r[0], dialect.Responses, within(input, r[1]))...)
+		all = append(all, opened(r[0]+" after a response", dialect.Responses, within(`{"model":"m","previous_response_id":"resp_1","input":[%]}`, r[1]))...)
+	}
+	for _, r := range [][3]string{
+		{"tools", tools, `{"type":"function","name":"f#","parameters":{}}`},
+		{"tools in a namespace", `{"model":"m","input":"x","tools":[{"type":"namespace","name":"n","tools":[%]}]}`, `{"type":"function","name":"f#"}`},
+		{"allowed tools", `{"model":"m","input":"x","tool_choice":{"type":"allowed_tools","mode":"auto","tools":[%]}}`, `{"type":"function","name":"bmcp_demo_weather"}`},
+		{"foreign allowed tools", `{"model":"m","input":"x","tool_choice":{"type":"allowed_tools","mode":"auto","tools":[%]}}`, `{"type":"function","name":"f#"}`},
+		{"include", `{"model":"o3","store":false,"input":"x","include":[%]}`, `"x#"`},
+		{"members", `{"model":"m","input":"x","z":0,%}`, `"a#":1`},
+		{"parts of a message", `{"model":"m","input":[{"role":"user","content":[%]}]}`, `{"type":"input_text","text":"#"}`},
+		{"parts of an answer", `{"model":"m","input":[{"role":"assistant","content":[%]}]}`, `{"type":"output_text","text":"#"}`},
+		{"texts of an error", `{"model":"m","input":[{"type":"mcp_call","id":"mcp_f.c","error":{"type":"mcp_tool_execution_error","content":[%]}}]}`, `{"type":"text","text":"#"}`},
+		{"members of an item", `{"model":"m","input":[{"role":"user","content":"x",%}]}`, `"a#":1`},
+	} {
+		all = append(all, opened(r[0], dialect.Responses, within(r[1], r[2]))...)
+	}
+	all = append(all, opened("depth", dialect.Responses, deep(`{"model":"m","input":[{"role":"user","content":[%]}]}`, `[`, `]`))...)
+	all = append(all, opened("namespaces in namespaces", dialect.Responses, deep(`{"model":"m","input":"x","tools":[%]}`, `{"type":"namespace","name":"n","tools":[`, `]}`))...)
+	testLinear(t, all)
+}
+
+// deep is a body with n values within each other.
+func deep(format, begin, end string) func(n int) string {
+	return func(n int) string {
+		return strings.Replace(format, "%", strings.Repeat(begin, n)+strings.Repeat(end, n), 1)
+	}
+}
+
+func TestChatRequestsAreLinear(t *testing.T) {
+	const format, tools = `{"model":"m","messages":[%]}`, `{"model":"m","messages":[{"role":"user","content":"x"}],"tools":[%]}`
+	var all []growing
+	for _, r := range [][3]string{
+		{"numbers", format, `0`}, {"objects", format, `{}`},
+		{"messages", format, `{"role":"user","content":"hello #"}`},
+		{"answers", format, `{"role":"assistant","content":"hello #"}`},
+		{"answers in parts", format, `{"role":"assistant","content":[{"type":"text","text":"hello #"}]}`},
+		{"calls", format, `{"role":"assistant","content":null,"tool_calls":[{"id":"call_#","type":"function","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"call_#","content":"x"}`},
+		{"parts of a message", `{"model":"m","messages":[{"role":"user","content":[%]}]}`, `{"type":"text","text":"#"}`},
+		{"parts of an answer", `{"model":"m","messages":[{"role":"assistant","content":[%]}]}`, `{"type":"text","text":"#"}`},
+		{"calls of an answer", `{"model":"m","messages":[{"role":"assistant","tool_calls":[%]}]}`, `{"id":"call_#","type":"function","function":{"name":"f","arguments":"{}"}}`},
+		{"tools", tools, `{"type":"function","function":{"name":"f#"}}`},
+		{"allowed tools", `{"model":"m","messages":[],"tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"auto","tools":[%]}}}`, `{"type":"function","function":{"name":"f#"}}`},
+		{"members", `{"model":"m","messages":[],%}`, `"a#":1`},
+		{"stream options", `{"model":"m","messages":[],"stream":true,"stream_options":{%}}`, `"a#":1`},
+	} {
+		all = append(all, opened(r[0], dialect.Chat, within(r[1], r[2]))...)
+	}
+	all = append(all, opened("depth", dialect.Chat, deep(`{"model":"m","messages":[{"role":"user","content":[%]}]}`, `[`, `]`))...)
+	testLinear(t, all)
+}
+
+func TestMessagesRequestsAreLinear(t *testing.T) {
+	const format, tools = `{"model":"m","max_tokens":9,"messages":[%]}`, `{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"x"}],"tools":[%]}`
+	var all []growing
+	for _, r := range [][3]string{
+		{"numbers", format, `0`}, {"objects", format, `{}`},
+		{"messages", format, `{"role":"user","content":"hello #"}`},
+		{"answers", format, `{"role":"assistant","content":"hello #"}`},
+		{"turns", format, `{"role":"user","content":"hello #"},{"role":"assistant","content":[{"type":"thinking","thinking":"","signature":"s#"},{"type":"text","text":"hello #"}]}`},
+		{"calls", format, `{"role":"assistant","content":[{"type":"tool_use","id":"toolu_#","name":"f","input":{}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"toolu_#","content":"x"}]}`},
+		{"parts of a message", `{"model":"m","max_tokens":9,"messages":[{"role":"user","content":[%]}]}`, `{"type":"text","text":"#"}`},
+		{"images", `{"model":"m","max_tokens":9,"messages":[{"role":"user","content":[%]}]}`, `{"type":"image","source":{"type":"url","url":"#"}}`},
+		{"blocks of an answer", `{"model":"m","max_tokens":9,"messages":[{"role":"assistant","content":[%]}]}`, `{"type":"text","text":"#"}`},
+		{"calls of an answer", `{"model":"m","max_tokens":9,"messages":[{"role":"assistant","content":[%]}]}`, `{"type":"tool_use","id":"toolu_#","name":"f","input":{}}`},
+		{"thoughts of an answer", `{"model":"m","max_tokens":9,"messages":[{"role":"assistant","content":[%]}]}`, `{"type":"thinking","thinking":"#","signature":"#"}`},
+		{"results", `{"model":"m","max_tokens":9,"messages":[{"role":"user","content":[%]}]}`, `{"type":"tool_result","tool_use_id":"toolu_#","content":"x"}`},
+		{"tools", tools, `{"name":"f#","input_schema":{"type":"object"}}`},
+		{"members", `{"model":"m","messages":[],%}`, `"a#":1`},
+		{"members of a block", `{"model":"m","messages":[{"role":"user","content":[{"type":"image",%}]}]}`, `"a#":1`},
+	} {
+		all = append(all, opened(r[0], dialect.Messages, within(r[1], r[2]))...)
+	}
+	all = append(all, opened("depth", dialect.Messages, deep(`{"model":"m","messages":[{"role":"user","content":[%]}]}`, `[`, `]`))...)
+	all = append(all, opened("objects in objects", dialect.Messages, deep(`{"model":"m","messages":[{"role":"user","content":[{"type":"image","source":%0}]}]}`, `{"a":`, `}`))...)
+	testLinear(t, all)
+}
+
+// wholes is the work on answers that do not stream: that of the first turn, with all that follows from it.
+func wholes(d dialect.Dialect, request string, o dialect.Options, body func(n int) string) func(n int) func() {
+	o.Tools, o.ModelName = scenarioTools(), scenarioModelName
+	return func(n int) func() {
+		b := []byte(body(n))
+		return func() {
+			if o.Memory != nil {
+				o.Memory = scenarioMemory{}
+			}
+			s := openWith(d, []byte(request), o)
+			for range 2 { // the second turn meets what the first has left
+				turn := s.Whole(b)
+				for i := range turn.Calls {
+					s.Settle(nil, i, dialect.Result{})
+				}
+				if len(turn.Calls) == 0 {
+					return
+				}
+				if turn.Mixed {
+					s.Finish(nil)
+					return
+				}
+				s.Continue(false)
+			}
+			s.Finish(nil)
+		}
+	}
+}
+
+// answers is a table row for each way in which calls are shown.
+func answers(name string, d dialect.Dialect, request string, body func(n int) string) []growing {
+	return []growing{
+		{name, wholes(d, request, dialect.Options{}, body)},
+		{name + " with memory", wholes(d, request, dialect.Options{Memory: scenarioMemory{}}, body)},
+		{name + " hidden", wholes(d, request, dialect.Options{Memory: scenarioMemory{}, Hidden: true}, body)},
+	}
+}
+
+func TestResponsesAnswersAreLinear(t *testing.T) {
+	const request, format = `{"model":"m","input":"x"}`, `{"id":"resp_1","status":"completed","output":[%]}`
+	const own = `{"type":"function_call","id":"fc_#","call_id":"call_#","name":"bmcp_demo_weather","arguments":"{}","status":"completed"}`
+	const theirs = `{"type":"function_call","id":"fd_#","call_id":"cald_#","name":"f","arguments":"{}","status":"completed"}`
+	var all []growing
+	for _, r := range [][3]string{
+		{"numbers", format, `0`}, {"messages", format, `{"type":"message","id":"msg_#","role":"assistant","content":[{"type":"output_text","text":"x"}]}`},
+		{"calls", format, own}, {"calls of the client's", format, theirs}, {"calls of both", format, own + `,` + theirs},
+		{"calls with one id", format, strings.ReplaceAll(own, "#", "1")},
+		{"calls without ids", format, `{"type":"function_call","name":"bmcp_demo_weather","arguments":"{}"}`},
+		{"answered calls", format, theirs + `,{"type":"function_call_output","id":"o_#","call_id":"cald_#","output":"x"}`},
+		{"annotations", `{"id":"resp_1","output":[` + own + `,{"type":"message","id":"m","content":[{"type":"output_text","text":"x","annotations":[%]}]}]}`, `{"type":"url_citation","url":"#"}`},
+		{"tools", `{"id":"resp_1","tools":[%],"output":[]}`, `{"type":"function","name":"bmcp_demo_weather"}`},
+		{"usage", `{"id":"resp_1","usage":{"a":1,%},"output":[` + own + `]}`, `"a#":1`},
+		{"usage details", `{"id":"resp_1","usage":{"a":{"a":1,%}},"output":[` + own + `]}`, `"a#":1`},
+		{"members", `{"id":"resp_1","output":[` + own + `],"b":1,%}`, `"a#":1`},
+		{"members of an item", `{"id":"resp_1","output":[{"type":"function_call","id":"f","call_id":"c","name":"bmcp_demo_weather","arguments":"{}",%}]}`, `"a#":1`},
+		{"errors", `{"error":{"message":"x",%}}`, `"a#":1`},
+	} {
+		all = append(all, answers(r[0], dialect.Responses, request, within(r[1], r[2]))...)
+	}
+	all = append(all, answers("depth of usage", dialect.Responses, request, deep(`{"id":"resp_1","output":[`+own+`],"usage":%0}`, `{"a":`, `}`))...)
+	all = append(all, growing{"ids that were taken", func(n int) func() { // each by an item of the turn before
+		taken, again := strings.Builder{}, strings.Builder{}
+		id := "fc"
+		for i := range min(n, 2000) {
+			if i > 0 {
+				taken.WriteByte(',')
+				again.WriteByte(',')
+			}
+			taken.WriteString(`{"type":"reasoning","id":"` + id + strconv.Itoa(i) + `"},{"type":"reasoning","id":"fc_2_` + strconv.Itoa(i) + `"}`)
+			again.WriteString(`{"type":"reasoning","id":"fc"}`)
+		}
+		return func() {
+			s := openResponses(request, nil)
+			s.Whole([]byte(`{"id":"r","output":[{"type":"reasoning","id":"fc"},{"type":"reasoning","id":"fc_2"},` + taken.String() + `,` + strings.ReplaceAll(own, "#", "1") + `]}`))
+			s.Settle(nil, 0, dialect.Result{})
+			s.Continue(false)
+			s.Whole([]byte(`{"id":"r","output":[` + again.String() + `]}`))
+		}
+	}})
+	testLinear(t, all)
+}
+
+func TestChatAnswersAreLinear(t *testing.T) {
+	const request, format = `{"model":"m","messages":[{"role":"user","content":"x"}]}`, `{"id":"c","choices":[{"message":{"role":"assistant",@},"finish_reason":"tool_calls"}]}`
+	const own = `{"id":"call_#","type":"function","function":{"name":"bmcp_demo_weather","arguments":"{}"}}`
+	const call = `"tool_calls":[{"id":"call_1","type":"function","function":{"name":"bmcp_demo_weather","arguments":"{}"}}]`
+	const theirs = `{"id":"cald_#","type":"function","function":{"name":"f","arguments":"{}"}}`
+	var all []growing
+	for _, r := range [][3]string{
+		{"calls", `"tool_calls":[%]`, own}, {"calls of the client's", `"tool_calls":[%]`, theirs}, {"calls of both", `"tool_calls":[%]`, own + `,` + theirs},
+		{"calls with one id", `"tool_calls":[%]`, strings.ReplaceAll(own, "#", "1")},
+		{"numbers", `"tool_calls":[%]`, `0`}, {"numbers as content", call + `,"content":[%]`, `0`},
+		{"parts", call + `,"content":[%]`, `{"type":"text","text":"#"}`},
+		{"annotations", call + `,"annotations":[%]`, `{"type":"url_citation","index":#}`},
+		{"reasoning details", call + `,"reasoning_details":[%]`, `{"type":"reasoning.text","text":"#","index":#}`},
+		{"members of the message", call + `,%`, `"a#":"x"`},
+		{"lists of the message", call + `,%`, `"a#":[1]`},
+	} {
+		all = append(all, answers(r[0], dialect.Chat, request, within(strings.Replace(format, "@", r[1], 1), r[2]))...)
+	}
+	for _, r := range [][3]string{
+		{"choices", `{"id":"c","choices":[%]}`, `{"index":#,"message":{"role":"assistant","content":"x"}}`},
+		{"log probabilities", `{"id":"c","choices":[{"logprobs":{"content":[%]},"message":{"role":"assistant",` + call + `}}]}`, `{"token":"#","logprob":-1}`},
+		{"usage", `{"id":"c","choices":[{"message":{"role":"assistant",` + call + `}}],"usage":{"a":1,%}}`, `"a#":1`},
+		{"members", `{"id":"c","choices":[{"message":{"role":"assistant",` + call + `}}],%}`, `"a#":1`},
+	} {
+		all = append(all, answers(r[0], dialect.Chat, request, within(r[1], r[2]))...)
+	}
+	testLinear(t, all)
+}
+
+func TestMessagesAnswersAreLinear(t *testing.T) {
+	const request = `{"model":"m","max_tokens":9000,"messages":[{"role":"user","content":"x"}]}`
+	const format = `{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[%],"stop_reason":"tool_use","usage":{"output_tokens":1}}`
+	const own = `{"type":"tool_use","id":"toolu_#","name":"bmcp_demo_weather","input":{}}`
+	const theirs = `{"type":"tool_use","id":"tooly_#","name":"f","input":{}}`
+	var all []growing
+	for _, r := range [][3]string{
+		{"numbers", format, `0`}, {"texts", format, `{"type":"text","text":"#"}`}, {"thoughts", format, `{"type":"thinking","thinking":"#","signature":"#"}`},
+		{"calls", format, own}, {"calls of the client's", format, theirs}, {"calls of both", format, own + `,` + theirs},
+		{"calls with one id", format, strings.ReplaceAll(own, "#", "1")},
+		{"calls that are not run", strings.Replace(format, "tool_use", "max_tokens", 1), own},
+		{"citations", strings.Replace(format, "%", own+`,{"type":"text","text":"x","citations":[%]}`, 1), `{"type":"page_location","title":"#"}`},
+		{"usage", strings.Replace(strings.Replace(format, "%", own, 1), `"output_tokens":1`, `"output_tokens":1,%`, 1), `"a#":1`},
+		{"members", strings.Replace(strings.Replace(format, "%", own, 1), `"id":"msg_1"`, `"id":"msg_1",%`, 1), `"a#":1`},
+		{"members of a block", strings.Replace(format, "%", `{"type":"tool_use","id":"toolu_1","name":"bmcp_demo_weather","input":{},%}`, 1), `"a#":1`},
+	} {
+		all = append(all, answers(r[0], dialect.Messages, request, within(r[1], r[2]))...)
+	}
+	testLinear(t, all)
+}
