@@ -2,6 +2,7 @@ package extproc
 
 import (
 	"testing"
+	"time"
 
 	"github.com/coder/quartz"
 	"github.com/stretchr/testify/require"

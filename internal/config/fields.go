@@ -61,7 +61,7 @@ func logFields() object[Log] {
 func limitsFields() object[Limits] {
 	return object[Limits]{
 		fields: []field[Limits]{
-			is("memory", func(l *Limits) *int64 { return &l.Memory }, size(32*mebibyte, 1<<50),
+			is("memory", func(l *Limits) *int64 { return &l.Memory }, size(32<<20, 1<<50),
 				"Memory for all bodies that tools go into, while they are worked on: each takes up to 4 times its size. What is more waits a moment, then gets 503.").
 				otherwise("half of GOMEMLIMIT, or of the container's memory"),
 		},
