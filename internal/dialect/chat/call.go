@@ -74,7 +74,7 @@ func (s *session) find(c *chunk, p *callDelta) *toolCall {
 	if found == nil && id == "" && !named && len(t.calls) > 0 {
 		return t.calls[len(t.calls)-1] // a piece that says nothing of whose it is belongs to what was begun last
 	}
-	if found != nil && id == "" && named && found.name != "" && (found.seen == s.chunks || found.complete(p, c)) {
+	if found != nil && id == "" && named && found.name != "" && (found.seen == s.chunks || s.complete(found, p, c)) {
 		found = nil
 	}
 	switch {
@@ -90,12 +90,21 @@ func (s *session) find(c *chunk, p *callDelta) *toolCall {
 }
 
 // complete reports whether a call has all its arguments, so that a piece with a name but no id begins another.
-func (call *toolCall) complete(p *callDelta, c *chunk) bool {
+func (s *session) complete(call *toolCall, p *callDelta, c *chunk) bool {
 	if call.owner == clients {
 		return call.argue && p.args.Found() && bytes.HasPrefix(p.args.Of(c.b), []byte(`"{`))
 	}
-	return len(call.args) > 0 && rawjson.Valid([]byte(rawjson.Unquote(quoted(call.args))))
+	t := &s.turn
+	if !bytes.HasSuffix(bytes.TrimSpace(call.args), []byte{'}'}) || t.looked > maxLooked+4*t.bytes {
+		return false
+	}
+	t.looked += len(call.args)
+	return rawjson.Valid([]byte(rawjson.Unquote(quoted(call.args))))
 }
+
+// maxLooked bounds, beside four times what has come, the bytes of arguments that are looked at to find out whether they are complete:
+// otherwise each piece of one call could cost all pieces before it.
+const maxLooked = 64 << 10
 
 // quoted is a JSON string of its inside.
 func quoted(inner []byte) []byte { return append(append([]byte{'"'}, inner...), '"') }

@@ -73,6 +73,7 @@ type currentTurn struct {
 	logprobs []field
 	calls    []*toolCall
 	bytes    int // kept of the turn so far
+	looked   int // bytes that were looked at again
 
 	revealed bool // it has shown something, and the window is empty
 	finished bool // a finish_reason came

@@ -28,10 +28,10 @@ const (
 	heldDone
 )
 
-// hold adds a block to the tail; the LF of a CR LF to the last event in it.
+// hold adds a block to the tail: to the last event in it where that is no chunk, or b is the LF of its CR LF.
 func (t *currentTurn) hold(b []byte) {
-	if len(t.tail) > 0 && string(b) == "\n" {
-		last := &t.tail[len(t.tail)-1]
+	if n := len(t.tail); n > 0 && (string(b) == "\n" || t.tail[n-1].kind == heldAside) {
+		last := &t.tail[n-1]
 		last.raw = append(last.raw, b...)
 		return
 	}
