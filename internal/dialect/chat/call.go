@@ -101,7 +101,7 @@ func (s *session) find(c *chunk, p *callDelta) *toolCall {
 	case what.id != "":
 	case call == nil && !what.named:
 		call = last // it says nothing of whose it is
-	case call != nil && what.named && call.name != "" && (call.seen == what.chunk || call.complete(p, c)):
+	case call != nil && what.named && call.name != "" && (call.seen == what.chunk || s.complete(call, p, c)):
 		call = nil // a second name: another call, by a provider that numbers none
 	}
 	if call == nil && len(t.calls) >= maxCalls {
@@ -116,12 +116,21 @@ func (s *session) find(c *chunk, p *callDelta) *toolCall {
 }
 
 // complete reports whether a call has all its arguments, so that a piece with a name but no id begins another.
-func (call *toolCall) complete(p *callDelta, c *chunk) bool {
+func (s *session) complete(call *toolCall, p *callDelta, c *chunk) bool {
 	if call.owner == turn.Client {
 		return call.argue && p.args.Found() && bytes.HasPrefix(p.args.Of(c.b), []byte(`"{`))
 	}
-	return len(call.args) > 0 && rawjson.Valid([]byte(rawjson.Unquote(quoted(call.args))))
+	t := &s.turn
+	if !bytes.HasSuffix(bytes.TrimSpace(call.args), []byte{'}'}) || t.looked > maxLooked+4*t.bytes {
+		return false
+	}
+	t.looked += len(call.args)
+	return rawjson.Valid([]byte(rawjson.Unquote(quoted(call.args))))
 }
+
+// maxLooked bounds, beside four times what has come, the bytes of arguments that are looked at to find out whether they are complete:
+// otherwise each piece of one call could cost all pieces before it.
+const maxLooked = 64 << 10
 
 // quoted is a JSON string of its inside.
 func quoted(inner []byte) []byte { return append(append([]byte{'"'}, inner...), '"') }

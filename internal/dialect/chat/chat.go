@@ -65,6 +65,7 @@ type currentTurn struct {
 	logprobs []field
 	calls    []*toolCall
 	bytes    int // kept of the turn so far
+	looked   int // bytes that were looked at again
 
 	finished bool // a finish_reason came
 	over     bool // [DONE] came

@@ -78,7 +78,7 @@ func (s *session) aside(e *sse.Event) {
 		s.fail(e, b)
 	case e.Truncated && s.number > 1:
 	case len(t.tail) > 0 && !t.hasOurs():
-		t.tail = append(t.tail, heldEvent{kind: heldAside, raw: bytes.Clone(e.Raw), cut: e.Truncated})
+		t.putAside(e)
 		s.relay.Elsewhere(t)
 	default:
 		s.relay.Aside(e)

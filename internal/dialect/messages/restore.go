@@ -63,9 +63,9 @@ func (t *conversation) answerAt(b []byte, i int) (answer, bool) {
 	if len(a.turns) == 0 {
 		return a, false
 	}
-	v0 := rawjson.Values(v, rawjson.Whole(v), "shown", "size")
-	size, _ := rawjson.ParseInt(v0[1].Of(v))
-	all, thoughtless := t.reach(b, &a, rawjson.Unquote(v0[0].Of(v)), int(size), thought.String())
+	named := rawjson.Values(v, rawjson.Whole(v), "shown", "size")
+	size, _ := rawjson.ParseInt(named[1].Of(v))
+	all, thoughtless := t.reach(b, &a, rawjson.Unquote(named[0].Of(v)), int(size), thought.String())
 	switch {
 	case thoughtless: // and so it is to stay
 		for j := range a.turns {
