@@ -123,7 +123,7 @@ func TestFateOfBlocks(t *testing.T) {
 // TestHolds holds when the client gets what: out is after each piece.
 func TestHolds(t *testing.T) {
 	many := strings.Repeat("data: x\n\n", relay.WindowEvents)
-	large := "data: " + strings.Repeat("x", relay.WindowBytes) + "\n\n"
+	large := "data: " + strings.Repeat("x", relay.WindowBytes-len("data: \n\n")) + "\n\n"
 	for _, tc := range []struct {
 		name    string
 		in, out []string
@@ -135,6 +135,7 @@ func TestHolds(t *testing.T) {
 		{"a LF of its own", []string{"data: show\n\n", "\n", "data: drop\n\n", "\n"}, []string{"data: show\n\n", "\n", "", "\n"}},
 		{"no more events than that", []string{many, "data: y\n\n"}, []string{"", many + "data: y\n\n"}},
 		{"nor bytes", []string{large, "data: y\n\n"}, []string{"", large + "data: y\n\n"}},
+		{"one byte less is held", []string{strings.Replace(large, "x", "", 1), "data: y\n\n"}, []string{"", ""}},
 		{"comments do not count", []string{"data: x\n\n" + strings.Repeat(": c\n\n", relay.WindowEvents), "data: y\n\n"}, []string{"", ""}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
