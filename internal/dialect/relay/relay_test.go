@@ -106,6 +106,7 @@ func TestFateOfBlocks(t *testing.T) {
 		{"kept and put in", "event: a\ndata: keep 1\n\ndata: keep 2\n\ndata: x\n\ndata: insert\n\n", "data: x\n\nevent: a\ndata: keep 1\n\ndata: keep 2\n\ndata: insert\n\n"},
 		{"kept and forgotten", "event: a\ndata: keep 1\n\ndata: x\n\n", "data: x\n\n"},
 		{"a provider without event fields", "data: x\n\ndata: own\n\n", "data: x\n\ndata: mine\n\n"},
+		{"an own block after one that was cut off", "event: a\ndata: after", "event: a\ndata: after\n\n" + own},
 		{"cut off", "event: a\ndata: a\n\ndata: b", "event: a\ndata: a\n\ndata: b"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
