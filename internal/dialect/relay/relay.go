@@ -52,6 +52,7 @@ type Relay struct {
 	afterCR bool
 	last    *[]byte // where the last block went with its end; nil if it did not, or went elsewhere
 	keeper  Keeper  // who has one that went elsewhere
+	cut     bool    // it lacks its blank line
 	hurries bool    // it need not wait
 
 	unended bool // what went out last has no blank line at its end
@@ -69,7 +70,7 @@ func (r *Relay) Begin() {
 	r.unended = r.unended && !r.failed // what a turn that failed ended with was held back
 	r.held, r.events = r.held[:0], 0
 	r.holding, r.failed, r.broken = true, false, false
-	r.afterCR, r.last, r.keeper, r.hurries = false, nil, nil, false
+	r.afterCR, r.last, r.keeper, r.cut, r.hurries = false, nil, nil, false, false
 }
 
 // Write takes the next bytes of the stream, and appends to dst what the client gets.
@@ -108,6 +109,7 @@ func (r *Relay) End() []byte {
 	if !r.failed {
 		r.Release()
 	}
+	r.last = nil
 	return r.Out()
 }
 
@@ -119,7 +121,7 @@ func (r *Relay) block(ev *sse.Event) error {
 		return nil
 	}
 	r.afterCR = ev.Raw[len(ev.Raw)-1] == '\r'
-	r.last, r.keeper, r.hurries = nil, nil, false
+	r.last, r.keeper, r.cut, r.hurries = nil, nil, ev.Truncated, false
 	if r.holding {
 		if r.events >= WindowEvents || len(r.held) >= WindowBytes {
 			if r.failed {
@@ -154,7 +156,7 @@ func (r *Relay) rest(lf []byte) {
 func (r *Relay) Mend() {
 	if r.unended {
 		r.dst = r.style.eol(r.style.eol(r.dst))
-		r.unended = false
+		r.last, r.unended = nil, false
 	}
 }
 
@@ -178,12 +180,18 @@ func (r *Relay) Own() *[]byte {
 	return r.sink()
 }
 
-// seal ends the current block, if it has gone out, since something follows it: the LF that may belong to its CR would come too late.
+// seal ends the current block, if it has gone out, since something follows it: a blank line where it was cut off, else the LF that
+// may belong to its CR, which would come too late.
 func (r *Relay) seal() {
-	if r.last != nil && r.afterCR {
+	switch {
+	case r.last == nil:
+	case r.cut:
+		*r.last = r.style.eol(r.style.eol(*r.last))
+		r.unended = false
+	case r.afterCR:
 		*r.last = append(*r.last, '\n')
-		r.last = nil
 	}
+	r.last = nil
 }
 
 // Put hands the current block on as it came.
@@ -253,7 +261,7 @@ func (r *Relay) HandOver(dst []byte) []byte {
 func (r *Relay) Interrupt(dst []byte) {
 	r.dst = dst
 	if r.failed {
-		r.held, r.failed, r.unended = r.held[:0], false, false
+		r.held, r.last, r.failed, r.unended = r.held[:0], nil, false, false
 	}
 	r.Release()
 	r.Mend()
