@@ -36,7 +36,7 @@ type Config struct {
 	Attach  Attach  // zero: Listener
 	Clients Clients // who may use the listener; required when Listen is beyond loopback.
 
-	MaxRequestBytes int64         // the largest request body that can be sent again with the next key, in bytes; 0 = 32 MiB, at most 128 MiB. Larger ones pass.
+	MaxRequestBytes int64         // the largest request body that can be sent again with the next key, in bytes; 0 = 32 MiB. Larger ones pass.
 	IdleTimeout     time.Duration // ends a stream on which nothing moved for so long; 0 = 5 minutes
 	AccessLog       string        // "stdout", "off" or the path of a file; "" = stdout
 	CAFile          string        // PEM bundle that certificates of providers are verified against; "" = the system's

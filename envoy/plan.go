@@ -11,20 +11,36 @@ import (
 	"strings"
 	"time"
 
-	"github.com/keyturn/keyturn/envoy/internal/address"
-	"github.com/keyturn/keyturn/internal/wire"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/keyturn/keyturn/envoy/internal/address"
+	"github.com/keyturn/keyturn/internal/setting"
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // Defaults of a Config.
 const (
 	DefaultBodyBytes   = 32 << 20 // MaxRequestBytes and MaxBodyBytes
 	DefaultToolTime    = 10 * time.Minute
-	defaultIdleTimeout = 5 * time.Minute
+	DefaultIdleTimeout = 5 * time.Minute
 )
 
-// maxBodyBytes bounds a body that Keyturn reads whole: it is one message to it, and one value in its memory.
-const maxBodyBytes = 128 << 20
+// Bounds of a Config, both ends included.
+const (
+	MinBodyBytes, MaxBodyBytes     = 1 << 10, 128 << 20 // one that Keyturn reads whole is one message to it, and one value in its memory
+	MinIdleTimeout, MaxIdleTimeout = time.Second, 24 * time.Hour
+)
+
+// OwnCluster says whether Render makes a cluster of this name for itself: no pool's may have it.
+func OwnCluster(name string) bool {
+	return name == ProcessorName || name == InnerName || name == jwksCluster
+}
+
+// Validate returns what is wrong with cfg, joined; nil when Render takes it and finds the certificates that it needs.
+func Validate(cfg Config) error {
+	_, errs := planOf(cfg)
+	return errors.Join(errs...)
+}
 
 var (
 	poolName   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._~-]*$`)
@@ -98,12 +114,12 @@ func planOf(cfg Config) (p *plan, errs []error) {
 		}
 	}
 	p.MaxRequestBytes = cmp.Or(p.MaxRequestBytes, DefaultBodyBytes)
-	if p.MaxRequestBytes < 0 || p.MaxRequestBytes > maxBodyBytes {
-		errs = append(errs, fmt.Errorf("max_request_bytes: must be from 1 to %d (128 MiB), not %d", maxBodyBytes, p.MaxRequestBytes))
-	}
-	p.IdleTimeout = cmp.Or(p.IdleTimeout, defaultIdleTimeout)
-	if p.IdleTimeout < 0 {
-		errs = append(errs, fmt.Errorf("idle_timeout: must not be negative, is %v", p.IdleTimeout))
+	p.IdleTimeout = cmp.Or(p.IdleTimeout, DefaultIdleTimeout)
+	var found setting.Problems
+	setting.Range(&found, "envoy.max_request_bytes", p.MaxRequestBytes, MinBodyBytes, MaxBodyBytes, setting.Bytes)
+	setting.Range(&found, "envoy.idle_timeout", p.IdleTimeout, MinIdleTimeout, MaxIdleTimeout, setting.Duration)
+	for _, f := range found {
+		errs = append(errs, f)
 	}
 	errs = append(errs, p.checkPools()...)
 	errs = append(errs, p.checkClients()...)
@@ -157,7 +173,7 @@ func (p *plan) checkPools() (errs []error) {
 			pool.Clusters = []string{pool.Name}
 		}
 		for _, c := range pool.Clusters {
-			if c == "" || c == ProcessorName || c == InnerName || c == jwksCluster {
+			if c == "" || OwnCluster(c) {
 				bad("clusters: %q is not a name that a pool's cluster can have", c)
 			}
 			if j, ok := clusters[c]; ok {
@@ -168,8 +184,10 @@ func (p *plan) checkPools() (errs []error) {
 		if pool.Keys < 0 {
 			bad("keys: must not be negative, is %d", pool.Keys)
 		}
-		if pool.MaxBodyBytes < 0 || pool.MaxBodyBytes > maxBodyBytes {
-			bad("max_body: must be from 0 to %d (128 MiB), not %d", maxBodyBytes, pool.MaxBodyBytes)
+		var found setting.Problems
+		setting.Range(&found, "max_body", cmp.Or(pool.MaxBodyBytes, DefaultBodyBytes), MinBodyBytes, MaxBodyBytes, setting.Bytes)
+		for _, f := range found {
+			bad("%w", f)
 		}
 		pool.CredentialHeader = strings.ToLower(cmp.Or(pool.CredentialHeader, wire.AuthorizationHeader))
 		if !headerName.MatchString(pool.CredentialHeader) {

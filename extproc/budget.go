@@ -20,32 +20,53 @@ const (
 	uploadTime = 10 * time.Second
 )
 
-// budget bounds the memory that all bodies in work take.
+// budget bounds the memory that all bodies in work take. A quarter of it is for small ones alone: they do not wait for large ones.
 type budget struct {
-	limit int64 // bytes; 0: none
-	free  *semaphore.Weighted
-	clock quartz.Clock
+	small, large part
+	clock        quartz.Clock
 }
 
+// part is a part of the budget.
+type part struct {
+	limit int64 // bytes; 0: none
+	free  *semaphore.Weighted
+}
+
+// smallest is the part of the budget, as a divisor, up to which what a body takes is small.
+const smallest = 64
+
 func newBudget(limit int64, clock quartz.Clock) *budget {
-	return &budget{limit: limit, free: semaphore.NewWeighted(limit), clock: clock}
+	b := &budget{clock: clock}
+	b.small.limit = limit / 4
+	b.large.limit = limit - b.small.limit
+	b.small.free, b.large.free = semaphore.NewWeighted(b.small.limit), semaphore.NewWeighted(b.large.limit)
+	return b
+}
+
+// partOf is the part that a body of n bytes belongs to.
+func (b *budget) partOf(n int64) *part {
+	if n*whileRead <= (b.small.limit+b.large.limit)/smallest {
+		return &b.small
+	}
+	return &b.large
 }
 
 // take waits for n bytes. It returns false if there are none in time, or ctx has ended.
-func (b *budget) take(ctx context.Context, n int64) bool {
-	if n <= 0 || b.free.TryAcquire(n) {
+func (p *part) take(ctx context.Context, clock quartz.Clock, n int64) bool {
+	if n <= 0 || p.free.TryAcquire(n) {
 		return true
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	late := b.clock.AfterFunc(fullWait, cancel, "budget")
+	late := clock.AfterFunc(fullWait, cancel, "budget")
 	defer late.Stop()
-	return b.free.Acquire(ctx, n) == nil
+	return p.free.Acquire(ctx, n) == nil
 }
 
 // share is what one attempt has of the budget. The zero share has nothing.
 type share struct {
 	of   *budget
+	part *part
 	late *quartz.Timer // gives back what was taken for a body that has not come
 
 	mu    sync.Mutex // protects the fields below
@@ -55,7 +76,7 @@ type share struct {
 
 // announced takes what a body of n bytes is going to need.
 func (s *share) announced(ctx context.Context, b *budget, n int64) bool {
-	s.of = b
+	s.of, s.part = b, b.partOf(n)
 	if !s.atLeast(ctx, n*whileRead) {
 		return false
 	}
@@ -103,7 +124,7 @@ func (s *share) end() {
 	}
 	s.waited()
 	s.atMost(0)
-	s.of = nil
+	s.of, s.part = nil, nil
 }
 
 // waited says that the body is no longer waited for.
@@ -119,13 +140,13 @@ func (s *share) waited() {
 
 // atLeast waits until the share is n bytes: all there are where n is more, so that one body alone is always read.
 func (s *share) atLeast(ctx context.Context, n int64) bool {
-	if s.of.limit == 0 {
+	if s.part.limit == 0 {
 		return true
 	}
 	s.mu.Lock()
-	n = min(n, s.of.limit) - s.held
+	n = min(n, s.part.limit) - s.held
 	s.mu.Unlock()
-	if !s.of.take(ctx, n) {
+	if !s.part.take(ctx, s.of.clock, n) {
 		return false
 	}
 	s.mu.Lock()
@@ -143,7 +164,7 @@ func (s *share) atMost(n int64) {
 
 func (s *share) releaseLocked(n int64) {
 	if n > 0 {
-		s.of.free.Release(n)
+		s.part.free.Release(n)
 		s.held -= n
 	}
 }

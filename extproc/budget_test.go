@@ -10,7 +10,7 @@ import (
 
 func TestBudget(t *testing.T) {
 	clock, ctx := quartz.NewMock(t), t.Context()
-	b := newBudget(1000, clock)
+	b := newBudget(1333, clock) // 1000 for large bodies, 333 for small ones
 	var first, second, third share
 	require.True(t, first.announced(ctx, b, 100))
 	require.True(t, second.announced(ctx, b, 150))
@@ -19,7 +19,7 @@ func TestBudget(t *testing.T) {
 
 	// There is none left: the third waits, and gets nothing.
 	got := make(chan bool)
-	go func() { got <- third.announced(ctx, b, 1) }()
+	go func() { got <- third.announced(ctx, b, 20) }()
 	trap.MustWait(ctx).MustRelease(ctx)
 	clock.Advance(fullWait).MustWait(ctx)
 	require.False(t, <-got)
@@ -43,20 +43,23 @@ func TestBudget(t *testing.T) {
 	first.end()
 	second.end()
 	third.end()
-	require.True(t, b.free.TryAcquire(1000), "all was given back")
-	b.free.Release(1000)
+	require.True(t, b.large.free.TryAcquire(1000), "all was given back")
+	b.large.free.Release(1000)
 
 	// A body alone is read, however large it is.
 	require.True(t, first.announced(ctx, b, 1<<30))
+	// Small ones have room of their own.
+	require.True(t, third.announced(ctx, b, 5))
+	third.end()
 	// A client that leaves waits no longer.
 	gone, leave := context.WithCancel(ctx)
-	go func() { got <- second.announced(gone, b, 1) }()
+	go func() { got <- second.announced(gone, b, 20) }()
 	trap.MustWait(ctx).MustRelease(ctx)
 	leave()
 	require.False(t, <-got)
 	second.end()
 	first.end()
-	require.True(t, b.free.TryAcquire(1000))
+	require.True(t, b.large.free.TryAcquire(1000))
 }
 
 func TestBudgetOfNone(t *testing.T) {

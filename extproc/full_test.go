@@ -51,7 +51,7 @@ func TestNoMemory(t *testing.T) {
 		r := rig{most: 1 << 20}
 		r.start(t)
 		defer r.stop()
-		first := r.announce(t, "250000", "/v1/responses")
+		first := r.announce(t, "190000", "/v1/responses")
 		require.NotNil(t, first.recv().GetRequestHeaders())
 
 		began := time.Now()
@@ -65,16 +65,16 @@ func TestNoMemory(t *testing.T) {
 		require.NoError(t, none.stream.CloseSend())
 
 		// A response keeps little more than its request.
-		first.body(`{"model":"m","stream":true,"input":"` + strings.Repeat("x", 249_000) + `"}`)
+		first.body(`{"model":"m","stream":true,"input":"` + strings.Repeat("x", 189_000) + `"}`)
 		require.Contains(t, string(first.recv().GetRequestBody().GetResponse().GetBodyMutation().GetBody()), "bmcp_demo_echo")
-		second := r.announce(t, "150000", "/v1/responses")
+		second := r.announce(t, "120000", "/v1/responses")
 		require.NotNil(t, second.recv().GetRequestHeaders())
 
 		// A body that is larger than was said asks for the rest, and one that comes late for all.
 		time.Sleep(11 * time.Second)
-		third := r.announce(t, "150000", "/v1/responses")
+		third := r.announce(t, "120000", "/v1/responses")
 		require.NotNil(t, third.recv().GetRequestHeaders())
-		second.body(`{"model":"m","input":"` + strings.Repeat("x", 149_000) + `"}`)
+		second.body(`{"model":"m","input":"` + strings.Repeat("x", 119_000) + `"}`)
 		second.busy(`{"error":{"code":"server_error","message":` + busyMessage + `,"param":"","type":"api_error"}}`)
 
 		// One that leaves gives back what it has.

@@ -202,6 +202,10 @@ func (s *Server) transition(ctx context.Context, pool *bound, key *keypool.Key, 
 	} else {
 		s.log.LogAttrs(ctx, slog.LevelWarn, "key marked temporary", attrs...)
 	}
+	if t.Alike {
+		s.log.LogAttrs(ctx, slog.LevelWarn, "all keys failed alike within a minute: the way to the provider may be at fault",
+			slog.String("pool", pool.name), slog.Int("status", status), slog.String("class", v.Class.String()), slog.String("code", v.Code))
+	}
 }
 
 // triedKeys is how many keys the request has used, this attempt's included. The client's own credential counts for none, and neither does none.

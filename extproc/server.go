@@ -93,10 +93,8 @@ func (cfg *Config) outside() *outside {
 	}
 	transport := agent.NewTransport(cfg.Loopback)
 	return &outside{
-		tools: cfg.Catalogue.Tools,
-		call: func(ctx context.Context, server, tool string, arguments json.RawMessage) (*mcp.Result, error) {
-			return cfg.Catalogue.Call(ctx, server, tool, arguments, mcp.Meta{})
-		},
+		tools:    cfg.Catalogue.Tools,
+		call:     cfg.Catalogue.Call,
 		loopback: transport, close: transport.CloseIdleConnections,
 	}
 }

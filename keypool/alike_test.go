@@ -70,6 +70,14 @@ func TestStoryOutageOfBilling(t *testing.T) {
 	}
 }
 
+// The mark that makes it so says it, once.
+func TestTransitionTellsThatAllFailAlike(t *testing.T) {
+	p, _ := newPool(t, nil, "a", "b")
+	require.False(t, p.Mark(keyOf(t, p, "a"), refused("x"), "").Alike)
+	require.True(t, p.Mark(keyOf(t, p, "b"), refused("x"), "").Alike)
+	require.False(t, p.Mark(keyOf(t, p, "b"), refused("x"), "").Alike)
+}
+
 func TestAlike(t *testing.T) {
 	type step func(*testing.T, *keypool.Pool, *quartz.Mock)
 	mark := func(name string, v keypool.Verdict) step {

@@ -63,7 +63,10 @@ func readProblem(body []byte) problem {
 	if p, ok := unwrap(body, 0); ok {
 		return p
 	}
-	if data := firstEvent(body); data != nil {
+	if p, ok := unwrap(firstValue(body), 0); ok { // something follows it
+		return p
+	}
+	if data := errorEvent(body); data != nil {
 		if p, ok := unwrap(data, 0); ok {
 			return p
 		}
@@ -79,23 +82,45 @@ func isPage(body []byte) bool {
 		bytes.HasPrefix(start, []byte("<head")) || bytes.HasPrefix(start, []byte("<!--"))
 }
 
-// firstEvent is the data of the first event that has some, where a body is server-sent events; nil where it is not.
-func firstEvent(body []byte) []byte {
+// firstValue is the JSON object with which a body begins, nil where it begins with none.
+func firstValue(body []byte) []byte {
+	if len(body) == 0 || body[0] != '{' {
+		return nil
+	}
+	var first json.RawMessage
+	if json.NewDecoder(bytes.NewReader(body)).Decode(&first) != nil {
+		return nil
+	}
+	return first
+}
+
+// errorEvent is the data of the first event called error, or else of the first that has some, where a body is server-sent events (WHATWG HTML,
+// section 9.2.6); nil where it is not.
+func errorEvent(body []byte) []byte {
 	if !slices.ContainsFunc([]string{"data:", "event:", "id:", "retry:", ":"}, func(f string) bool { return bytes.HasPrefix(body, []byte(f)) }) {
 		return nil
 	}
-	var data []byte
-	for line := range bytes.Lines(body) {
-		line = bytes.TrimRight(line, "\r\n")
-		value, ok := bytes.CutPrefix(line, []byte("data:"))
+	var first, data []byte
+	name := ""
+	body = bytes.ReplaceAll(bytes.ReplaceAll(body, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n"))
+	for line := range bytes.SplitSeq(append(body, "\n\n"...), []byte("\n")) {
+		field, value, _ := bytes.Cut(line, []byte(":"))
+		value = bytes.TrimPrefix(value, []byte(" "))
 		switch {
-		case ok:
-			data = append(append(data, bytes.TrimPrefix(value, []byte(" "))...), '\n')
-		case len(line) == 0 && len(data) > 0:
+		case len(line) == 0 && len(data) > 0 && name == "error":
 			return data
+		case len(line) == 0:
+			if first == nil && len(data) > 0 {
+				first = data
+			}
+			data, name = nil, ""
+		case string(field) == "data":
+			data = append(append(data, value...), '\n')
+		case string(field) == "event":
+			name = string(value)
 		}
 	}
-	return data
+	return first
 }
 
 // unwrap reads one JSON value: an error object, an array of them (Gemini), or a string that holds one (doubly encoded) or is a message itself.

@@ -260,7 +260,9 @@ func (b problem) named(status int, head string) (c Class, sure bool) {
 var aModel = regexp.MustCompile(`\b(?:for|of|on|per|specific to)(?: the| this)?(?: base)? (?:model|deployment)\b|\bthis (?:model|deployment)\b|\bmodel: |base_model|per_model`)
 
 // saysModel is a quick look before the expression.
-func saysModel(head string) bool { return strings.Contains(head, "model") || strings.Contains(head, "deployment") }
+func saysModel(head string) bool {
+	return strings.Contains(head, "model") || strings.Contains(head, "deployment")
+}
 
 // ofModel reports whether a rate limit is that of the model rather than the key's: the path, the quota's name or the message names it.
 func (b problem) ofModel(a Answer, head string) bool {

@@ -85,9 +85,6 @@ func (k *Key) Hint() string { return k.slot.hint }
 // ID returns the key's fingerprint: 16 hexadecimal digits of an HMAC-SHA256, the same wherever Config.Secret is the same.
 func (k *Key) ID() string { return k.slot.place.Load().id }
 
-// Group returns the name of the key's group, "" when it has none.
-func (k *Key) Group() string { return k.slot.place.Load().group }
-
 // Secret returns the API key itself.
 func (k *Key) Secret() string { return k.slot.secret() }
 

@@ -19,6 +19,7 @@ type parking struct {
 type Transition struct {
 	Changed  bool // From and To differ
 	From, To State
+	Alike    bool      // with this key all of the pool have failed, for the same reason and within a minute: look at the way to the provider
 	Until    time.Time // when the key, or the key for the model, may be tried again; zero: at once, or never
 }
 
@@ -61,6 +62,7 @@ func (p *Pool) Mark(k *Key, v Verdict, model string) Transition {
 	t.Changed = t.From != t.To
 	if t.Changed {
 		s.countLocked(t.To)
+		t.Alike = p.alikeLocked()
 	}
 	if t.Until.IsZero() {
 		t.Until = p.at(s.backAtLocked(now))

@@ -200,9 +200,6 @@ func (p *Pool) Name() string { return p.roster.Load().cfg.Name }
 // Policy returns the pool's policy, for Classify.
 func (p *Pool) Policy() Policy { return p.roster.Load().cfg.Policy }
 
-// Len returns the number of keys.
-func (p *Pool) Len() int { return len(p.roster.Load().entries) }
-
 // Key returns the key of that name.
 func (p *Pool) Key(name string) (*Key, bool) {
 	k, ok := p.roster.Load().names[name]

@@ -4,8 +4,6 @@ import (
 	"log/slog"
 	"sync"
 	"time"
-
-	"github.com/coder/quartz"
 )
 
 // What one server may cost. Servers are somebody else's: what they send beyond this is not worked on, and the log says so.
@@ -25,12 +23,15 @@ const (
 	maxTool         = 64 << 10                // bytes of one tool's definition
 	answerTime      = 5 * time.Second         // for handing over the answer to a server's request, in real time
 	burst           = 100                     // sessions that may follow each other at once; then one a second
-	tellAgain       = time.Hour               // until the log says the same about the same server again
+	burstChild      = 10                      // the same, of a command, which is started each time
+	minListPause    = time.Second             // between two lists, of which the second is due to a change
+	maxListPause    = time.Minute
+	tellAgain       = time.Hour // until the log says the same about the same server again
 )
 
 // limits tells the operator which server goes beyond which limit.
 type limits struct {
-	clock quartz.Clock
+	clock clock
 	log   *slog.Logger
 
 	mu   sync.Mutex // protects the field below
@@ -41,6 +42,13 @@ type limits struct {
 func (l *limits) beyond(server, what string, attrs ...any) {
 	if l.again(server, what) {
 		l.log.Warn("MCP server goes beyond a limit", append([]any{slog.String("server", server), slog.String("limit", what)}, attrs...)...)
+	}
+}
+
+// leftOut says what of a server cannot be used. It is said once an hour.
+func (l *limits) leftOut(server, what string, attrs ...any) {
+	if l.again(server, what) {
+		l.log.Warn("MCP server sends what cannot be used", append([]any{slog.String("server", server), slog.String("left_out", what)}, attrs...)...)
 	}
 }
 
@@ -82,18 +90,44 @@ func (r *room) give(n int64) {
 
 // pace spaces the sessions that a server makes necessary: those that it ends at once.
 type pace struct {
-	left float64 // sessions that may begin now
-	at   time.Time
+	burst float64 // sessions that may follow each other at once
+	left  float64 // of them
+	at    time.Time
 }
 
 // wait returns how long the next session has to wait.
 func (p *pace) wait(now time.Time) time.Duration {
 	if p.at.IsZero() {
-		p.left = burst
+		p.left = p.burst
 	} else {
-		p.left = min(burst, p.left+now.Sub(p.at).Seconds())
+		p.left = min(p.burst, p.left+now.Sub(p.at).Seconds())
 	}
 	p.at = now
 	p.left--
 	return max(0, time.Duration(-p.left*float64(time.Second)))
+}
+
+// listPace spaces the lists that a server makes necessary by saying that its tools changed. The pause doubles while it does so again and again.
+type listPace struct {
+	pause   time.Duration // before the next list; 0: minListPause
+	changed bool          // the next list is fetched because of a change
+}
+
+// change returns how long to wait with a list, after a change and so long after the last list.
+func (p *listPace) change(since time.Duration) time.Duration {
+	p.changed = true
+	if p.pause == 0 || since >= maxListPause {
+		p.pause = minListPause
+	}
+	return max(0, p.pause-since)
+}
+
+// listed notes that a list was fetched.
+func (p *listPace) listed() {
+	if p.changed {
+		p.pause = min(2*p.pause, maxListPause)
+	} else {
+		p.pause = 0
+	}
+	p.changed = false
 }

@@ -3,6 +3,7 @@ package mcp
 import (
 	"context"
 	"io"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -40,7 +41,7 @@ func TestRoom(t *testing.T) {
 // TestPace lets some sessions follow each other at once, and then one a second.
 func TestPace(t *testing.T) {
 	t.Parallel()
-	var p pace
+	p := pace{burst: burst}
 	now := time.Unix(1_000_000, 0)
 	for range burst {
 		require.Zero(t, p.wait(now))
@@ -55,4 +56,50 @@ func TestPace(t *testing.T) {
 		require.Zero(t, p.wait(now))
 	}
 	require.NotZero(t, p.wait(now))
+}
+
+// TestListPace doubles the pause between lists while changes follow each other, and forgets it when they do not.
+func TestListPace(t *testing.T) {
+	t.Parallel()
+	var p listPace
+	require.Zero(t, p.change(time.Hour), "the first change, long after the list")
+	p.listed()
+	for _, want := range []time.Duration{2, 4, 8, 16, 32, 60, 60} {
+		require.Equal(t, want*time.Second-100*time.Millisecond, p.change(100*time.Millisecond))
+		require.Equal(t, want*time.Second-200*time.Millisecond, p.change(200*time.Millisecond), "a second change asks for no other list")
+		p.listed()
+	}
+	require.Zero(t, p.change(time.Minute))
+	p.listed()
+	require.Equal(t, 2*time.Second, p.change(0))
+	p.listed()
+	p.listed() // due to its age
+	require.Equal(t, time.Second, p.change(0))
+}
+
+// TestTurn has calls wait for their turn, and says once that they do.
+func TestTurn(t *testing.T) {
+	t.Parallel()
+	var log strings.Builder
+	env, err := newEnvironment(Config{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	require.NoError(t, err)
+	v := &server{env: env, cfg: Server{Name: "demo"}, calls: make(chan struct{}, 2)}
+	first, e := v.turn(t.Context())
+	require.Nil(t, e)
+	_, e = v.turn(t.Context())
+	require.Nil(t, e)
+	require.Empty(t, log.String())
+
+	ended, end := context.WithCancel(t.Context())
+	end()
+	_, e = v.turn(ended)
+	require.Equal(t, &Error{Kind: Canceled}, e)
+	waits := make(chan *Error)
+	go func() {
+		_, e := v.turn(context.Background())
+		waits <- e
+	}()
+	first()
+	require.Nil(t, <-waits)
+	require.Equal(t, 1, strings.Count(log.String(), `server=demo limit="many calls at the same time; more wait for their turn" most=512`))
 }

@@ -10,16 +10,12 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Meta is what a call carries besides its arguments.
-type Meta struct {
-	CallID string // the model's own id of the call, for the span; "": none
-}
-
 // Call runs a tool, by its own name, on its server. Its error is an *Error. It is tried a second time, on a new session, only if it provably did not
 // run, or if the tool says that it only reads or may be repeated and the connection was at fault. args must be a JSON object; empty or null is {}.
-// When ctx ends, the server is told, and Call returns at once.
-func (c *Catalogue) Call(ctx context.Context, server, tool string, args json.RawMessage, meta Meta) (*Result, error) {
-	r, e := c.call(ctx, server, tool, args, meta)
+// When ctx ends, the server is told, and Call returns at once. The span of ctx, if there is one, stands for the call: it gets what is known of it, and
+// the server is told of its trace.
+func (c *Catalogue) Call(ctx context.Context, server, tool string, args json.RawMessage) (*Result, error) {
+	r, e := c.call(ctx, server, tool, args)
 	if e != nil {
 		e.Server, e.Tool = server, tool
 		return nil, e
@@ -27,7 +23,7 @@ func (c *Catalogue) Call(ctx context.Context, server, tool string, args json.Raw
 	return r, nil
 }
 
-func (c *Catalogue) call(ctx context.Context, name, tool string, args json.RawMessage, meta Meta) (*Result, *Error) {
+func (c *Catalogue) call(ctx context.Context, name, tool string, args json.RawMessage) (*Result, *Error) {
 	found := c.named([]string{name})
 	if len(found) == 0 {
 		return nil, &Error{Kind: NotFound}
@@ -44,12 +40,11 @@ func (c *Catalogue) call(ctx context.Context, name, tool string, args json.RawMe
 	ctx, end := c.env.withTimeout(ctx, cfg.Timeout)
 	defer end(nil)
 	defer context.AfterFunc(c.life, func() { end(errClosed) })()
-	ctx, span, finish := c.env.callSpan(ctx, cfg, tool, meta)
-	defer finish()
-
+	span := trace.SpanFromContext(ctx)
+	describeCall(span, cfg, tool)
 	begun := c.env.clock.Now()
 	r, e := v.call(ctx, tool, args)
-	c.env.measure(context.WithoutCancel(ctx), name, methodCall, describe(span, r, e), c.env.clock.Since(begun).Seconds())
+	c.env.measure(context.WithoutCancel(ctx), name, methodCall, describe(span, r, e), c.env.clock.Now().Sub(begun).Seconds())
 	return r, e
 }
 

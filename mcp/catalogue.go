@@ -170,7 +170,7 @@ func (c *Catalogue) await(ctx context.Context, servers []*server) {
 			}
 			select {
 			case <-news:
-			case <-timer.C:
+			case <-timer.C():
 				return
 			case <-ctx.Done():
 				return

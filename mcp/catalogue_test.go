@@ -90,13 +90,13 @@ func TestBytes(t *testing.T) {
 			})
 			c := connected(t, mcp.Server{URL: w.URL, Headers: map[string]string{"Authorization": "Bearer sk-secret", "x-org": "7"}})
 			require.Equal(t, schema, string(c.Tools(t.Context(), []string{"demo"})[0].Schema))
-			r, err := c.Call(t.Context(), "demo", "x", json.RawMessage(` {"z":9007199254740993,"a":"<"} `), mcp.Meta{})
+			r, err := c.Call(t.Context(), "demo", "x", json.RawMessage(` {"z":9007199254740993,"a":"<"} `))
 			require.NoError(t, err)
 			require.Equal(t, structured, string(r.Structured))
 			require.Equal(t, []mcp.Content{{Kind: mcp.Other, Text: `{"type":"new","a":1}`}}, r.Content)
-			_, err = c.Call(t.Context(), "demo", "x", nil, mcp.Meta{})
+			_, err = c.Call(t.Context(), "demo", "x", nil)
 			require.NoError(t, err)
-			_, err = c.Call(t.Context(), "demo", "x", json.RawMessage("null"), mcp.Meta{})
+			_, err = c.Call(t.Context(), "demo", "x", json.RawMessage("null"))
 			require.NoError(t, err)
 			calls := w.params("tools/call")
 			require.Len(t, calls, 3)
@@ -105,11 +105,11 @@ func TestBytes(t *testing.T) {
 			require.JSONEq(t, `{"name":"x","arguments":{}}`, calls[1])
 			require.JSONEq(t, `{"name":"x","arguments":{}}`, calls[2])
 			for _, args := range []string{`[1]`, `"x"`, `{"a":`, `{} {}`} {
-				_, err = c.Call(t.Context(), "demo", "x", json.RawMessage(args), mcp.Meta{})
+				_, err = c.Call(t.Context(), "demo", "x", json.RawMessage(args))
 				require.Equal(t, &mcp.Error{Kind: mcp.Arguments, Server: "demo", Tool: "x"}, failure(t, err))
 			}
 			require.Len(t, w.params("tools/call"), 3)
-			_, err = c.Call(t.Context(), "demo", "x", json.RawMessage(`" {\"z\":1}"`), mcp.Meta{})
+			_, err = c.Call(t.Context(), "demo", "x", json.RawMessage(`" {\"z\":1}"`))
 			require.NoError(t, err)
 			require.JSONEq(t, `{"name":"x","arguments":{"z":1}}`, w.params("tools/call")[3])
 
@@ -176,7 +176,7 @@ func TestPatterns(t *testing.T) {
 			require.Equal(t, tc.want, names(c.Tools(t.Context(), []string{"demo"})))
 			require.Equal(t, len(tc.want), c.Status()[0].Tools)
 			for _, name := range all {
-				_, err := c.Call(t.Context(), "demo", name, json.RawMessage(`{"seconds":0,"bytes":1}`), mcp.Meta{})
+				_, err := c.Call(t.Context(), "demo", name, json.RawMessage(`{"seconds":0,"bytes":1}`))
 				if slices.Contains(tc.want, name) {
 					require.NoError(t, err)
 					continue
@@ -212,7 +212,7 @@ func TestOrder(t *testing.T) {
 	require.Equal(t, []string{"b", "a", "gone"}, []string{status[0].Name, status[1].Name, status[2].Name})
 	require.Equal(t, []int{2, 1, 0}, []int{status[0].Tools, status[1].Tools, status[2].Tools})
 	require.Equal(t, []string{"", "", "unreachable"}, []string{status[0].LastError, status[1].LastError, status[2].LastError})
-	_, err := c.Call(t.Context(), "nobody", "echo", nil, mcp.Meta{})
+	_, err := c.Call(t.Context(), "nobody", "echo", nil)
 	require.Equal(t, &mcp.Error{Kind: mcp.NotFound, Server: "nobody", Tool: "echo"}, failure(t, err))
 }
 
@@ -228,7 +228,7 @@ func TestSetServers(t *testing.T) {
 
 	answers := make(chan error, 1)
 	go func() {
-		_, err := c.Call(context.Background(), "goes", "sleep", json.RawMessage(`{"seconds":0.5}`), mcp.Meta{})
+		_, err := c.Call(context.Background(), "goes", "sleep", json.RawMessage(`{"seconds":0.5}`))
 		answers <- err
 	}()
 	require.Eventually(t, func() bool { return len(ts.Calls("sleep")) == 1 }, patience, interval)
@@ -236,7 +236,7 @@ func TestSetServers(t *testing.T) {
 	require.NoError(t, c.SetServers([]mcp.Server{stays}))
 	require.Equal(t, []string{"echo"}, names(c.Tools(t.Context(), []string{"goes", "stays"})))
 	require.Equal(t, lists, ts.Lists(), "the session stays")
-	_, err := c.Call(t.Context(), "goes", "echo", nil, mcp.Meta{})
+	_, err := c.Call(t.Context(), "goes", "echo", nil)
 	require.Equal(t, mcp.NotFound, failure(t, err).Kind)
 	require.NoError(t, <-answers)
 	require.False(t, ts.Calls("sleep")[0].Canceled)
@@ -355,20 +355,20 @@ func TestResults(t *testing.T) {
 	t.Parallel()
 	ts := serve(t, toolserver.Options{})
 	c := connected(t, mcp.Server{URL: ts.URL})
-	r, err := c.Call(t.Context(), "demo", "fail", json.RawMessage(`{"message":"no luck"}`), mcp.Meta{})
+	r, err := c.Call(t.Context(), "demo", "fail", json.RawMessage(`{"message":"no luck"}`))
 	require.NoError(t, err)
 	require.Equal(t, &mcp.Result{IsError: true, Content: []mcp.Content{{Kind: mcp.Text, Text: "no luck"}}}, r)
-	r, err = c.Call(t.Context(), "demo", "resource", nil, mcp.Meta{})
+	r, err = c.Call(t.Context(), "demo", "resource", nil)
 	require.NoError(t, err)
 	require.Equal(t, []mcp.Content{
 		{Kind: mcp.Resource, URI: "demo://notes/1", MIME: "text/plain", Text: "a note"},
 		{Kind: mcp.Resource, URI: "demo://blobs/1", MIME: "application/octet-stream", Data: []byte{0, 1, 2}},
 		{Kind: mcp.Link, URI: "demo://notes/2", MIME: "text/plain", Name: "another note", Text: "to be fetched"},
 	}, r.Content)
-	r, err = c.Call(t.Context(), "demo", "structured", nil, mcp.Meta{})
+	r, err = c.Call(t.Context(), "demo", "structured", nil)
 	require.NoError(t, err)
 	require.Equal(t, `{"z":1,"a":{"big":9007199254740993}}`, string(r.Structured))
-	r, err = c.Call(t.Context(), "demo", "image", nil, mcp.Meta{})
+	r, err = c.Call(t.Context(), "demo", "image", nil)
 	require.NoError(t, err)
 	require.Equal(t, mcp.Image, r.Content[1].Kind)
 }

@@ -153,7 +153,7 @@ func TestChildHung(t *testing.T) {
 	clk := quartz.NewMock(t)
 	s := child("mortal")
 	s.Name, s.Timeout = "demo", timeout
-	c := open(t, mcp.Config{Clock: clk, Servers: []mcp.Server{s}})
+	c := open(t, mcp.At(clk, mcp.Config{Servers: []mcp.Server{s}}))
 	up(t, c)
 	first := pid(t, c)
 	trap := clk.Trap().AfterFunc("timeout")

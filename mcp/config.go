@@ -11,9 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/coder/quartz"
 	"go.opentelemetry.io/otel/metric"
-	"go.opentelemetry.io/otel/trace"
 )
 
 // The defaults of a Server.
@@ -26,12 +24,12 @@ const (
 
 // Config is what a Catalogue is made of.
 type Config struct {
-	Servers        []Server
-	Log            *slog.Logger         // nil discards; it never gets arguments, results, header values or what a server says
-	Clock          quartz.Clock         // nil: the real one
-	TracerProvider trace.TracerProvider // nil: no spans
-	MeterProvider  metric.MeterProvider // nil: no metrics
-	Version        string               // of this program, told to the servers; "": unknown
+	Servers       []Server
+	Log           *slog.Logger         // nil discards; it never gets arguments, results, header values or what a server says
+	MeterProvider metric.MeterProvider // nil: no metrics
+	Version       string               // of this program, told to the servers; "": unknown
+
+	clock clock // nil: the machine's
 }
 
 // Server is one MCP server: reached by URL, or started by Command. Printed, logged or marshalled, it does not show its secrets.

@@ -49,7 +49,7 @@ func TestNewRefuses(t *testing.T) {
 		{"too many tools", []mcp.Server{url(mcp.Server{Name: "a", MaxTools: 10_001})}, "[0].max_tools: found 10001; write at most 10000"},
 		{"a slow refresh", []mcp.Server{url(mcp.Server{Name: "a", Refresh: 25 * time.Hour})}, "[0].refresh: found 25h; write at most 24h"},
 		{"a large result", []mcp.Server{url(mcp.Server{Name: "a", MaxResultBytes: 1 << 30})}, "[0].max_result_bytes: found 1GiB; write at most 128MiB"},
-		{"negative", []mcp.Server{url(mcp.Server{Name: "a", Timeout: -time.Second})}, "[0].timeout: found -1s; write at least 1s"},
+		{"negative", []mcp.Server{url(mcp.Server{Name: "a", Timeout: -time.Second})}, "[0].timeout: found -1s; write at least 1ms"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

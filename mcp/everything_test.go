@@ -134,7 +134,7 @@ func tour(t *testing.T, c *mcp.Catalogue) {
 	}
 	greet(t, c)
 	call := func(tool, args string) *mcp.Result {
-		r, err := c.Call(t.Context(), "demo", tool, json.RawMessage(args), mcp.Meta{})
+		r, err := c.Call(t.Context(), "demo", tool, json.RawMessage(args))
 		require.NoError(t, err)
 		return r
 	}
@@ -157,7 +157,7 @@ func tour(t *testing.T, c *mcp.Catalogue) {
 	require.Contains(t, kinds(call("get-resource-reference", `{"resourceType":"Text","resourceId":1}`)), mcp.Resource)
 
 	// Wrong arguments are for the model to mend, however the server says so.
-	r, err := c.Call(t.Context(), "demo", "get-sum", json.RawMessage(`{"a":"x"}`), mcp.Meta{})
+	r, err := c.Call(t.Context(), "demo", "get-sum", json.RawMessage(`{"a":"x"}`))
 	if err != nil {
 		require.Equal(t, mcp.Protocol, failure(t, err).Kind)
 	} else {

@@ -2,6 +2,7 @@ package mcp_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -33,7 +34,7 @@ func Example() {
 	for _, tool := range catalogue.Tools(ctx, []string{"weather"}) {
 		fmt.Println(tool.ModelName, "-", tool.Description)
 	}
-	result, err := catalogue.Call(ctx, "weather", "now", []byte(`{"city":"Nice"}`), mcp.Meta{})
+	result, err := catalogue.Call(ctx, "weather", "now", []byte(`{"city":"Nice"}`))
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -42,4 +43,23 @@ func Example() {
 	// Output:
 	// bmcp_weather_now - Tells the weather.
 	// Nice: sunny
+}
+
+func ExampleError() {
+	// A program that is no MCP server. What a caller does about it depends on whether the tool may have run.
+	catalogue, err := mcp.New(mcp.Config{Servers: []mcp.Server{{Name: "notes", Command: []string{"/nonexistent/notes-server"}}}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = catalogue.Close() }()
+	_, err = catalogue.Call(context.Background(), "notes", "append", []byte(`{"text":"buy milk"}`))
+	var failed *mcp.Error
+	if errors.As(err, &failed) {
+		fmt.Println(failed.Kind, "may have run:", failed.Ran)
+		fmt.Println(failed)
+	}
+	// Output:
+	// unreachable may have run: false
+	// MCP server "notes", tool "append": the server's program cannot be started: no such file or directory
 }

@@ -73,9 +73,9 @@ func TestFaults(t *testing.T) {
 				ts := serve(t, kind.opts)
 				const timeout = 5 * time.Second
 				clk := quartz.NewMock(t)
-				c := open(t, mcp.Config{Clock: clk, Servers: []mcp.Server{{
+				c := open(t, mcp.At(clk, mcp.Config{Servers: []mcp.Server{{
 					Name: "demo", URL: address(ts, kind.path), Transport: kind.transport, Timeout: timeout, MaxResultBytes: 1 << 20,
-				}}})
+				}}}))
 				up(t, c)
 				faulty := func(tool, args string) error {
 					ts.Next(1, tc.fault)

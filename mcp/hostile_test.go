@@ -214,7 +214,7 @@ func TestTooManyTools(t *testing.T) {
 	s.Name, s.MaxTools, s.Allow = "demo", 3, []string{"tool1*"}
 	require.NoError(t, c.SetServers([]mcp.Server{s}))
 	require.Equal(t, []string{"tool100", "tool101", "tool102"}, names(c.Tools(t.Context(), []string{"demo"})))
-	_, err := c.Call(t.Context(), "demo", "tool103", nil, mcp.Meta{})
+	_, err := c.Call(t.Context(), "demo", "tool103", nil)
 	require.Equal(t, mcp.NotFound, failure(t, err).Kind)
 	require.Equal(t, int64(1), g.lists.Load())
 }
@@ -250,7 +250,7 @@ func TestLargeLists(t *testing.T) {
 				}
 				return m.Method == "tools/list"
 			})
-			c := open(t, mcp.Config{Clock: quartz.NewMock(t), Servers: []mcp.Server{{Name: "demo", URL: g.URL, Transport: "http"}}})
+			c := open(t, mcp.At(quartz.NewMock(t), mcp.Config{Servers: []mcp.Server{{Name: "demo", URL: g.URL, Transport: "http"}}}))
 			require.Eventually(t, func() bool {
 				st := c.Status()[0]
 				return st.Connected || st.LastError != ""
@@ -331,7 +331,7 @@ func TestMute(t *testing.T) {
 				return true
 			})
 			clk := quartz.NewMock(t)
-			c := open(t, mcp.Config{Clock: clk, Servers: []mcp.Server{{Name: "demo", URL: g.URL, Transport: "http"}}})
+			c := open(t, mcp.At(clk, mcp.Config{Servers: []mcp.Server{{Name: "demo", URL: g.URL, Transport: "http"}}}))
 			<-asked
 			clk.Advance(3 * time.Second).MustWait(t.Context())
 			up(t, c)
@@ -395,7 +395,7 @@ func TestInstructions(t *testing.T) {
 		{Name: "wordy", URL: wordy.URL},
 		{Name: "silent", URL: silent.URL},
 		{Name: "gone", URL: gone.URL},
-		{Name: "denied", URL: brief.URL, Deny: []string{"*"}},
+		{Name: "denied", URL: brief.URL, Allow: []string{"another"}},
 	}})
 	require.Eventually(t, func() bool {
 		up := 0
@@ -408,4 +408,44 @@ func TestInstructions(t *testing.T) {
 	}, patience, interval)
 	require.Equal(t, []mcp.Instructions{{Server: "wordy", Text: long[:8<<10]}, {Server: "brief", Text: "Echo first."}},
 		c.Instructions([]string{"wordy", "gone", "silent", "denied", "brief", "unknown"}))
+}
+
+// TestDrip has a server answer a byte at a time, without end: the call ends in its time, and what it waited for is closed.
+func TestDrip(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"application/json", "text/event-stream"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			dripped, closed := make(chan struct{}), make(chan struct{})
+			g := newRogue(t, func(w http.ResponseWriter, r *http.Request, m sent) bool {
+				if m.Method != "tools/call" {
+					return false
+				}
+				w.Header().Set("Content-Type", kind)
+				for n := 0; r.Context().Err() == nil; n++ {
+					_, _ = io.WriteString(w, " ")
+					_ = http.NewResponseController(w).Flush()
+					if n == 100 {
+						close(dripped)
+						<-r.Context().Done()
+					}
+				}
+				close(closed)
+				return true
+			})
+			const timeout = 5 * time.Second
+			clk := quartz.NewMock(t)
+			c := open(t, mcp.At(clk, mcp.Config{Servers: []mcp.Server{{Name: "demo", URL: g.URL, Transport: "http", Timeout: timeout}}}))
+			up(t, c)
+			failed := make(chan error, 1)
+			go func() {
+				_, err := text(context.Background(), c, "echo", "")
+				failed <- err
+			}()
+			<-dripped
+			clk.Advance(timeout).MustWait(t.Context())
+			require.Equal(t, &mcp.Error{Kind: mcp.Timeout, Server: "demo", Tool: "echo", Ran: true}, failure(t, <-failed))
+			<-closed
+		})
+	}
 }

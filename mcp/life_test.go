@@ -66,7 +66,7 @@ func TestHung(t *testing.T) {
 	defer cancel()
 	ts := serve(t, toolserver.Options{JSON: true})
 	clk := quartz.NewMock(t)
-	c := open(t, mcp.Config{Clock: clk, Servers: []mcp.Server{{Name: "demo", URL: ts.URL, Timeout: time.Minute}}})
+	c := open(t, mcp.At(clk, mcp.Config{Servers: []mcp.Server{{Name: "demo", URL: ts.URL, Timeout: time.Minute}}}))
 	up(t, c)
 	for _, method := range []string{"tools/call", "tools/list", "server/discover", "initialize"} {
 		ts.Next(10, toolserver.Fault{Method: method, Hang: true})
@@ -122,7 +122,7 @@ func TestFirstWait(t *testing.T) {
 	clk := quartz.NewMock(t)
 	trap := clk.Trap().NewTimer("first")
 	defer trap.Close()
-	c := open(t, mcp.Config{Clock: clk, Servers: []mcp.Server{{Name: "hung", URL: hung.URL}, {Name: "demo", URL: ts.URL}}})
+	c := open(t, mcp.At(clk, mcp.Config{Servers: []mcp.Server{{Name: "hung", URL: hung.URL}, {Name: "demo", URL: ts.URL}}}))
 	tools := make(chan []mcp.Tool)
 	go func() { tools <- c.Tools(ctx, []string{"hung", "demo", "unknown", "demo"}) }()
 	set := trap.MustWait(ctx)
@@ -156,7 +156,7 @@ func TestAge(t *testing.T) {
 			clk := quartz.NewMock(t)
 			trap := clk.Trap().NewTimer("refresh")
 			defer trap.Close()
-			c := open(t, mcp.Config{Clock: clk, Servers: []mcp.Server{{Name: "demo", URL: ts.URL, Refresh: 3 * time.Minute}}})
+			c := open(t, mcp.At(clk, mcp.Config{Servers: []mcp.Server{{Name: "demo", URL: ts.URL, Refresh: 3 * time.Minute}}}))
 			set := trap.MustWait(t.Context())
 			require.Equal(t, tc.want, set.Duration)
 			set.MustRelease(t.Context())
@@ -185,7 +185,7 @@ func TestBackoff(t *testing.T) {
 	clk := quartz.NewMock(t)
 	trap := clk.Trap().NewTimer("sleep")
 	defer trap.Close()
-	c := open(t, mcp.Config{Clock: clk, Servers: []mcp.Server{{Name: "demo", URL: ts.URL, Transport: "http"}}})
+	c := open(t, mcp.At(clk, mcp.Config{Servers: []mcp.Server{{Name: "demo", URL: ts.URL, Transport: "http"}}}))
 	var waits []float64
 	for range 8 {
 		set := trap.MustWait(ctx)

@@ -175,13 +175,13 @@ func (s *session) list(ctx context.Context) (tools []Tool, ttl time.Duration, fa
 		s.deaf.Store(true)
 	}
 	if bad > 0 {
-		s.tap.limits.beyond(s.cfg.Name, "definitions of tools that are not valid; they are left out", slog.Int("tools", bad))
+		s.tap.limits.leftOut(s.cfg.Name, "definitions of tools that are not valid", slog.Int("tools", bad))
 	}
 	if large > 0 {
 		s.tap.limits.beyond(s.cfg.Name, "definitions of tools that are too large; they are left out", slog.Int("tools", large), slog.Int("most_bytes", maxTool))
 	}
 	if tasks > 0 {
-		s.tap.limits.beyond(s.cfg.Name, "tools that can only be called as tasks; they are left out", slog.Int("tools", tasks))
+		s.tap.limits.leftOut(s.cfg.Name, "tools that can only be called as tasks", slog.Int("tools", tasks))
 	}
 	return order(tools), ttl, nil
 }

@@ -72,7 +72,7 @@ func down(t *testing.T, c *mcp.Catalogue) {
 
 // text calls a tool of the server demo, and returns the text of its answer.
 func text(ctx context.Context, c *mcp.Catalogue, tool, args string) (string, error) {
-	r, err := c.Call(ctx, "demo", tool, json.RawMessage(args), mcp.Meta{})
+	r, err := c.Call(ctx, "demo", tool, json.RawMessage(args))
 	if err != nil {
 		return "", err
 	}

@@ -102,7 +102,7 @@ func TestChildNoise(t *testing.T) {
 	c, log := watched(t, child("noisy"))
 	up(t, c)
 	echo(t, c)
-	require.Equal(t, 1, strings.Count(log.String(), `server=demo limit="lines on standard output that are no messages; they are passed over"`))
+	require.Equal(t, 1, strings.Count(log.String(), `msg="MCP server sends what cannot be used" server=demo left_out="lines on standard output that are no messages"`))
 }
 
 // TestChildWords tells the operator what a command said before it ended, without what was given to it and what looks like a key.

@@ -13,7 +13,6 @@ const (
 	listTimeout    = 10 * time.Second
 	minBackoff     = 500 * time.Millisecond
 	maxBackoff     = 30 * time.Second
-	listPause      = time.Second // at least, between two lists
 )
 
 // phase is where a server is.
@@ -66,7 +65,10 @@ func startServer(env *environment, cfg Server, work *sync.WaitGroup) *server {
 func (v *server) run(ctx context.Context) {
 	defer close(v.done)
 	wait := minBackoff
-	var sessions pace
+	sessions := pace{burst: burst}
+	if len(v.config().Command) > 0 {
+		sessions.burst = burstChild
+	}
 	for ctx.Err() == nil {
 		s, tools, age, err := v.open(ctx)
 		if err != nil {
@@ -143,12 +145,13 @@ func (v *server) measure(ctx context.Context, method string, begun time.Time, fa
 	if failure != nil {
 		kind = failure.Kind.String()
 	}
-	v.env.measure(context.WithoutCancel(ctx), v.config().Name, method, kind, v.env.clock.Since(begun).Seconds())
+	v.env.measure(context.WithoutCancel(ctx), v.config().Name, method, kind, v.env.clock.Now().Sub(begun).Seconds())
 }
 
 // keep refreshes the tools until the session is lost, or the server stopped.
 func (v *server) keep(ctx context.Context, s *session, age time.Duration) {
 	listed := v.env.clock.Now()
+	var changes listPace
 	timer := v.env.clock.NewTimer(age, "refresh")
 	defer timer.Stop()
 	for {
@@ -161,13 +164,14 @@ func (v *server) keep(ctx context.Context, s *session, age time.Duration) {
 			v.lose(s, &Error{Kind: Unreachable, Program: s.prog.ended()})
 			return
 		case <-s.changed: // soon, but a server that says so all the time is not asked all the time
-			timer.Reset(max(0, listPause-v.env.clock.Since(listed)), "refresh")
+			timer.Reset(changes.change(v.env.clock.Now().Sub(listed)))
 			continue
 		case <-s.doubt:
-		case <-timer.C:
+		case <-timer.C():
 		}
 		tools, age, failure := v.list(ctx, s)
 		listed = v.env.clock.Now()
+		changes.listed()
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -179,7 +183,7 @@ func (v *server) keep(ctx context.Context, s *session, age time.Duration) {
 			return
 		}
 		v.refreshed(s, tools)
-		timer.Reset(age, "refresh")
+		timer.Reset(age)
 	}
 }
 
@@ -357,7 +361,7 @@ func (env *environment) withTimeout(ctx context.Context, d time.Duration) (conte
 	ctx, end := context.WithCancelCause(ctx)
 	timer := env.clock.AfterFunc(d, func() { end(errTimeout) }, "timeout")
 	return ctx, func(cause error) {
-		timer.Stop("timeout")
+		timer.Stop()
 		end(cause)
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/coder/quartz"
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 )
@@ -32,7 +31,7 @@ const (
 // session is one live session of the SDK. Calls begin and end on it; it closes when it is told to and the last has ended.
 type session struct {
 	cfg   Server
-	clock quartz.Clock
+	clock clock
 	cs    *sdk.ClientSession
 	tap   *tap
 	held  *room           // for the server's answers
@@ -329,11 +328,11 @@ func signal(c chan struct{}) {
 }
 
 // sleep waits on the clock. It is false when the context ended first.
-func sleep(ctx context.Context, clock quartz.Clock, d time.Duration) bool {
+func sleep(ctx context.Context, clock clock, d time.Duration) bool {
 	timer := clock.NewTimer(d, "sleep")
 	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-timer.C():
 		return true
 	case <-ctx.Done():
 		return false

@@ -163,7 +163,7 @@ func (c *child) Read(context.Context) (jsonrpc.Message, error) {
 		}
 		// Some programs write their log on stdout, although the specification forbids it.
 		if len(line) > 0 && c.noise.Add(1) == 1 {
-			c.env.limits.beyond(c.server, "lines on standard output that are no messages; they are passed over")
+			c.env.limits.leftOut(c.server, "lines on standard output that are no messages")
 		}
 	}
 }

@@ -257,7 +257,7 @@ func (t *tap) hurried(ctx context.Context, id jsonrpc.ID) context.Context {
 	}, "discover")
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.hurry = func() { timer.Stop("discover") }
+	t.hurry = func() { timer.Stop() }
 	return ctx
 }
 

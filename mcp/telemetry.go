@@ -6,14 +6,12 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/coder/quartz"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/metric"
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
-	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 )
@@ -30,18 +28,17 @@ const (
 
 // environment is what all parts of a Catalogue are given.
 type environment struct {
-	clock    quartz.Clock
+	clock    clock
 	log      *slog.Logger
 	limits   *limits
 	version  string
-	tracer   trace.Tracer
 	duration metric.Float64Histogram
 }
 
 func newEnvironment(cfg Config) (*environment, error) {
-	env := &environment{clock: cfg.Clock, log: cfg.Log, version: cfg.Version}
+	env := &environment{clock: cfg.clock, log: cfg.Log, version: cfg.Version}
 	if env.clock == nil {
-		env.clock = quartz.NewReal()
+		env.clock = realClock{}
 	}
 	if env.log == nil {
 		env.log = slog.New(slog.DiscardHandler)
@@ -50,15 +47,10 @@ func newEnvironment(cfg Config) (*environment, error) {
 	if env.version == "" {
 		env.version = "unknown"
 	}
-	var traces trace.TracerProvider = tracenoop.NewTracerProvider()
-	if cfg.TracerProvider != nil {
-		traces = cfg.TracerProvider
-	}
 	var metrics metric.MeterProvider = metricnoop.NewMeterProvider()
 	if cfg.MeterProvider != nil {
 		metrics = cfg.MeterProvider
 	}
-	env.tracer = traces.Tracer(scope)
 	var err error
 	// Name and buckets: https://opentelemetry.io/docs/specs/semconv/gen-ai/mcp/
 	env.duration, err = metrics.Meter(scope).Float64Histogram("mcp.client.operation.duration",
@@ -77,37 +69,20 @@ func (env *environment) measure(ctx context.Context, server, method, failure str
 	env.duration.Record(ctx, seconds, metric.WithAttributes(attrs...))
 }
 
-type toolSpanKey struct{}
-
-// WithToolSpan says that the span in ctx stands for the execution of one tool (execute_tool). A Call with this context puts its attributes on that
-// span, and makes none of its own below it.
-func WithToolSpan(ctx context.Context) context.Context {
-	return context.WithValue(ctx, toolSpanKey{}, true)
-}
-
-// callSpan returns the span that a call shall describe itself on, and what ends it.
-func (env *environment) callSpan(ctx context.Context, cfg Server, tool string, meta Meta) (context.Context, trace.Span, func()) {
+// describeCall puts what a call is on the span of its context.
+func describeCall(span trace.Span, cfg Server, tool string) {
 	attrs := []attribute.KeyValue{
 		attribute.String("mcp.method.name", methodCall),
 		attribute.String("gen_ai.operation.name", "execute_tool"),
 		attribute.String("gen_ai.tool.name", tool),
 		attribute.String("keyturn.mcp.server", cfg.Name),
 	}
-	if meta.CallID != "" {
-		attrs = append(attrs, attribute.String("gen_ai.tool.call.id", meta.CallID))
-	}
 	if len(cfg.Command) > 0 {
 		attrs = append(attrs, attribute.String("network.transport", "pipe"))
 	} else if u, err := url.Parse(cfg.URL); err == nil {
 		attrs = append(attrs, attribute.String("network.transport", "tcp"), attribute.String("server.address", u.Hostname()))
 	}
-	if outer, _ := ctx.Value(toolSpanKey{}).(bool); outer {
-		span := trace.SpanFromContext(ctx)
-		span.SetAttributes(attrs...)
-		return ctx, span, func() {}
-	}
-	ctx, span := env.tracer.Start(ctx, methodCall+" "+tool, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attrs...))
-	return ctx, span, func() { span.End() }
+	span.SetAttributes(attrs...)
 }
 
 // describe puts the outcome of a call on its span, and returns its error.type, "" for none.

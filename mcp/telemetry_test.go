@@ -17,48 +17,40 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
-	"go.opentelemetry.io/otel/trace"
 )
 
-// TestSpans makes one span for a call, and none when the context has one that stands for the tool. The server gets the trace.
+// TestSpans has each call describe itself on the span that stands for it. The server gets the trace.
 func TestSpans(t *testing.T) {
 	t.Parallel()
 	ts := serve(t, toolserver.Options{})
 	spans := tracetest.NewSpanRecorder()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))
-	c := open(t, mcp.Config{TracerProvider: provider, Servers: []mcp.Server{{Name: "demo", URL: ts.URL}}})
+	c := open(t, mcp.Config{Servers: []mcp.Server{{Name: "demo", URL: ts.URL}}})
 	up(t, c)
 
-	ctx, outer := provider.Tracer("test").Start(t.Context(), "turn")
-	_, err := c.Call(ctx, "demo", "count", nil, mcp.Meta{CallID: "call_1"})
+	call := func(tool, args string) (sdktrace.ReadOnlySpan, error) {
+		ctx, span := provider.Tracer("test").Start(t.Context(), "execute_tool "+tool)
+		_, err := c.Call(ctx, "demo", tool, json.RawMessage(args))
+		span.End()
+		ended := spans.Ended()
+		return ended[len(ended)-1], err
+	}
+	first, err := call("count", "")
 	require.NoError(t, err)
-	_, err = c.Call(ctx, "demo", "fail", json.RawMessage(`{"message":"private"}`), mcp.Meta{})
-	require.NoError(t, err)
-	ts.Next(1, toolserver.Fault{Method: "tools/call", Status: 503})
-	_, err = c.Call(ctx, "demo", "count", nil, mcp.Meta{})
-	require.Error(t, err)
-	ended := spans.Ended()
-	require.Len(t, ended, 3)
-	first := ended[0]
-	require.Equal(t, "tools/call count", first.Name())
-	require.Equal(t, trace.SpanKindClient, first.SpanKind())
-	require.Equal(t, outer.SpanContext().SpanID(), first.Parent().SpanID())
 	require.Equal(t, map[string]string{
-		"mcp.method.name": "tools/call", "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "count", "gen_ai.tool.call.id": "call_1",
+		"mcp.method.name": "tools/call", "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "count",
 		"keyturn.mcp.server": "demo", "network.transport": "tcp", "server.address": "127.0.0.1", "mcp.protocol.version": "2025-11-25",
 	}, values(first.Attributes()))
 	require.Equal(t, "00-"+first.SpanContext().TraceID().String()+"-"+first.SpanContext().SpanID().String()+"-01", ts.Calls("count")[0].Meta["traceparent"])
-	require.Equal(t, "tool_error", values(ended[1].Attributes())["error.type"])
-	require.Equal(t, codes.Error, ended[1].Status().Code)
-	require.Equal(t, "http", values(ended[2].Attributes())["error.type"])
-
-	tool, span := provider.Tracer("test").Start(ctx, "execute_tool count")
-	_, err = c.Call(mcp.WithToolSpan(tool), "demo", "count", nil, mcp.Meta{})
+	second, err := call("fail", `{"message":"private"}`)
 	require.NoError(t, err)
+	require.Equal(t, "tool_error", values(second.Attributes())["error.type"])
+	require.Equal(t, codes.Error, second.Status().Code)
+	ts.Next(1, toolserver.Fault{Method: "tools/call", Status: 503})
+	third, err := call("count", "")
+	require.Error(t, err)
+	require.Equal(t, "http", values(third.Attributes())["error.type"])
 	require.Len(t, spans.Ended(), 3)
-	span.End()
-	require.Equal(t, "tools/call", values(spans.Ended()[3].Attributes())["mcp.method.name"])
-	require.Contains(t, ts.Calls("count")[1].Meta["traceparent"], span.SpanContext().SpanID().String())
 	for _, s := range spans.Ended() {
 		for _, v := range values(s.Attributes()) {
 			require.NotContains(t, v, "private")
@@ -66,10 +58,9 @@ func TestSpans(t *testing.T) {
 	}
 
 	// Without a span there is nothing to tell.
-	plain := connected(t, mcp.Server{URL: ts.URL})
-	_, err = text(t.Context(), plain, "count", "")
+	_, err = text(t.Context(), c, "count", "")
 	require.NoError(t, err)
-	require.NotContains(t, ts.Calls("count")[2].Meta, "traceparent")
+	require.NotContains(t, ts.Calls("count")[1].Meta, "traceparent")
 }
 
 func values(attrs []attribute.KeyValue) map[string]string {

@@ -169,6 +169,7 @@ func allAlike(t *testing.T, gw *gateway.Gateway) {
 	}
 	require.Equal(t, http.StatusBadGateway, ask().Status)
 	require.Equal(t, []string{"permanent", "permanent"}, gw.States(t, "again"))
+	require.Contains(t, gw.Log(), "all keys failed alike within a minute")
 
 	trials := len(gw.Provider.Keys())
 	gw.Eventually(t, "each key is tried three times more", func() bool { ask(); return len(gw.Provider.Keys()) >= trials+6 })

@@ -69,7 +69,7 @@ func newCheck() *cobra.Command {
 		if *file != "" || *admin != "" {
 			var want check.Want
 			if cfg != nil {
-				want = wanted(envoyConfig(cfg))
+				want = wanted(cfg.EnvoyConfig())
 			}
 			found, err := checkEnvoy(cmd.Context(), source{*file, *admin, *mesh}, want)
 			if err != nil {

@@ -64,7 +64,7 @@ func (g *gateway) open() error {
 	}
 	g.catalogue, err = mcp.New(mcp.Config{
 		Servers: g.cfg.ToolServers(), Log: g.log, Version: telemetry.Version(),
-		TracerProvider: g.telemetry.TracerProvider(), MeterProvider: g.telemetry.MeterProvider(),
+		MeterProvider: g.telemetry.MeterProvider(),
 	})
 	if err != nil {
 		return err

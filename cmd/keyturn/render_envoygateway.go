@@ -35,7 +35,7 @@ func newRenderEnvoyGateway() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		b, err := mesh.RenderEnvoyGateway(sockets.move(envoyConfig(cfg)), to)
+		b, err := mesh.RenderEnvoyGateway(sockets.move(cfg.EnvoyConfig()), to)
 		if err != nil {
 			return err
 		}

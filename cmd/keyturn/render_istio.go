@@ -52,7 +52,7 @@ func newRenderIstio() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		b, err := mesh.RenderIstio(sockets.move(envoyConfig(cfg)), to)
+		b, err := mesh.RenderIstio(sockets.move(cfg.EnvoyConfig()), to)
 		if err != nil {
 			return err
 		}

@@ -199,7 +199,7 @@ func TestIstioRefuses(t *testing.T) {
 			c.Pools = append(c.Pools, c.Pools[0])
 			c.Pools[1].Name = "OpenAI"
 		}, `pools[1] "OpenAI": name: resources of Kubernetes have lower-case names, and there pools[0] "openai" is the same`},
-		{"two at once", func(c *envoy.Config, m *mesh.Istio) { m.Port, c.MaxRequestBytes = 70000, -1 }, "not 70000\nmax_request_bytes: must be from 1"},
+		{"two at once", func(c *envoy.Config, m *mesh.Istio) { m.Port, c.MaxRequestBytes = 70000, -1 }, "not 70000\nenvoy.max_request_bytes: found -1B; write at least 1KiB"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			g := meshGoldens(t)["gateway"]

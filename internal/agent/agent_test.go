@@ -223,7 +223,7 @@ type rig struct {
 func newRig(t *testing.T, answers ...answer) *rig {
 	r := &rig{
 		provider: &provider{answers: answers}, clock: quartz.NewMock(t), session: &session{},
-		origin: agent.Origin{Dialect: dialect.Responses, Pool: "p", Client: "alice", Path: "/v1/x?y=1", Authority: "api.example.com"},
+		origin: agent.Origin{Dialect: dialect.Responses, Pool: "p", Client: "alice", Path: "/v1/x?y=1", Authority: "api.example.com", RequestID: "request-1"},
 		limits: agent.Limits{Turns: 10, Calls: 50, Time: 10 * time.Minute, ResultBytes: 1 << 20, MaxBody: 1 << 20},
 	}
 	r.call = func(_ context.Context, _, tool string, args json.RawMessage) (*mcp.Result, error) {
@@ -398,11 +398,38 @@ func TestTurns(t *testing.T) {
 				require.Equal(t, "2", r.heads[0].Get("X-Keyturn-Turn"))
 				require.Equal(t, "p", r.heads[0].Get("X-Keyturn-Pool"))
 				require.Equal(t, "alice", r.heads[0].Get("X-Keyturn-Client"))
+				require.Equal(t, "request-1", r.heads[0].Get("X-Request-Id"))
+				require.Equal(t, "m", r.heads[0].Get("X-Keyturn-Model"))
 				require.Equal(t, "api.example.com/v1/x?y=1", r.paths[0])
 			}
 		})
 	}
 }
+
+// TestUnsaidHeaders holds that a turn's request says nothing of what is not known, or too long to be said.
+func TestUnsaidHeaders(t *testing.T) {
+	r := newRig(t, answer{body: "done"})
+	r.origin.Client, r.origin.RequestID = "", ""
+	r.session = &named{&session{}, strings.Repeat("m", 1<<10)}
+	r.run(t, "call a {}")
+	require.NotContains(t, r.heads[0], "X-Keyturn-Client")
+	require.NotContains(t, r.heads[0], "X-Request-Id")
+	require.Len(t, r.heads[0].Get("X-Keyturn-Model"), 1<<10)
+	for _, model := range []string{"", strings.Repeat("m", 1<<10+1)} {
+		r := newRig(t, answer{body: "done"})
+		r.session = &named{&session{}, model}
+		r.run(t, "call a {}")
+		require.NotContains(t, r.heads[0], "X-Keyturn-Model")
+	}
+}
+
+// named is a session of this model.
+type named struct {
+	*session
+	model string
+}
+
+func (n *named) Model() string { return n.model }
 
 // TestEveryLimitEnds holds that a model that never stops calling is stopped by each limit alone.
 func TestEveryLimitEnds(t *testing.T) {
@@ -437,17 +464,50 @@ func TestModelThatNeverStops(t *testing.T) {
 	require.Equal(t, "settled 0\nsettled 0\nsettled 0\nfinished\n", r.run(t, "call a {}"))
 	require.Equal(t, []string{"a{}", "a{} last"}, r.got)
 
+	ran := 0
+	counting := func(context.Context, string, string, json.RawMessage) (*mcp.Result, error) {
+		ran++
+		return &mcp.Result{}, nil
+	}
 	r = newRig(t, answer{body: "call a {}\ncall b {}\n"})
-	r.limits.Turns = 2
+	r.limits.Turns, r.call = 2, counting
 	require.Equal(t, "settled 0\nsettled 0\nsettled 1\nfinished\n", r.run(t, "call a {}"), "each call has its result")
+	require.Equal(t, 1, ran, "what is forbidden does not run")
 
 	r = newRig(t, answer{kind: "application/json", body: "call a {}\ncall b {}"})
-	r.limits.Calls = 1
+	r.limits.Calls, r.call = 1, counting
 	got, err := r.whole(t.Context(), r.agent(t), "call a {}")
 	require.NoError(t, err)
 	require.Nil(t, got)
-	require.Equal(t, []string{"a{} last"}, r.got)
+	require.Equal(t, []string{" last"}, r.got)
 	require.Equal(t, 3, r.report.Calls)
+	require.Equal(t, 2, ran)
+}
+
+// TestTimeIsOver holds that no call begins when the time for them is over.
+func TestTimeIsOver(t *testing.T) {
+	r := newRig(t, answer{body: "enough\n"})
+	r.limits.Time = 1
+	r.call = func(context.Context, string, string, json.RawMessage) (*mcp.Result, error) {
+		t.Error("a call began")
+		return &mcp.Result{}, nil
+	}
+	first := &late{&session{}, func() { r.clock.Advance(1).MustWait(t.Context()) }}
+	r.session = first
+	require.Equal(t, "settled 0\nsettled 1\nenough\n", r.run(t, "call a {}\ncall b {}"))
+	require.Equal(t, 2, strings.Count(r.got[0], "the time for tools is used up (1ns)"))
+	require.True(t, first.last)
+}
+
+// late is a session whose turns take their time.
+type late struct {
+	*session
+	takes func()
+}
+
+func (l *late) End(dst []byte) ([]byte, dialect.Turn) {
+	l.takes()
+	return l.session.End(dst)
 }
 
 // TestRunAgainIsNoTurnMore holds that a turn which is run again takes nothing from those that the response may have.
@@ -465,9 +525,24 @@ func TestCut(t *testing.T) {
 	require.Equal(t, "settled 0\ndo\nfailed server_error: the provider's answer broke off; try again\n", r.run(t, "call a {}"))
 	require.Equal(t, 2, r.report.Turns)
 
+	r = newRig(t, answer{kind: "application/json", body: "do"})
+	r.session = cutWhole{unstreamed{&session{}}}
+	got, err := r.whole(t.Context(), r.agent(t), "call a {}")
+	require.NoError(t, err)
+	require.Nil(t, got, "a whole answer is not cut")
+
 	r = newRig(t)
 	r.session = &shaped{&session{}, func(turn *dialect.Turn) { turn.Cut = true }}
 	require.Equal(t, "do\n", r.run(t, "do\n"))
+}
+
+// cutWhole says of each answer that is no stream that it was cut.
+type cutWhole struct{ unstreamed }
+
+func (c cutWhole) Whole(body []byte) dialect.Turn {
+	turn := c.unstreamed.Whole(body)
+	turn.Cut = true
+	return turn
 }
 
 // stopper is a session whose model obeys when it may call no more tools.

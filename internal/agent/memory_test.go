@@ -45,6 +45,8 @@ func TestMemory(t *testing.T) {
 	a.Put("key6", make([]byte, 4000))
 	_, ok = a.Get("key6")
 	require.False(t, ok, "larger than everything")
+	_, ok = a.Get("key5")
+	require.True(t, ok, "and nothing has to go for it")
 	a.Put("key5", []byte("new"))
 	got, _ = a.Get("key5")
 	require.Equal(t, "new", string(got))

@@ -14,7 +14,6 @@ import (
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/keyturn/keyturn/internal/dialect"
-	"github.com/keyturn/keyturn/mcp"
 )
 
 // watch makes spans and metrics of responses, turns and calls, by OpenTelemetry's conventions for generative AI
@@ -185,7 +184,7 @@ func (w *watch) tool(ctx context.Context, o *Origin, c dialect.Call) (context.Co
 	ctx, span := w.tracer.Start(ctx, "execute_tool "+name, trace.WithTimestamp(began), trace.WithAttributes(
 		attribute.String("gen_ai.operation.name", "execute_tool"), attribute.String("gen_ai.tool.name", name), attribute.String("gen_ai.tool.type", "extension"),
 		attribute.String("gen_ai.tool.call.id", c.ID), attribute.String("keyturn.mcp.server", server), o.provider()))
-	return mcp.WithToolSpan(ctx), func(r dialect.Result) {
+	return ctx, func(r dialect.Result) {
 		outcome := "ok"
 		switch {
 		case r.Error != nil:

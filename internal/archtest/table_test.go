@@ -50,7 +50,7 @@ var table = map[string]rule{
 	"envoy/check":     {is: "judges settings", may: []string{"envoy", "envoy/internal/address"}, not: []string{"grpc"}},
 	"envoy/mesh":      {is: "writes settings", may: []string{"envoy", "envoy/internal/address", "envoy/internal/document"}, not: []string{"grpc"}},
 	"envoy/process":   {is: "runs what it is given", may: []string{"envoy", "envoy/internal/address"}, not: []string{"grpc"}},
-	"internal/config": {is: "puts the settings of others into a file", may: []string{"keypool", "mcp", "extproc"}, not: envoys},
+	"internal/config": {is: "puts the settings of others into a file", may: []string{"keypool", "mcp", "extproc", "envoy"}, not: envoys},
 	// A dialect knows no other: what two of them share stands in a package of its own, and only the table above names them all.
 	"internal/dialect":           {is: "is pure", not: impure},
 	"internal/dialect/rawjson":   {is: "is pure", not: impure},

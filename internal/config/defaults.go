@@ -2,14 +2,12 @@ package config
 
 import (
 	"log/slog"
-	"time"
 
+	"github.com/keyturn/keyturn/envoy"
 	"github.com/keyturn/keyturn/extproc"
 	"github.com/keyturn/keyturn/keypool"
 	"github.com/keyturn/keyturn/mcp"
 )
-
-const mebibyte = 1 << 20
 
 // defaults is every value that a file need not give, but for those of its pools. Socket paths are relative to the folder of the file.
 var defaults = Config{
@@ -22,8 +20,8 @@ var defaults = Config{
 		Loopback:        "unix:run/loopback.sock",
 		Inner:           "internal",
 		Attach:          "listener",
-		MaxRequestBytes: 32 * mebibyte,
-		IdleTimeout:     5 * time.Minute,
+		MaxRequestBytes: envoy.DefaultBodyBytes,
+		IdleTimeout:     envoy.DefaultIdleTimeout,
 		AccessLog:       "stdout",
 	},
 }

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/keyturn/keyturn/envoy"
 	"github.com/keyturn/keyturn/extproc"
 	"github.com/keyturn/keyturn/internal/provider"
 	"github.com/keyturn/keyturn/keypool"
@@ -61,7 +62,7 @@ func logFields() object[Log] {
 func limitsFields() object[Limits] {
 	return object[Limits]{
 		fields: []field[Limits]{
-			is("memory", func(l *Limits) *int64 { return &l.Memory }, size(32*mebibyte, 1<<50),
+			is("memory", func(l *Limits) *int64 { return &l.Memory }, size(32<<20, 1<<50),
 				"Memory for all bodies that tools go into, while they are worked on: each takes up to 4 times its size. What is more waits a moment, then gets 503.").
 				otherwise("half of GOMEMLIMIT, or of the container's memory"),
 		},
@@ -121,11 +122,6 @@ func rest(orNone bool) scalar[time.Duration] {
 	}
 	return duration(keypool.ShortestTime, keypool.LongestTime)
 }
-
-const day = 24 * time.Hour
-
-// maxBuffer bounds a body that is read whole: it is one message to Keyturn, and one value in its memory.
-const maxBuffer = 128 * mebibyte
 
 func cluster() scalar[string] {
 	return pattern("text", "the name of an Envoy cluster, without spaces", `^[!-~]+$`, false)
@@ -219,9 +215,9 @@ func envoyFields() object[Envoy] {
 				"The listener that every attempt goes through: `internal` to Envoy, or a socket."),
 			is("attach", func(e *Envoy) *string { return &e.Attach }, attach(),
 				"What Keyturn needs of the clients' listener stands in the listener, or in each route, so that it can stand among others."),
-			is("max_request_bytes", func(e *Envoy) *int64 { return &e.MaxRequestBytes }, size(1024, maxBuffer), "Largest request that can be sent again with the next key; larger ones pass with one key."),
+			is("max_request_bytes", func(e *Envoy) *int64 { return &e.MaxRequestBytes }, size(envoy.MinBodyBytes, envoy.MaxBodyBytes), "Largest request that can be sent again with the next key; larger ones pass with one key."),
 			is("concurrency", func(e *Envoy) *int { return &e.Concurrency }, number(0, 1024), "Envoy's worker threads. 0: one for each core."),
-			is("idle_timeout", func(e *Envoy) *time.Duration { return &e.IdleTimeout }, duration(time.Second, day), "Ends a stream on which nothing moved for so long."),
+			is("idle_timeout", func(e *Envoy) *time.Duration { return &e.IdleTimeout }, duration(envoy.MinIdleTimeout, envoy.MaxIdleTimeout), "Ends a stream on which nothing moved for so long."),
 			is("access_log", func(e *Envoy) *string { return &e.AccessLog }, somewhere("stdout, off or the path of a file"), "`stdout`, `off` or a path."),
 			is("binary", func(e *Envoy) *string { return &e.BinaryPath }, somewhere("the path of an Envoy"),
 				"The Envoy to run.").otherwise("`ENVOY_BIN`, then `PATH`"),

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/keyturn/keyturn/envoy"
 	"github.com/keyturn/keyturn/extproc"
 	"github.com/keyturn/keyturn/internal/provider"
 	"github.com/keyturn/keyturn/internal/setting"
@@ -91,6 +92,57 @@ func (c *Config) ToolServers() []mcp.Server {
 		servers = append(servers, m)
 	}
 	return servers
+}
+
+// EnvoyConfig is what the file says about Envoy, in the words of package envoy.
+func (c *Config) EnvoyConfig() envoy.Config {
+	e := c.Envoy
+	out := envoy.Config{
+		Listen: e.Listen, Admin: e.Admin, Inner: e.Inner, Loopback: e.Loopback, Processor: c.Listen,
+		Clients:         envoy.Clients{Open: e.Clients.Open},
+		MaxRequestBytes: e.MaxRequestBytes, IdleTimeout: e.IdleTimeout, AccessLog: e.AccessLog,
+	}
+	if e.Attach == envoy.Route.String() {
+		out.Attach = envoy.Route
+	}
+	for _, k := range e.Clients.APIKeys {
+		out.Clients.APIKeys = append(out.Clients.APIKeys, envoy.ClientKey{Name: k.Name, Secret: k.Secret})
+	}
+	if j := e.Clients.JWT; j != nil {
+		out.Clients.JWT = (*envoy.JWT)(j)
+	}
+	for _, p := range c.Pools {
+		row, _ := provider.Named(p.Provider)
+		pool := envoy.Pool{
+			Name: p.Name, Messages: row.Native(provider.Messages), Upstream: p.Upstream, Clusters: p.Clusters, Keys: len(p.Keys),
+			BYOK: p.BYOK.Allow, CredentialHeader: p.Credential.Header, MaxBodyBytes: p.MaxBody,
+		}
+		if p.Tools != nil {
+			pool.Tools, pool.ToolTime = true, p.Tools.Time
+		}
+		out.Pools = append(out.Pools, pool)
+	}
+	return out
+}
+
+// OwnEnvoy is EnvoyConfig for an Envoy of Keyturn's own. Where no pool has tools it has no loopback listener, whose path need not be one that a
+// socket can have then.
+func (c *Config) OwnEnvoy() envoy.Config {
+	e := c.EnvoyConfig()
+	if !slices.ContainsFunc(e.Pools, func(p envoy.Pool) bool { return p.Tools }) {
+		e.Loopback = ""
+	}
+	return e
+}
+
+// judgeEnvoy has envoy judge the whole file. It names no lines: what it finds beyond what the file's own checks do should be rare.
+func (r *reader) judgeEnvoy(c *Config) {
+	err := envoy.Validate(c.OwnEnvoy())
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // its parts are wanted, not one of them
+		for _, e := range joined.Unwrap() {
+			r.refuse("", "%v", e)
+		}
+	}
 }
 
 // judgeKeyPool has keypool judge the pool at path. origins say where its keys stand.

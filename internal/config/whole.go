@@ -10,6 +10,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/keyturn/keyturn/envoy"
 	"github.com/keyturn/keyturn/extproc"
 	"github.com/keyturn/keyturn/internal/provider"
 	"github.com/keyturn/keyturn/internal/setting"
@@ -45,6 +46,9 @@ func (r *reader) wholeFile(_ string, c *Config) {
 	}
 	r.apart(c.Pools)
 	r.wholeTools(c)
+	if len(r.problems) == 0 { // else most of what it finds was said, with its line
+		r.judgeEnvoy(c)
+	}
 }
 
 // apart refuses what two pools cannot share.
@@ -64,7 +68,7 @@ func (r *reader) apart(pools []Pool) {
 			}
 			other := clusters[name]
 			switch {
-			case slices.Contains(ownClusters, name):
+			case envoy.OwnCluster(name):
 				if !r.given(at) {
 					at = within(path, "name")
 				}
@@ -85,9 +89,6 @@ func (r *reader) apart(pools []Pool) {
 		}
 	}
 }
-
-// ownClusters are those that the rendered configuration has beside the pools'.
-var ownClusters = []string{"keyturn-inner", "keyturn-jwks", "keyturn-processor"}
 
 var versionPath = regexp.MustCompile(`^v[0-9]`)
 

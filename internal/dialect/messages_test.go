@@ -205,6 +205,30 @@ func TestMessagesReplayMixed(t *testing.T) {
 	}
 }
 
+// TestMessagesReplayMixedLast holds that a call of Keyturn's that stood after the client's last goes to the end of an answer that the
+// client has changed.
+func TestMessagesReplayMixedLast(t *testing.T) {
+	k := &dialogue{memory: scenarioMemory{}, tools: scenarioTools()}
+	k.answer(t, k.open(t, ask, client), says("Both.")+","+forTime+","+forTool)
+	changed := ask + `,{"role":"assistant","content":[` + says("Changed.") + `,` + forTime
+	require.Equal(t, "["+changed+`,`+forTool+`]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"toolu_2","content":"noon"},{"type":"tool_result","tool_use_id":"toolu_1","content":"of toolu_1"}]}]`,
+		sent(t, k.open(t, changed+`]},`+timeIs, client)))
+}
+
+// TestMessagesListsAreToldApart holds that two conversations are not taken for one whose lists have the same words.
+func TestMessagesListsAreToldApart(t *testing.T) {
+	ask := func(list string) string {
+		return `{"role":"user","content":[{"type":"document","source":{"type":"content","content":` + list + `}}]}`
+	}
+	echo := `,{"role":"assistant","content":"Rain."},` + more
+	k := &dialogue{memory: scenarioMemory{}, tools: scenarioTools()}
+	k.answer(t, k.open(t, ask(`[["a"],"b"]`), ""), forTool, says("Rain."))
+	require.Contains(t, sent(t, k.open(t, ask(`[ [ "a" ] , "b" ]`)+echo, "")), "toolu_1")
+	for _, other := range []string{`["a","]","b"]`, `[["a","b"]]`, `["a",["b"]]`, `[["a"],["b"]]`, `[["a"],"b",[]]`} {
+		require.NotContains(t, sent(t, k.open(t, ask(other)+echo, "")), "toolu_1", other)
+	}
+}
+
 // What is forgotten leaves a conversation that is valid.
 func TestMessagesForgotten(t *testing.T) {
 	k := &dialogue{memory: scenarioMemory{}, tools: scenarioTools()}

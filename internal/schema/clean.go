@@ -29,9 +29,9 @@ func (m *mender) clean(n *node, depth int) {
 		switch {
 		case !valid(f):
 			wrong = append(wrong, f.name)
-		case one[f.name]:
+		case single[f.name]:
 			f.value = m.schema(f, depth)
-		case list[f.name]:
+		case several[f.name]:
 			for j := range f.value.items {
 				f.value.items[j] = m.object(f.value.items[j], depth)
 			}
@@ -62,7 +62,7 @@ func valid(f *field) bool {
 		return v.kind == '"'
 	case booleans[f.name]:
 		return v.isBool()
-	case list[f.name], f.name == "enum":
+	case several[f.name], f.name == "enum":
 		return v.isArray() && len(v.items) > 0
 	case f.name == "examples":
 		return v.isArray()
@@ -182,9 +182,9 @@ func (m *mender) dropKeys(n *node) {
 		switch {
 		case f.name == "required":
 			f.value.items = slices.DeleteFunc(f.value.items, func(one *node) bool { return !m.rules.key.MatchString(one.text()) })
-		case one[f.name]:
+		case single[f.name]:
 			m.dropKeys(f.value)
-		case list[f.name]:
+		case several[f.name]:
 			for _, item := range f.value.items {
 				m.dropKeys(item)
 			}
@@ -198,11 +198,11 @@ func (m *mender) dropKeys(n *node) {
 
 // anyItem is a schema for the items of an array that names none.
 func (m *mender) anyItem() *node {
-	any := object()
+	item := object()
 	if m.rules.subset {
-		any.set("type", scalar("string"))
+		item.set("type", scalar("string"))
 	}
-	return any
+	return item
 }
 
 // reference keeps a reference that leads somewhere, or puts in its place what it leads to. One to itself leads nowhere.

@@ -130,11 +130,11 @@ func refusedIn(s map[string]any, rules Rules) string {
 			return "draft 4: " + word
 		case word == "items" && !isObject && !isBool:
 			return "items that are no schema"
-		case one[word] && !isObject && !isBool:
+		case single[word] && !isObject && !isBool:
 			return "no schema: " + word
-		case one[word] && isObject:
+		case single[word] && isObject:
 			inside = append(inside, v)
-		case list[word]:
+		case several[word]:
 			inside = append(inside, v.([]any)...)
 		case byName[word]:
 			for name, p := range v.(map[string]any) {

@@ -40,9 +40,9 @@ const (
 
 // The words of JSON Schema under which there are schemas. https://json-schema.org/draft/2020-12/meta/applicator
 var (
-	one    = words("items", "additionalItems", "additionalProperties", "unevaluatedItems", "unevaluatedProperties", "contains", "propertyNames", "not", "if", "then", "else")
-	list   = words("anyOf", "oneOf", "allOf", "prefixItems")
-	byName = words("properties", "patternProperties", "dependentSchemas", "$defs", "definitions")
+	single  = words("items", "additionalItems", "additionalProperties", "unevaluatedItems", "unevaluatedProperties", "contains", "propertyNames", "not", "if", "then", "else")
+	several = words("anyOf", "oneOf", "allOf", "prefixItems")
+	byName  = words("properties", "patternProperties", "dependentSchemas", "$defs", "definitions")
 )
 
 // known are the words that a subset has. https://ai.google.dev/api/caching#Schema

@@ -53,16 +53,17 @@ func (x *exchange) read(model bool) error {
 	if n := x.r.ContentLength; n > 0 && n <= in.limit {
 		in.kept = make([]byte, 0, n)
 	}
-	switch x.req.Endpoint {
-	case talk.Responses, talk.Chat, talk.Messages:
+	if _, ok := languageOf(x.req.Endpoint); ok {
 		x.fields.wanted = shown
 		in.fields = &x.fields
+	}
+	switch x.req.Endpoint {
 	case talk.Embeddings:
 		x.fields.wanted = []string{"model", "input", "encoding_format", "dimensions"}
 		in.fields = &x.fields
 	case talk.Files:
 		x.readUpload(io.TeeReader(x.r.Body, in))
-	case talk.CountTokens, talk.Models, talk.FileContent, talk.Stored, talk.Conversations:
+	default:
 	}
 
 	buf, _ := copyBuffers.Get().(*[64 << 10]byte)

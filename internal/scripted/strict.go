@@ -1,8 +1,6 @@
 package scripted
 
 import (
-	"github.com/keyturn/keyturn/internal/scripted/chat"
-	"github.com/keyturn/keyturn/internal/scripted/openai"
 	"github.com/keyturn/keyturn/internal/scripted/talk"
 )
 
@@ -15,23 +13,9 @@ func (x *exchange) refusal() *talk.Problem {
 	if x.body == nil && x.req.BodySize > 0 {
 		return nil // too big to be held
 	}
-	t := x.Told()
-	anthropic := x.anthropic()
-	switch {
-	case t.Err != nil && anthropic:
-		return talk.Invalid("", "", "The request body is not valid JSON")
-	case t.Err != nil:
-		return openai.Unparsed()
-	case anthropic:
-		return x.refuseMessages(t)
-	case t.Model == "":
-		return talk.Invalid("model", "missing_required_parameter", "Missing required parameter: 'model'.")
+	l, ok := languageOf(x.req.Endpoint)
+	if !ok {
+		return nil
 	}
-	if pr := openai.RefuseTools(x.req.Endpoint, t); pr != nil {
-		return pr
-	}
-	if x.req.Endpoint == talk.Chat {
-		return chat.Refuse(t)
-	}
-	return x.refuseResponses(t)
+	return l.refuse(x, x.Told())
 }

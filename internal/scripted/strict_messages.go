@@ -9,6 +9,9 @@ import (
 
 // refuseMessages checks a request of the Messages API, with what the provider remembers.
 func (x *exchange) refuseMessages(t *talk.Told) *talk.Problem {
+	if t.Err != nil {
+		return talk.Invalid("", "", "The request body is not valid JSON")
+	}
 	if pr := messages.Refuse(t, x.r.Header.Get("Anthropic-Version")); pr != nil {
 		return pr
 	}

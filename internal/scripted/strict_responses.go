@@ -11,6 +11,9 @@ import (
 
 // refuseResponses checks a request of the Responses API, and puts what is stored before its input.
 func (x *exchange) refuseResponses(t *talk.Told) *talk.Problem {
+	if pr := refuseOpenAI(talk.Responses, t); pr != nil {
+		return pr
+	}
 	const leastTokens = 16
 	if t.MaxOutputTokens != nil && *t.MaxOutputTokens < leastTokens {
 		return talk.Invalid("max_output_tokens", "integer_below_min_value",

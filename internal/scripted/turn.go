@@ -4,9 +4,6 @@ import (
 	"fmt"
 	"net/http"
 
-	"github.com/keyturn/keyturn/internal/scripted/chat"
-	"github.com/keyturn/keyturn/internal/scripted/messages"
-	"github.com/keyturn/keyturn/internal/scripted/responses"
 	"github.com/keyturn/keyturn/internal/scripted/talk"
 )
 
@@ -30,13 +27,10 @@ func (x *exchange) good(t talk.Turn) response {
 
 // endpoint is the method of the request's endpoint, and what answers it; nil for a path without an endpoint.
 func (x *exchange) endpoint() (method string, render func(talk.Turn) response) {
+	if l, ok := languageOf(x.req.Endpoint); ok {
+		return http.MethodPost, x.render(l.say(x))
+	}
 	switch x.req.Endpoint {
-	case talk.Responses:
-		return http.MethodPost, x.render(responses.Dialect(x))
-	case talk.Chat:
-		return http.MethodPost, x.render(chat.Dialect(x))
-	case talk.Messages:
-		return http.MethodPost, x.render(messages.Dialect(x))
 	case talk.Stored:
 		return x.req.Method, x.stored
 	case talk.Conversations:
@@ -51,8 +45,9 @@ func (x *exchange) endpoint() (method string, render func(talk.Turn) response) {
 		return http.MethodGet, x.fileContent
 	case talk.Embeddings:
 		return http.MethodPost, x.embeddings
+	default:
+		return "", nil
 	}
-	return "", nil
 }
 
 func notFound(x *exchange) talk.Problem {

@@ -35,58 +35,102 @@ type toolCall struct {
 	element []byte // where nothing streams: the call as the provider sent it
 }
 
-// find is the call that a piece belongs to; a new one if it begins there. Providers number calls as OpenAI does, or leave index out
-// or the same for all, and tell the id once, with every piece, or not at all.
-func (s *session) find(c *chunk, p *callDelta) *toolCall {
-	t := &s.turn
-	index, indexed := int64(0), false
+// claim is what a piece says of the call that it belongs to.
+type claim struct {
+	id      string // "" if it says none
+	index   int64
+	indexed bool
+	named   bool // it has the tool's name, or a part of that
+	chunk   int  // number of the chunk that it came in
+}
+
+func (s *session) claimOf(c *chunk, p *callDelta) claim {
+	what := claim{named: p.name.Found() && !blank(p.name.Of(c.b)), chunk: s.chunks}
 	if p.index.Val.Found() {
-		index, indexed = rawjson.ParseInt(p.index.Val.Of(c.b))
+		what.index, what.indexed = rawjson.ParseInt(p.index.Val.Of(c.b))
 	}
-	same := func(call *toolCall) bool { return call.indexed == indexed && call.index == index }
-	id := ""
 	if p.id.Found() {
-		id = rawjson.Unquote(p.id.Of(c.b))
+		what.id = rawjson.Unquote(p.id.Of(c.b))
 	}
-	named := p.name.Found() && !blank(p.name.Of(c.b))
-	var found *toolCall
-	for i := len(t.calls) - 1; i >= 0 && found == nil; i-- {
-		call := t.calls[i]
-		switch {
-		case id != "" && call.id == id && (!indexed || !call.indexed || call.index == index):
-			return call
-		case id != "" && call.id == "" && same(call) && call.seen != s.chunks && !(named && call.name != ""),
-			id == "" && indexed && same(call):
-			found = call
-		case id == "" && !indexed && i == len(t.calls)-1:
-			found = call
+	return what
+}
+
+// numbers reports whether a call has the piece's number, or has none like it.
+func (p claim) numbers(call *toolCall) bool {
+	return call.indexed == p.indexed && call.index == p.index
+}
+
+// numberings are the ways in which providers say that a piece goes on with a call; last says that the call was begun last.
+var numberings = [...]func(p claim, call *toolCall, last bool) bool{
+	// The id comes with every piece, and there is no number, or the same for all (Gemini).
+	func(p claim, call *toolCall, _ bool) bool {
+		return p.id != "" && call.id == p.id && (!p.indexed || !call.indexed || call.index == p.index)
+	},
+	// The id comes after the first piece, which had the number alone; but not within one chunk, nor with a second name.
+	func(p claim, call *toolCall, _ bool) bool {
+		return p.id != "" && call.id == "" && p.numbers(call) && call.seen != p.chunk && !(p.named && call.name != "")
+	},
+	// The id comes once, then the number (OpenAI).
+	func(p claim, call *toolCall, _ bool) bool { return p.id == "" && p.indexed && p.numbers(call) },
+	// The id comes once or not at all, and there is no number: calls come one after the other.
+	func(p claim, _ *toolCall, last bool) bool { return p.id == "" && !p.indexed && last },
+}
+
+// begun is the call that a piece goes on with, the last of those that it may mean; nil if it begins one.
+func (s *session) begun(p claim) *toolCall {
+	calls := s.turn.calls
+	for i := len(calls) - 1; i >= 0; i-- {
+		for _, goesOn := range numberings {
+			if goesOn(p, calls[i], i == len(calls)-1) {
+				return calls[i]
+			}
 		}
 	}
-	if found == nil && id == "" && !named && len(t.calls) > 0 {
-		return t.calls[len(t.calls)-1] // a piece that says nothing of whose it is belongs to what was begun last
+	return nil
+}
+
+// find is the call that a piece belongs to; a new one if it begins there.
+func (s *session) find(c *chunk, p *callDelta) *toolCall {
+	t := &s.turn
+	what, last := s.claimOf(c, p), (*toolCall)(nil)
+	if len(t.calls) > 0 {
+		last = t.calls[len(t.calls)-1]
 	}
-	if found != nil && id == "" && named && found.name != "" && (found.seen == s.chunks || found.complete(p, c)) {
-		found = nil
-	}
+	call := s.begun(what)
 	switch {
-	case found != nil:
-		return found
-	case len(t.calls) >= maxCalls:
-		t.broken = true
-		return t.calls[len(t.calls)-1]
+	case what.id != "":
+	case call == nil && !what.named:
+		call = last // it says nothing of whose it is
+	case call != nil && what.named && call.name != "" && (call.seen == what.chunk || s.complete(call, p, c)):
+		call = nil // a second name: another call, by a provider that numbers none
 	}
-	call := &toolCall{indexed: indexed, index: index, shown: -1}
-	t.calls = append(t.calls, call)
+	if call == nil && len(t.calls) >= maxCalls {
+		t.broken = true
+		call = last
+	}
+	if call == nil {
+		call = &toolCall{indexed: what.indexed, index: what.index, shown: -1}
+		t.calls = append(t.calls, call)
+	}
 	return call
 }
 
 // complete reports whether a call has all its arguments, so that a piece with a name but no id begins another.
-func (call *toolCall) complete(p *callDelta, c *chunk) bool {
+func (s *session) complete(call *toolCall, p *callDelta, c *chunk) bool {
 	if call.owner == turn.Client {
 		return call.argue && p.args.Found() && bytes.HasPrefix(p.args.Of(c.b), []byte(`"{`))
 	}
-	return len(call.args) > 0 && rawjson.Valid([]byte(rawjson.Unquote(quoted(call.args))))
+	t := &s.turn
+	if !bytes.HasSuffix(bytes.TrimSpace(call.args), []byte{'}'}) || t.looked > maxLooked+4*t.bytes {
+		return false
+	}
+	t.looked += len(call.args)
+	return rawjson.Valid([]byte(rawjson.Unquote(quoted(call.args))))
 }
+
+// maxLooked bounds, beside four times what has come, the bytes of arguments that are looked at to find out whether they are complete:
+// otherwise each piece of one call could cost all pieces before it.
+const maxLooked = 64 << 10
 
 // quoted is a JSON string of its inside.
 func quoted(inner []byte) []byte { return append(append([]byte{'"'}, inner...), '"') }

@@ -7,9 +7,9 @@ import (
 	"github.com/keyturn/keyturn/internal/dialect/turn"
 )
 
-// chat is a Session for OpenAI Chat Completions. The dialect has no form for calls that somebody else has answered, so the client
+// session is a turn.Session for OpenAI Chat Completions. The dialect has no form for calls that somebody else has answered, so the client
 // sees nothing of Keyturn's: what is left of a turn that only called them is what the model said. The turns so hidden are
-// remembered for the client's next request (chat_memory.go).
+// remembered for the client's next request (memory.go).
 type session struct {
 	opts  turn.Options
 	names turn.Names
@@ -65,6 +65,7 @@ type currentTurn struct {
 	logprobs []field
 	calls    []*toolCall
 	bytes    int // kept of the turn so far
+	looked   int // bytes that were looked at again
 
 	finished bool // a finish_reason came
 	over     bool // [DONE] came
@@ -132,23 +133,23 @@ func (s *session) Reads() bool { return s.reads }
 // Body implements turn.Session.
 func (s *session) Body() []byte { return s.body }
 
-// Again implements Session.
+// Again implements turn.Session.
 func (s *session) Again() {
 	b := s.before
 	s.known, s.roleShown, s.shown, s.called, s.renumbers = b.known, b.roleShown, b.shown, b.called, b.renumbers
 	s.start()
 }
 
-// Relay implements Session.
+// Relay implements turn.Session.
 func (s *session) Relay(dst []byte) []byte {
 	s.body = s.turn.answer
 	return s.relay.HandOver(dst)
 }
 
-// KeepAlive implements Session: a comment, which is an event to no client.
+// KeepAlive implements turn.Session: a comment, which is an event to no client.
 func (s *session) KeepAlive(dst []byte) []byte {
 	return s.relay.KeepAlive(dst, ": keep-alive\n\n")
 }
 
-// Explain implements Session. What Keyturn has forgotten is left out of the request, with its results, so no error comes of it.
+// Explain implements turn.Session. What Keyturn has forgotten is left out of the request, with its results, so no error comes of it.
 func (s *session) Explain(int, []byte) (turn.Error, bool) { return turn.Error{}, false }

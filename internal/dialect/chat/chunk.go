@@ -142,6 +142,9 @@ func (c *chunk) oneCall(at int) int {
 	c.piece = callDelta{}
 	end := scanObject(c.b, at, c.inCall)
 	c.piece.at = rawjson.Span{Start: at, End: end}
+	if len(c.calls) == cap(c.calls) {
+		c.calls = slices.Grow(c.calls, len(c.calls)+1) // a large piece, of which a hostile chunk has many: append would copy it five times
+	}
 	c.calls = append(c.calls, c.piece)
 	return end
 }

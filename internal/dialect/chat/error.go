@@ -10,7 +10,7 @@ import (
 	"github.com/keyturn/keyturn/sse"
 )
 
-// Fail implements Session. The form is that of an error in the middle of OpenAI's streams, with the end that clients wait for.
+// Fail implements turn.Session. The form is that of an error in the middle of OpenAI's streams, with the end that clients wait for.
 func (s *session) Fail(dst []byte, e turn.Error) []byte {
 	if !s.streams {
 		s.body = openai.ErrorBody(e)

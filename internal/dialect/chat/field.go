@@ -201,20 +201,20 @@ func concat(before, turn []field) []field {
 		b := fieldOf(before, f.name)
 		switch {
 		case b == nil:
-			before = append(before, field{name: f.name, kind: f.kind, raw: bytes.Clone(f.raw), elements: f.whole()})
+			before = append(before, field{name: f.name, kind: f.kind, raw: bytes.Clone(f.raw), elements: f.inOnePiece()})
 		case b.kind == f.kind && f.kind == '"':
 			b.raw = append(b.raw, f.raw...)
 		case b.kind == f.kind && f.kind == '[':
-			b.elements = append(b.elements, f.whole()...)
+			b.elements = append(b.elements, f.inOnePiece()...)
 		default:
-			b.kind, b.raw, b.elements = f.kind, bytes.Clone(f.raw), f.whole()
+			b.kind, b.raw, b.elements = f.kind, bytes.Clone(f.raw), f.inOnePiece()
 		}
 	}
 	return before
 }
 
-// whole is an array's elements, each in one piece.
-func (f *field) whole() []element {
+// inOnePiece has an array's elements, each put together.
+func (f *field) inOnePiece() []element {
 	var list []element
 	for i := range f.elements {
 		list = append(list, element{raw: f.elements[i].appendTo(nil)})

@@ -2,7 +2,6 @@ package chat
 
 import (
 	"bytes"
-	"encoding/base64"
 	"iter"
 	"slices"
 	"strings"
@@ -27,7 +26,7 @@ import (
 // message is where the members of a message stand.
 type message struct {
 	at                             rawjson.Span
-	Role, Content, Calls, Id, Name rawjson.Span
+	role, content, calls, id, name rawjson.Span
 }
 
 func readMessage(b []byte, at rawjson.Span) message {
@@ -38,15 +37,15 @@ func readMessage(b []byte, at rawjson.Span) message {
 		}
 		switch string(f.Name) {
 		case "role":
-			m.Role = f.Val
+			m.role = f.Val
 		case "content":
-			m.Content = f.Val
+			m.content = f.Val
 		case "tool_calls":
-			m.Calls = f.Val
+			m.calls = f.Val
 		case "tool_call_id":
-			m.Id = f.Val
+			m.id = f.Val
 		case "name":
-			m.Name = f.Val
+			m.name = f.Val
 		}
 	}
 	return m
@@ -86,15 +85,15 @@ func (s *session) recall(e *rawjson.Edits, b []byte, f *requestFields) {
 			return
 		}
 		m := readMessage(b, at)
-		if string(m.Role.Of(b)) == `"assistant"` {
+		if rawjson.Unquote(m.role.Of(b)) == "assistant" {
 			ids := func(yield func(string) bool) {
-				for call := range rawjson.Elements(b, m.Calls) {
+				for call := range rawjson.Elements(b, m.calls) {
 					if !yield(rawjson.Text(b, call, "id")) {
 						return
 					}
 				}
 			}
-			key, byText := digestKey(h, s.chain, ids, func() string { return openai.ContentText(b, m.Content) })
+			key, byText := digestKey(h, s.chain, ids, func() string { return openai.ContentText(b, m.content) })
 			if kept, ok := s.opts.Memory.Get(key); ok && !back[key] && rawjson.Valid(kept) && rawjson.Once(b, at, "role", "content", "tool_calls") {
 				back[key] = true
 				restore(e, b, &m, kept, byText)
@@ -124,7 +123,7 @@ func restore(e *rawjson.Edits, b []byte, m *message, kept []byte, byText bool) {
 		restoreFields(e, b, m, kept, last, byText)
 	}
 	if calls, ok := rawjson.Lookup(kept, rawjson.Whole(kept), "calls"); ok {
-		e.Replace(m.Calls, mixedCalls(b, m.Calls, kept, calls))
+		e.Replace(m.calls, mixedCalls(b, m.calls, kept, calls))
 	}
 	if len(tools) > 0 {
 		e.Insert(m.at.End, append([]byte{','}, tools...))
@@ -209,7 +208,7 @@ func restoreContent(e *rawjson.Edits, b []byte, content rawjson.Span, with []byt
 // remember keeps what the client's next request needs of this response. It is called before the client has the end of it.
 func (s *session) remember() {
 	t := &s.turn
-	if s.opts.Memory == nil || len(s.hidden) == 0 && !t.mixed || !t.whole() {
+	if s.opts.Memory == nil || len(s.hidden) == 0 && !t.mixed || !t.ended() {
 		return
 	}
 	var r recall.Record
@@ -248,23 +247,23 @@ func (s *session) remember() {
 	s.opts.Memory.Put(key, r)
 }
 
-// next is the digest of a conversation with one message more. Left out is what clients are known to change: the order of members and
+// nextDigest is the digest of a conversation with one message more. Left out is what clients are known to change: the order of members and
 // those that are null, whether content is a string or one text part, space around the model's text, the spelling of arguments.
 func nextDigest(h recall.Hasher, before recall.Digest, b []byte, m *message) recall.Digest {
 	h.Reset()
 	h.Add(before[:])
-	role := rawjson.Unquote(m.Role.Of(b))
+	role := rawjson.Unquote(m.role.Of(b))
 	h.Add([]byte(role))
 	switch {
 	case role == "assistant":
-		h.Add([]byte(strings.TrimSpace(openai.ContentText(b, m.Content))))
-		for call := range rawjson.Elements(b, m.Calls) {
+		h.Add([]byte(strings.TrimSpace(openai.ContentText(b, m.content))))
+		for call := range rawjson.Elements(b, m.calls) {
 			h.Add([]byte(rawjson.Text(b, call, "id")))
 			h.Add([]byte(rawjson.Text(b, call, "function", "name")))
 		}
 		return h.Digest()
-	case m.Content.Found() && b[m.Content.Start] == '[':
-		for part := range rawjson.Elements(b, m.Content) {
+	case m.content.Found() && b[m.content.Start] == '[':
+		for part := range rawjson.Elements(b, m.content) {
 			if v, ok := rawjson.Lookup(b, part, "text"); ok && rawjson.Text(b, part, "type") == "text" {
 				h.Add([]byte(rawjson.Unquote(v.Of(b))))
 			} else {
@@ -272,14 +271,14 @@ func nextDigest(h recall.Hasher, before recall.Digest, b []byte, m *message) rec
 			}
 		}
 	default:
-		h.Add([]byte(rawjson.Unquote(m.Content.Of(b))))
+		h.Add([]byte(rawjson.Unquote(m.content.Of(b))))
 	}
-	h.Add([]byte(rawjson.Unquote(m.Id.Of(b))))
-	h.Add([]byte(rawjson.Unquote(m.Name.Of(b))))
+	h.Add([]byte(rawjson.Unquote(m.id.Of(b))))
+	h.Add([]byte(rawjson.Unquote(m.name.Of(b))))
 	return h.Digest()
 }
 
-// digestKey is under what is remembered what belongs to an assistant message: its calls' ids, or without any its text.
+// digestKey is the key of what is remembered of an assistant message: made of its calls' ids or, where it has none, of its text.
 func digestKey(h recall.Hasher, before recall.Digest, ids iter.Seq[string], text func() string) (key string, byText bool) {
 	h.Reset()
 	some, unique := false, true
@@ -297,5 +296,5 @@ func digestKey(h recall.Hasher, before recall.Digest, ids iter.Seq[string], text
 		h.Add([]byte(id))
 	}
 	d := h.Digest()
-	return "chat/" + base64.RawURLEncoding.EncodeToString(d[:]), !some
+	return "chat/" + d.String(), !some
 }

@@ -45,7 +45,7 @@ func (f *requestFields) named(name string) *rawjson.Span {
 	return nil
 }
 
-// read finds the members. It returns false for what is none of Keyturn's business, or has no messages; see readFields.
+// read finds the members. It returns false for a request that is to pass as it is, see rawjson.ReadFields, or has no messages.
 func (f *requestFields) read(b []byte) bool {
 	if !rawjson.ReadFields(b, f.named) {
 		return false

@@ -11,7 +11,7 @@ import (
 // maxTurn bounds the bytes of a turn that are kept for the next one's request.
 const maxTurn = 32 << 20
 
-// Write implements Session.
+// Write implements turn.Session.
 func (s *session) Write(dst, p []byte) ([]byte, turn.State) {
 	dst = s.relay.Write(dst, p)
 	switch t := &s.turn; {
@@ -59,7 +59,7 @@ func (s *session) take(e *sse.Event) {
 		s.done(e)
 	case s.chunk.read(e.Data):
 		s.chunks++
-		s.piece(e, &s.chunk)
+		s.chunkCame(e, &s.chunk)
 	case e.Truncated && s.number > 1:
 		// Clients drop what a stream that broke off leaves behind. It must not stand before what Keyturn may add.
 	default:
@@ -78,16 +78,51 @@ func (s *session) aside(e *sse.Event) {
 		s.fail(e, b)
 	case e.Truncated && s.number > 1:
 	case len(t.tail) > 0 && !t.hasOurs():
-		t.tail = append(t.tail, heldEvent{kind: heldAside, raw: bytes.Clone(e.Raw), cut: e.Truncated})
+		t.putAside(e)
 		s.relay.Elsewhere(t)
 	default:
 		s.relay.Aside(e)
 	}
 }
 
-// piece takes a chunk.
-func (s *session) piece(e *sse.Event, c *chunk) {
+// gist is what a chunk has for the client.
+type gist struct {
+	theirs, ours int         // pieces of calls, that the client is to see and not
+	late         []*toolCall // see pieces
+	text         bool        // the delta has something beside role and calls
+	role         bool
+	again        bool // the client knows the role
+	finish       bool
+}
+
+// gistOf keeps what a chunk says of the turn, and tells what of it is for the client.
+func (s *session) gistOf(c *chunk, truncated bool) gist {
 	t := &s.turn
+	g := gist{role: c.role.Val.Found(), finish: c.says(c.finish)}
+	t.broken = t.broken || c.count > 1
+	t.finished = t.finished || g.finish && !truncated
+	g.theirs, g.ours, g.late = s.pieces(c, g.finish)
+	g.again = g.role && s.roleShown && (s.number > 1 || g.ours > 0)
+	g.text = s.says(c)
+	return g
+}
+
+// shows reports whether the client sees that the turn says something.
+func (g *gist) shows() bool { return g.text || g.theirs > 0 || g.finish || len(g.late) > 0 }
+
+// only reports whether a chunk has nothing for the client beside role and usage.
+func (g *gist) only(c *chunk) bool {
+	return g.theirs == 0 && !g.finish && !g.text && !c.other && !c.says(c.logprobs)
+}
+
+// nothing reports whether a chunk has nothing at all for the client: pieces of Keyturn's calls, or a role that it knows.
+func (s *session) nothing(c *chunk, g *gist) bool {
+	counts := c.says(c.usage) && s.turn.finished
+	return (g.ours > 0 || g.again) && (g.again || !g.role) && len(g.late) == 0 && g.only(c) && !counts
+}
+
+// chunkCame takes a chunk.
+func (s *session) chunkCame(e *sse.Event, c *chunk) {
 	if s.errs(e, c) {
 		return
 	}
@@ -96,42 +131,35 @@ func (s *session) piece(e *sse.Event, c *chunk) {
 		s.counts(e, c)
 		return
 	}
-	t.broken = t.broken || c.count > 1
-	finish := c.says(c.finish)
-	t.finished = t.finished || finish && !e.Truncated
-	theirs, ours, late := s.pieces(c, finish)
-	role := c.role.Val.Found()
-	dropRole := role && s.roleShown && (s.number > 1 || ours > 0)
-	says := s.says(c)
-	rest := theirs > 0 || finish || says || c.other || c.says(c.logprobs)
-	if (ours > 0 || dropRole) && !rest && len(late) == 0 && (dropRole || !role) && !(c.says(c.usage) && t.finished) {
+	g := s.gistOf(c, e.Truncated)
+	if s.nothing(c, &g) {
 		return
 	}
-	if says || theirs > 0 || finish || len(late) > 0 {
+	if g.shows() {
 		s.relay.Release()
 	}
-	if t.hasOurs() {
+	if s.turn.hasOurs() {
 		s.retract()
 	} else {
 		s.release()
 	}
-	s.roleShown = s.roleShown || role
+	s.roleShown = s.roleShown || g.role
 
 	s.edits.Reset()
 	s.common(c)
-	if dropRole {
+	if g.again {
 		s.edits.Remove(c.b, c.delta.Val, c.role)
 	}
-	s.renumber(c, theirs == 0)
+	s.renumber(c, g.theirs == 0)
 	switch {
-	case finish && !t.failed:
-		s.finish(e, c, says || theirs > 0, late)
-	case t.finished && c.says(c.usage) && !rest:
+	case g.finish && !s.turn.failed:
+		s.finish(e, c, g.text || g.theirs > 0, g.late)
+	case s.turn.finished && c.says(c.usage) && g.only(c):
 		s.keep(heldUsage, e, false) // OpenRouter counts tokens in a chunk with a choice that says nothing
 	default:
 		s.emit(e)
-		s.learn(e, c, says)
-		s.flush(late)
+		s.learn(e, c, g.text)
+		s.flush(g.late)
 	}
 }
 

@@ -38,6 +38,16 @@ func (t *currentTurn) Rest(lf []byte) {
 	}
 }
 
+// putAside holds a block that is no chunk, together with those right before it: there may be any number of them.
+func (t *currentTurn) putAside(e *sse.Event) {
+	if n := len(t.tail); n > 0 && t.tail[n-1].kind == heldAside {
+		last := &t.tail[n-1]
+		last.raw, last.cut = append(last.raw, e.Raw...), e.Truncated
+		return
+	}
+	t.tail = append(t.tail, heldEvent{kind: heldAside, raw: bytes.Clone(e.Raw), cut: e.Truncated})
+}
+
 // keep holds the current event, with the changes noted.
 func (s *session) keep(kind endKind, e *sse.Event, says bool) {
 	h := heldEvent{kind: kind, typ: bytes.Clone(e.Type), says: says, raw: s.appendEdited(nil, e)}

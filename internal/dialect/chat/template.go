@@ -2,6 +2,7 @@ package chat
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/keyturn/keyturn/internal/dialect/rawjson"
 	"github.com/keyturn/keyturn/internal/dialect/relay"
@@ -29,22 +30,11 @@ func (s *session) learn(e *sse.Event, c *chunk, says bool) {
 	if !says || c.count != 1 || len(c.calls) > 0 || c.says(c.usage) || s.relay.Holding() || len(s.turn.tail) > 0 || relay.DataAt(e) < 0 {
 		return
 	}
-	var f rawjson.Member // the one that says something
-	for _, o := range c.fields {
-		if blank(o.Val.Of(c.b)) {
-			continue
-		}
-		if f.Val.Found() || c.b[o.Val.Start] != '"' {
-			return
-		}
-		f = o
+	f, ok := c.onlyString()
+	if !ok {
+		return
 	}
-	t.fields = -1
-	for i := range s.turn.fields {
-		if s.turn.fields[i].name == string(f.Name) && s.turn.fields[i].kind == '"' {
-			t.fields = i
-		}
-	}
+	t.fields = slices.IndexFunc(s.turn.fields, func(o field) bool { return o.name == string(f.Name) && o.kind == '"' })
 	if t.fields < 0 {
 		return
 	}
@@ -69,6 +59,20 @@ func (s *session) learn(e *sse.Event, c *chunk, says bool) {
 	t.out.head = s.edits.ApplyTo(t.out.head[:0], c.b, head)
 	t.out.mid = s.edits.ApplyTo(t.out.mid[:0], c.b, mid)
 	t.out.end = s.edits.ApplyTo(t.out.end[:0], c.b, end)
+}
+
+// onlyString is the string that the delta says, if it says nothing else.
+func (c *chunk) onlyString() (f rawjson.Member, ok bool) {
+	for _, o := range c.fields {
+		if blank(o.Val.Of(c.b)) {
+			continue
+		}
+		if ok || c.b[o.Val.Start] != '"' {
+			return f, false
+		}
+		f, ok = o, true
+	}
+	return f, ok
 }
 
 // quick takes a chunk like the one before. It returns false for any other event.

@@ -8,7 +8,7 @@ import (
 	"github.com/keyturn/keyturn/internal/dialect/turn"
 )
 
-// End implements Session.
+// End implements turn.Session.
 func (s *session) End(dst []byte) ([]byte, turn.Turn) {
 	s.relay.Close(dst)
 	if s.turn.failure == nil {
@@ -29,7 +29,7 @@ func (s *session) close() {
 			s.remember()
 		}
 		s.release()
-	case !t.whole():
+	case !t.ended():
 		t.tail = nil // the calls are not complete, and the client is not to think that the answer is
 	default:
 		if s.runs() {
@@ -42,8 +42,8 @@ func (s *session) close() {
 	}
 }
 
-// whole reports whether the turn came to its end, and all of it was read.
-func (t *currentTurn) whole() bool { return (t.finished || t.over) && !t.broken && !t.failed }
+// ended reports whether the turn came to its end, and all of it was read.
+func (t *currentTurn) ended() bool { return (t.finished || t.over) && !t.broken && !t.failed }
 
 // runs reports whether the turn's calls may be run: not in the last turn, and not those of an answer that was cut short. What else
 // finish_reason says does not matter: providers say stop where they mean tool_calls.
@@ -67,7 +67,7 @@ func (s *session) reasonWithout() string {
 func (s *session) result() turn.Turn {
 	t := &s.turn
 	cameTo := turn.Turn{Mixed: t.mixed, Failure: t.failure, Model: t.model, Reason: t.reason, Usage: usageOf(t.usage)}
-	cameTo.Cut = t.failure == nil && !t.failed && !t.whole() && (!(t.finished || t.over) || t.hasOurs())
+	cameTo.Cut = t.failure == nil && !t.failed && !t.ended() && (!(t.finished || t.over) || t.hasOurs())
 	for _, c := range t.run {
 		cameTo.Calls = append(cameTo.Calls, s.call(c))
 	}
@@ -87,7 +87,7 @@ func usageOf(raw []byte) turn.Usage {
 	}
 }
 
-// Settle implements Session. The client sees nothing of it.
+// Settle implements turn.Session. The client sees nothing of it.
 func (s *session) Settle(dst []byte, i int, r turn.Result) []byte {
 	if i >= 0 && i < len(s.results) {
 		s.results[i] = r
@@ -95,7 +95,7 @@ func (s *session) Settle(dst []byte, i int, r turn.Result) []byte {
 	return dst
 }
 
-// Continue implements Session.
+// Continue implements turn.Session.
 func (s *session) Continue(last bool) bool {
 	var f requestFields
 	if !f.read(s.request) {
@@ -228,7 +228,7 @@ func resultText(r *turn.Result) string {
 	return all
 }
 
-// Finish implements Session.
+// Finish implements turn.Session.
 func (s *session) Finish(dst []byte) []byte {
 	t := &s.turn
 	reason := ""

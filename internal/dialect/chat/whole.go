@@ -9,7 +9,7 @@ import (
 	"github.com/keyturn/keyturn/internal/dialect/turn"
 )
 
-// Whole implements Session.
+// Whole implements turn.Session.
 func (s *session) Whole(body []byte) turn.Turn {
 	t := &s.turn
 	t.answer, t.over = bytes.Clone(body), true

@@ -80,14 +80,7 @@ func (r *responses) event(ev event) {
 		r.at(ev, "the event's name is not its type, %q", kind)
 	}
 	ev.name = kind
-	switch {
-	case r.done:
-		r.at(ev, "it comes after [DONE]")
-	case r.terminal != "":
-		r.at(ev, "it comes after the response's end")
-	case r.failed && kind != "response.failed":
-		r.at(ev, "it comes after an error")
-	}
+	r.comesLate(ev)
 	if n := o.number("sequence_number"); n != r.next {
 		r.at(ev, "sequence_number is %s, not %d", o["sequence_number"], r.next)
 	}
@@ -115,6 +108,18 @@ func (r *responses) event(ev event) {
 		r.added(ev, o)
 	default:
 		r.about(ev, short, o)
+	}
+}
+
+// comesLate judges whether an event comes after what ends the stream.
+func (r *responses) comesLate(ev event) {
+	switch {
+	case r.done:
+		r.at(ev, "it comes after [DONE]")
+	case r.terminal != "":
+		r.at(ev, "it comes after the response's end")
+	case r.failed && ev.name != "response.failed":
+		r.at(ev, "it comes after an error")
 	}
 }
 

@@ -83,7 +83,7 @@ func statusOf(kind string) int {
 // are missing or its tools are others; and a call without its result, or a result without its call, of which the client knows
 // neither. Where all of the client's conversation is still known, the refusal has another cause.
 func (s *session) Explain(status int, body []byte) (turn.Error, bool) {
-	if status != 400 || !s.talk.forgot() || !rawjson.Valid(body) {
+	if status != 400 || !s.conversation.forgot() || !rawjson.Valid(body) {
 		return turn.Error{}, false
 	}
 	said := turn.ReadError(status, body).Message

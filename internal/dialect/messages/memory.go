@@ -47,7 +47,7 @@ type said struct {
 	size    int    // bytes of all messages up to and with it that identities are made of
 }
 
-func readTalk(o *turn.Options, client []byte, list rawjson.Span) *conversation {
+func readConversation(o *turn.Options, client []byte, list rawjson.Span) *conversation {
 	memory := o.Memory
 	t := &conversation{memory: memory, known: newIdentity(), list: make([]said, 0, rawjson.Count(client, list)), back: map[string]bool{}}
 	for at := range rawjson.Elements(client, list) {

@@ -95,7 +95,7 @@ func (s *session) Whole(body []byte) turn.Turn {
 	}
 	if len(cameTo.Calls) == 0 {
 		s.close()
-		s.talk.remember(s)
+		s.conversation.remember(s)
 		s.body = s.merged(body)
 	}
 	return cameTo

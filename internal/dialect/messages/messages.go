@@ -7,7 +7,7 @@ import (
 	"github.com/keyturn/keyturn/sse"
 )
 
-// messages is a Session for Anthropic Messages. Keyturn's calls are hidden: the API has no form for them that clients' libraries
+// session is a turn.Session for Anthropic Messages. Keyturn's calls are hidden: the API has no form for them that clients' libraries
 // know without a beta. What a client so cannot send back is remembered, and put where it was when the client goes on with the
 // conversation; so are the tools, whose bytes stay the same for as long as the conversation lasts. Models that think refuse a
 // conversation in which either has changed ("Preserving thinking blocks", "Extended thinking" in Anthropic's documentation).
@@ -15,16 +15,16 @@ type session struct {
 	opts  turn.Options
 	names turn.Names
 
-	base    []byte // the first turn's request
-	request []byte // the current turn's
-	fields  requestFields
-	choice  turn.Choice
-	model   string
-	streams bool
-	reads   bool
-	limit   int64 // max_tokens; 0 if the request has none that can be read
-	think   int64 // tokens that every turn must leave room for: thinking.budget_tokens, if it is below max_tokens; else 0
-	talk    *conversation
+	base         []byte // the first turn's request
+	request      []byte // the current turn's
+	fields       requestFields
+	choice       turn.Choice
+	model        string
+	streams      bool
+	reads        bool
+	limit        int64 // max_tokens; 0 if the request has none that can be read
+	think        int64 // tokens that every turn must leave room for: thinking.budget_tokens, if it is below max_tokens; else 0
+	conversation *conversation
 
 	number int      // of the turn, from 1
 	seen   []*block // that the client sees, of all turns; the place of each is its index
@@ -94,16 +94,16 @@ func open(body []byte, o turn.Options) turn.Session {
 		return nil
 	}
 	if o.Memory != nil {
-		s.talk = readTalk(&o, body, f.messages)
+		s.conversation = readConversation(&o, body, f.messages)
 	}
 	s.offer(&e, body, &f, tools)
-	if s.talk != nil && (s.names.Offered() || tools > 0) { // a conversation with calls in it needs tools
-		s.talk.restore(&e, body)
+	if s.conversation != nil && (s.names.Offered() || tools > 0) { // a conversation with calls in it needs tools
+		s.conversation.restore(&e, body)
 	}
 	if e.None() {
 		return nil
 	}
-	s.talk.opened()
+	s.conversation.opened()
 	s.base = e.Apply(make([]byte, 0, len(body)+e.Growth()), body)
 	if s.fields = (requestFields{}); !s.fields.read(s.base) {
 		return nil // memory has something that is no JSON
@@ -203,7 +203,7 @@ func (s *session) Finish(dst []byte) []byte {
 	t := &s.turn
 	data := t.final
 	s.close()
-	s.talk.remember(s)
+	s.conversation.remember(s)
 	if s.plain {
 		s.body = s.merged(data)
 		return dst

@@ -37,7 +37,7 @@ func (f *requestFields) named(name string) *rawjson.Span {
 	return nil
 }
 
-// read finds the members. It returns false for what is none of Keyturn's business, or has no messages; see readFields.
+// read finds the members. It returns false for a request that is to pass as it is, see rawjson.ReadFields, or has no messages.
 func (f *requestFields) read(b []byte) bool {
 	return rawjson.ReadFields(b, f.named) && f.messages.Found() && b[f.messages.Start] == '[' && (!f.tools.Found() || b[f.tools.Start] == '[') &&
 		rawjson.Once(b, f.toolChoice, "type", "name")
@@ -64,7 +64,7 @@ func (s *session) declare(b []byte, list rawjson.Span) (tools int, ok bool) {
 // offer puts Keyturn's tools before the client's: so they are part of every prefix that the client marks to be cached. A
 // conversation that has begun gets the tools that it began with, byte for byte.
 func (s *session) offer(e *rawjson.Edits, b []byte, f *requestFields, tools int) {
-	list, begun := s.talk.tools()
+	list, begun := s.conversation.tools()
 	if !begun {
 		list = nil
 		for _, t := range s.opts.Tools {
@@ -77,7 +77,7 @@ func (s *session) offer(e *rawjson.Edits, b []byte, f *requestFields, tools int)
 		s.names.Withdraw()
 		list = nil
 	}
-	s.talk.offers(list)
+	s.conversation.offers(list)
 	if list == nil {
 		return
 	}

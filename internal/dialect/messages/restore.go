@@ -63,9 +63,9 @@ func (t *conversation) answerAt(b []byte, i int) (answer, bool) {
 	if len(a.turns) == 0 {
 		return a, false
 	}
-	v0 := rawjson.Values(v, rawjson.Whole(v), "shown", "size")
-	size, _ := rawjson.ParseInt(v0[1].Of(v))
-	all, thoughtless := t.reach(b, &a, rawjson.Unquote(v0[0].Of(v)), int(size), thought.String())
+	named := rawjson.Values(v, rawjson.Whole(v), "shown", "size")
+	size, _ := rawjson.ParseInt(named[1].Of(v))
+	all, thoughtless := t.reach(b, &a, rawjson.Unquote(named[0].Of(v)), int(size), thought.String())
 	switch {
 	case thoughtless: // and so it is to stay
 		for j := range a.turns {
@@ -172,7 +172,7 @@ func (t *conversation) replace(e *rawjson.Edits, b []byte, a answer) {
 	if len(last.results) > 0 {
 		switch {
 		case next.role == "user" && next.content.Found() && rawjson.Once(b, next.at, "role", "content"):
-			e.Replace(next.content, answered(b, next.content, last))
+			e.Replace(next.content, withResults(b, next.content, last))
 		case hasForeignCall(last):
 			return // the client owes results
 		}
@@ -225,8 +225,8 @@ func hasForeignCall(p *pastTurn) bool {
 	return false
 }
 
-// answered is the content of the client's message after a turn, with the results of all of the turn's calls first, in their order.
-func answered(b []byte, content rawjson.Span, p *pastTurn) []byte {
+// withResults is the content of the client's message after a turn, with the results of all of the turn's calls first, in their order.
+func withResults(b []byte, content rawjson.Span, p *pastTurn) []byte {
 	first := map[string]rawjson.Span{} // the client's results, by the ids of their calls; of two the first
 	for v := range rawjson.Elements(b, content) {
 		if id := rawjson.Text(b, v, "tool_use_id"); rawjson.Text(b, v, "type") == "tool_result" && !first[id].Found() {

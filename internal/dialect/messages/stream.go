@@ -37,7 +37,7 @@ func (s *session) End(dst []byte) ([]byte, turn.Turn) {
 	t := s.result()
 	if len(t.Calls) == 0 && s.turn.over && !s.turn.broken {
 		s.close()
-		s.talk.remember(s)
+		s.conversation.remember(s)
 	}
 	return s.relay.End(), t
 }

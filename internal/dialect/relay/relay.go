@@ -52,7 +52,7 @@ type Relay struct {
 	afterCR bool
 	last    *[]byte // where the last block went with its end; nil if it did not, or went elsewhere
 	keeper  Keeper  // who has one that went elsewhere
-	own     bool    // a block of Keyturn's own went out with it
+	cut     bool    // it lacks its blank line
 	hurries bool    // it need not wait
 
 	unended bool // what went out last has no blank line at its end
@@ -69,8 +69,8 @@ func (r *Relay) Begin() {
 	r.decoder.Reset()
 	r.unended = r.unended && !r.failed // what a turn that failed ended with was held back
 	r.held, r.events = r.held[:0], 0
-	r.holding, r.failed, r.broken, r.lost = true, false, false, false
-	r.afterCR, r.last, r.keeper, r.own, r.hurries = false, nil, nil, false, false
+	r.holding, r.failed, r.broken = true, false, false
+	r.afterCR, r.last, r.keeper, r.cut, r.hurries = false, nil, nil, false, false
 }
 
 // Write takes the next bytes of the stream, and appends to dst what the client gets.
@@ -109,6 +109,7 @@ func (r *Relay) End() []byte {
 	if !r.failed {
 		r.Release()
 	}
+	r.last = nil
 	return r.Out()
 }
 
@@ -120,7 +121,7 @@ func (r *Relay) block(ev *sse.Event) error {
 		return nil
 	}
 	r.afterCR = ev.Raw[len(ev.Raw)-1] == '\r'
-	r.last, r.keeper, r.own, r.hurries = nil, nil, false, false
+	r.last, r.keeper, r.cut, r.hurries = nil, nil, ev.Truncated, false
 	if r.holding {
 		if r.events >= WindowEvents || len(r.held) >= WindowBytes {
 			if r.failed {
@@ -135,11 +136,8 @@ func (r *Relay) block(ev *sse.Event) error {
 	r.style.learn(ev)
 	r.Mend() // the turn before may have left something
 	r.reader.Block(ev)
-	switch {
-	case r.last != nil:
+	if r.last != nil {
 		r.unended = ev.Truncated
-	case r.own:
-		r.unended = false
 	}
 	return nil
 }
@@ -158,7 +156,7 @@ func (r *Relay) rest(lf []byte) {
 func (r *Relay) Mend() {
 	if r.unended {
 		r.dst = r.style.eol(r.style.eol(r.dst))
-		r.unended = false
+		r.last, r.unended = nil, false
 	}
 }
 
@@ -178,16 +176,22 @@ func (r *Relay) Sink() *[]byte {
 // Own is where blocks are to be appended that end with a blank line of Keyturn's. It may be called between turns too, after To.
 func (r *Relay) Own() *[]byte {
 	r.seal()
-	r.last, r.keeper, r.own = nil, nil, true
+	r.last, r.keeper, r.unended = nil, nil, false
 	return r.sink()
 }
 
-// seal ends the current block, if it has gone out, since something follows it: the LF that may belong to its CR would come too late.
+// seal ends the current block, if it has gone out, since something follows it: a blank line where it was cut off, else the LF that
+// may belong to its CR, which would come too late.
 func (r *Relay) seal() {
-	if r.last != nil && r.afterCR {
+	switch {
+	case r.last == nil:
+	case r.cut:
+		*r.last = r.style.eol(r.style.eol(*r.last))
+		r.unended = false
+	case r.afterCR:
 		*r.last = append(*r.last, '\n')
-		r.last = nil
 	}
+	r.last = nil
 }
 
 // Put hands the current block on as it came.
@@ -212,6 +216,9 @@ func (r *Relay) Elsewhere(k Keeper) { r.last, r.keeper = nil, k }
 // Insert puts out a block that the dialect has kept. Truncated says that it lacks its blank line.
 func (r *Relay) Insert(block []byte, truncated bool) {
 	r.seal()
+	if !r.holding { // or what was cut off is held too, and Release comes first
+		r.Mend()
+	}
 	to := r.sink()
 	*to = append(*to, block...)
 	r.unended = truncated
@@ -254,14 +261,17 @@ func (r *Relay) HandOver(dst []byte) []byte {
 func (r *Relay) Interrupt(dst []byte) {
 	r.dst = dst
 	if r.failed {
-		r.held, r.failed, r.unended = r.held[:0], false, false
+		r.held, r.last, r.failed, r.unended = r.held[:0], nil, false, false
 	}
 	r.Release()
 	r.Mend()
 }
 
-// To begins what goes to the client between the streams of two turns; Out returns it.
-func (r *Relay) To(dst []byte) { r.dst = dst }
+// To begins what goes to the client between the streams of two turns, after the end of what was cut off; Out returns it.
+func (r *Relay) To(dst []byte) {
+	r.dst = dst
+	r.Mend()
+}
 
 // Out is what the client gets. It is the caller's.
 func (r *Relay) Out() []byte {

@@ -106,6 +106,7 @@ func TestFateOfBlocks(t *testing.T) {
 		{"kept and put in", "event: a\ndata: keep 1\n\ndata: keep 2\n\ndata: x\n\ndata: insert\n\n", "data: x\n\nevent: a\ndata: keep 1\n\ndata: keep 2\n\ndata: insert\n\n"},
 		{"kept and forgotten", "event: a\ndata: keep 1\n\ndata: x\n\n", "data: x\n\n"},
 		{"a provider without event fields", "data: x\n\ndata: own\n\n", "data: x\n\ndata: mine\n\n"},
+		{"an own block after one that was cut off", "event: a\ndata: after", "event: a\ndata: after\n\n" + own},
 		{"cut off", "event: a\ndata: a\n\ndata: b", "event: a\ndata: a\n\ndata: b"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -123,7 +124,7 @@ func TestFateOfBlocks(t *testing.T) {
 // TestHolds holds when the client gets what: out is after each piece.
 func TestHolds(t *testing.T) {
 	many := strings.Repeat("data: x\n\n", relay.WindowEvents)
-	large := "data: " + strings.Repeat("x", relay.WindowBytes) + "\n\n"
+	large := "data: " + strings.Repeat("x", relay.WindowBytes-len("data: \n\n")) + "\n\n"
 	for _, tc := range []struct {
 		name    string
 		in, out []string
@@ -135,6 +136,7 @@ func TestHolds(t *testing.T) {
 		{"a LF of its own", []string{"data: show\n\n", "\n", "data: drop\n\n", "\n"}, []string{"data: show\n\n", "\n", "", "\n"}},
 		{"no more events than that", []string{many, "data: y\n\n"}, []string{"", many + "data: y\n\n"}},
 		{"nor bytes", []string{large, "data: y\n\n"}, []string{"", large + "data: y\n\n"}},
+		{"one byte less is held", []string{strings.Replace(large, "x", "", 1), "data: y\n\n"}, []string{"", ""}},
 		{"comments do not count", []string{"data: x\n\n" + strings.Repeat(": c\n\n", relay.WindowEvents), "data: y\n\n"}, []string{"", ""}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -204,6 +206,34 @@ func TestUnended(t *testing.T) {
 			require.NotEmpty(t, p.r.KeepAlive(nil, ": alive\n\n"))
 		})
 	}
+	t.Run("between turns", func(t *testing.T) {
+		p := newPuppet()
+		p.play("data: show\n\ndata: x", 0)
+		p.r.To([]byte("before "))
+		p.r.Event("", []byte("mine"))
+		require.Equal(t, "before \n\ndata: mine\n\n", string(p.r.Out()), "between turns too it does not stand behind half a block")
+		require.NotEmpty(t, p.r.KeepAlive(nil, ": alive\n\n"))
+		p.r.Begin()
+		require.Equal(t, ": b\n\n", string(p.r.Write(nil, []byte(": b\n\n"))))
+	})
+	t.Run("kept, put in, and followed by an own block", func(t *testing.T) {
+		p := newPuppet()
+		p.r.To(nil)
+		p.r.Release()
+		p.r.Insert([]byte("data: half"), true)
+		p.r.Mend()
+		p.r.Event("", []byte("mine"))
+		require.Equal(t, "data: half\n\ndata: mine\n\n", string(p.r.Out()))
+		require.NotEmpty(t, p.r.KeepAlive(nil, ": alive\n\n"))
+	})
+	t.Run("kept and put in, one after the other", func(t *testing.T) {
+		p := newPuppet()
+		p.r.To(nil)
+		p.r.Release()
+		p.r.Insert([]byte("data: half"), true)
+		p.r.Insert([]byte("data: y\n\n"), false)
+		require.Equal(t, "data: half\n\ndata: y\n\n", string(p.r.Out()))
+	})
 	t.Run("kept and put in", func(t *testing.T) {
 		p := newPuppet()
 		p.r.Release()

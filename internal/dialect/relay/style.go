@@ -37,7 +37,7 @@ type style struct {
 func (s *style) learn(ev *sse.Event) {
 	if !s.known && ev.Dispatched {
 		end := bytes.IndexAny(ev.Raw, "\r\n")
-		*s = style{known: true, bare: len(ev.Type) == 0, crlf: end >= 0 && bytes.HasPrefix(ev.Raw[end:], []byte("\r\n"))}
+		*s = style{known: true, bare: len(ev.Type) == 0, crlf: bytes.HasPrefix(ev.Raw[max(0, end):], []byte("\r\n"))}
 	}
 }
 

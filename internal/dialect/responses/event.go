@@ -15,8 +15,8 @@ type eventFields struct {
 	indexValue, seqValue     int // -1 where there is none
 }
 
-// read finds them, and reports whether the data is one JSON object. It looks at every byte once: what is not well-formed is
-// none of ours.
+// read finds them, and reports whether the data is one JSON object. It looks at every byte once: what is not well-formed
+// passes as it is.
 func (f *eventFields) read(b []byte) bool {
 	i := rawjson.SkipSpace(b, 0)
 	if i >= len(b) || b[i] != '{' {
@@ -32,29 +32,7 @@ func (f *eventFields) read(b []byte) bool {
 		i = next
 	}
 	for {
-		key := rawjson.Span{Start: i + 1}
-		if i = rawjson.SkipString(b, i); i < 0 {
-			return false
-		}
-		key.End = i - 1
-		if i >= len(b) || b[i] != ':' {
-			if i = rawjson.SkipSpace(b, i); i >= len(b) || b[i] != ':' {
-				return false
-			}
-		}
-		if i++; i < len(b) && b[i] <= ' ' {
-			i = rawjson.SkipSpace(b, i)
-		}
-		val := rawjson.Span{Start: i}
-		for val.End = i; val.End < len(b) && '0' <= b[val.End] && b[val.End] <= '9'; {
-			val.End++
-		}
-		switch { // the two most frequent kinds of values first
-		case i < len(b) && b[i] == '"':
-			val.End = rawjson.SkipString(b, i)
-		case val.End == i || val.End == len(b) || b[i] == '0' && val.End > i+1 || b[val.End] != ',' && b[val.End] != '}':
-			val.End = rawjson.SkipValue(b, i, 1)
-		}
+		key, val := eventMember(b, i)
 		if val.End < 0 {
 			return false
 		}
@@ -74,6 +52,35 @@ func (f *eventFields) read(b []byte) bool {
 			return false
 		}
 	}
+}
+
+// eventMember is where the name, within its quotes, and the value of the member stand that begins at b[i]. The value ends at -1 when
+// there is none.
+func eventMember(b []byte, i int) (key, val rawjson.Span) {
+	key.Start = i + 1
+	if i = rawjson.SkipString(b, i); i < 0 {
+		return key, rawjson.Span{End: -1}
+	}
+	key.End = i - 1
+	if i >= len(b) || b[i] != ':' {
+		if i = rawjson.SkipSpace(b, i); i >= len(b) || b[i] != ':' {
+			return key, rawjson.Span{End: -1}
+		}
+	}
+	if i++; i < len(b) && b[i] <= ' ' {
+		i = rawjson.SkipSpace(b, i)
+	}
+	val.Start, val.End = i, i
+	for val.End < len(b) && '0' <= b[val.End] && b[val.End] <= '9' {
+		val.End++
+	}
+	switch { // the two most frequent kinds of values first
+	case i < len(b) && b[i] == '"':
+		val.End = rawjson.SkipString(b, i)
+	case val.End == i || val.End == len(b) || b[i] == '0' && val.End > i+1 || b[val.End] != ',' && b[val.End] != '}':
+		val.End = rawjson.SkipValue(b, i, 1)
+	}
+	return key, val
 }
 
 // lead reads the members that deltas begin with, in the order in which OpenAI writes them, and returns where the next one begins; 0

@@ -82,7 +82,7 @@ func (s *session) remember() {
 	var pending []byte
 	if s.mixed {
 		for _, c := range s.calls {
-			pending = appendOutput(rawjson.Separate(pending), c.callID, c.answer())
+			pending = appendOutput(rawjson.Separate(pending), c.callID, c.outputForModel())
 		}
 	}
 	if s.clientID != "" && s.upstreamID != "" && (s.clientID != s.upstreamID || pending != nil) {

@@ -125,7 +125,7 @@ func (s *session) closeTurn() {
 		return
 	}
 	for _, c := range s.calls {
-		s.said = append(s.said, piece{raw: appendOutput(nil, c.callID, c.answer())})
+		s.said = append(s.said, piece{raw: appendOutput(nil, c.callID, c.outputForModel())})
 	}
 }
 
@@ -135,8 +135,8 @@ func (s *session) stays(i *outputItem) bool {
 	return i.raw != nil && i.status != "incomplete" && (!i.own || i.runs)
 }
 
-// answer is what the model is told that a call came to.
-func (i *outputItem) answer() []byte {
+// outputForModel is what the model is told that a call came to.
+func (i *outputItem) outputForModel() []byte {
 	if i.output == nil {
 		return rawjson.AppendString(nil, notCompleted)
 	}

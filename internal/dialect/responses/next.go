@@ -38,7 +38,7 @@ func (s *session) Continue(last bool) bool {
 		}
 	}
 	for _, c := range s.calls {
-		s.replay = appendOutput(rawjson.Separate(s.replay), c.callID, c.answer())
+		s.replay = appendOutput(rawjson.Separate(s.replay), c.callID, c.outputForModel())
 	}
 	s.ran += int64(len(s.calls))
 	s.usage = slices.Clone(rawjson.AddNumbers(s.usage, s.turn.raw))

@@ -56,7 +56,7 @@ func (f *requestFields) named(name string) *rawjson.Span {
 	return nil
 }
 
-// read finds the members. It returns false for what is none of Keyturn's business; see readFields.
+// read finds the members. It returns false for a request that is to pass as it is; see rawjson.ReadFields.
 func (f *requestFields) read(b []byte) bool { return rawjson.ReadFields(b, f.named) }
 
 // stateful reports whether the request goes on from what the provider has stored: its input is only what is new.

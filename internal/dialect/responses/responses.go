@@ -10,7 +10,7 @@ import (
 	"github.com/keyturn/keyturn/internal/dialect/turn"
 )
 
-// responses is a Session for OpenAI Responses. Turns go on without the provider's state, whatever the client's mode: the input of
+// session is a turn.Session for OpenAI Responses. Turns go on without the provider's state, whatever the client's mode: the input of
 // the next is the client's own with all output so far and the calls' results after it, byte for byte. Only a conversation, to
 // which the provider adds by itself, gets the results alone.
 type session struct {

@@ -1,7 +1,6 @@
 package responses
 
 import (
-	"encoding/base64"
 	"slices"
 	"strconv"
 
@@ -37,7 +36,7 @@ func (s *saying) key() string {
 		s.h.Add([]byte(id))
 	}
 	d := s.h.Digest()
-	return "responses/text/" + base64.RawURLEncoding.EncodeToString(d[:])
+	return "responses/text/" + d.String()
 }
 
 // begun is the digest of a conversation before its first item. The instructions and the user belong to it: another's conversation may

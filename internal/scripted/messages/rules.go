@@ -113,29 +113,56 @@ func refuseBlocks(t *talk.Told, beta []string) *talk.Problem {
 		}
 		for j, b := range blocks {
 			at := fmt.Sprintf("messages.%d.content.%d", i, j)
-			switch {
-			case !slices.Contains(blockTags, b.Type) && !slices.Contains(beta, b.Type):
+			if !slices.Contains(blockTags, b.Type) && !slices.Contains(beta, b.Type) {
 				return talk.Invalid("", "", "%s: Input tag '%s' found using 'type' does not match any of the expected tags: '%s'",
 					at, b.Type, strings.Join(blockTags, "', '"))
-			case b.Type == "text" && b.Text == "":
-				return talk.Invalid("", "", "messages: text content blocks must be non-empty")
-			case b.Type == "text" && strings.TrimSpace(b.Text) == "":
-				return talk.Invalid("", "", "messages: text content blocks must contain non-whitespace text")
-			case b.Type == "tool_result" && b.IsError && (len(b.Content) == 0 || string(b.Content) == `""` || string(b.Content) == "[]"):
-				return talk.Invalid("", "", "%s.tool_result: content cannot be empty if `is_error` is true", at)
-			case b.Type == "tool_use" && m.Role != "assistant":
-				return talk.Invalid("", "", "messages.%d: `tool_use` blocks can only be in `assistant` messages", i)
-			case (b.Type == "tool_use" || b.Type == "tool_result") && len(t.Tools) == 0:
+			}
+			if pr := refuseBlock(b, at, m.Role, ids); pr != nil {
+				return pr
+			}
+			if (b.Type == "tool_use" || b.Type == "tool_result") && len(t.Tools) == 0 {
 				return talk.Invalid("", "", "Requests which include `tool_use` or `tool_result` blocks must define tools")
-			case b.Type == "tool_use" && (len(b.Input) == 0 || b.Input[0] != '{'):
-				return talk.Invalid("", "", "%s.tool_use.input: Input should be a valid dictionary", at)
-			case b.Type == "tool_use" && ids[b.ID]:
-				return talk.Invalid("", "", "%s: `tool_use` ids must be unique", at)
-			case b.Type == "tool_use":
-				ids[b.ID] = true
 			}
 		}
 	}
+	return nil
+}
+
+// refuseBlock checks what one block says. Ids are those of the calls before it.
+func refuseBlock(b talk.Block, at, role string, ids map[string]bool) *talk.Problem {
+	switch b.Type {
+	case "text":
+		return refuseText(b)
+	case "tool_use":
+		return refuseCall(b, at, role, ids)
+	case "tool_result":
+		if b.IsError && (len(b.Content) == 0 || string(b.Content) == `""` || string(b.Content) == "[]") {
+			return talk.Invalid("", "", "%s.tool_result: content cannot be empty if `is_error` is true", at)
+		}
+	}
+	return nil
+}
+
+func refuseText(b talk.Block) *talk.Problem {
+	switch {
+	case b.Text == "":
+		return talk.Invalid("", "", "messages: text content blocks must be non-empty")
+	case strings.TrimSpace(b.Text) == "":
+		return talk.Invalid("", "", "messages: text content blocks must contain non-whitespace text")
+	}
+	return nil
+}
+
+func refuseCall(b talk.Block, at, role string, ids map[string]bool) *talk.Problem {
+	switch {
+	case role != "assistant":
+		return talk.Invalid("", "", "%s: `tool_use` blocks can only be in `assistant` messages", at)
+	case len(b.Input) == 0 || b.Input[0] != '{':
+		return talk.Invalid("", "", "%s.tool_use.input: Input should be a valid dictionary", at)
+	case ids[b.ID]:
+		return talk.Invalid("", "", "%s: `tool_use` ids must be unique", at)
+	}
+	ids[b.ID] = true
 	return nil
 }
 
