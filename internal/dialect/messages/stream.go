@@ -217,7 +217,7 @@ func (s *session) blockStart(ev *sse.Event) {
 		m.raw(ev.Raw)
 		return
 	}
-	b := s.newBlock(f.at, f.block.Of(ev.Data))
+	b := s.newBlock(f.at, slices.Clone(f.block.Of(ev.Data)))
 	b.open = true
 	if b.own {
 		m.drop()
