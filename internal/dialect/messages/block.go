@@ -57,9 +57,9 @@ func (k deltaKind) member() string {
 
 var compactionMembers = [2]string{"content", "encrypted_content"}
 
-// newBlock reads a block as it begins, or as it stands in a whole answer.
+// newBlock reads a block as it begins, or as it stands in a whole answer. It keeps raw.
 func (s *session) newBlock(at int, raw []byte) *block {
-	b := &block{at: at, shown: -1, raw: slices.Clone(raw)}
+	b := &block{at: at, shown: -1, raw: slices.Clip(raw)}
 	b.kind, b.id, b.name = rawjson.Text(b.raw, rawjson.Whole(b.raw), "type"), rawjson.Text(b.raw, rawjson.Whole(b.raw), "id"), rawjson.Text(b.raw, rawjson.Whole(b.raw), "name")
 	if b.kind == "tool_use" && s.names.Owner(b.name) == turn.Keyturn {
 		b.own = true
@@ -145,7 +145,9 @@ func (b *block) json() []byte {
 			e.Set(b.raw, at, "citations", slices.Concat([]byte{'['}, b.citations, []byte{']'}))
 		}
 	}
-	b.done = e.Apply(nil, b.raw)
+	if b.done = b.raw; !e.None() {
+		b.done = e.Apply(nil, b.raw)
+	}
 	return b.done
 }
 

@@ -156,7 +156,7 @@ func (t *conversation) remember(s *session) {
 	if t == nil {
 		return
 	}
-	shown := slices.Concat([]byte{'['}, s.shown(), []byte{']'})
+	shown := s.shown()
 	t.known.content("assistant", shown, rawjson.Whole(shown))
 	sum := t.known.sum()
 	t.begun(sum)

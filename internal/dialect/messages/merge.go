@@ -110,7 +110,7 @@ func (s *session) merged(body []byte) []byte {
 	var e rawjson.Edits
 	content, _ := rawjson.Lookup(body, at, "content")
 	if s.number > 1 || len(s.turn.calls) > 0 {
-		e.Set(body, at, "content", slices.Concat([]byte{'['}, s.shown(), []byte{']'}))
+		e.Set(body, at, "content", s.shown())
 	} else {
 		i := 0
 		for v := range rawjson.Elements(body, content) {
@@ -143,11 +143,18 @@ func (s *session) see(b *block) {
 	s.seen = append(s.seen, b)
 }
 
-// shown is all that the client sees, joined by commas.
+// shown is all that the client sees, an array.
 func (s *session) shown() []byte {
-	var list []byte
+	size := len(`[]`)
 	for _, b := range s.seen {
-		list = append(rawjson.Separate(list), b.json()...)
+		size += len(b.json()) + 1
 	}
-	return list
+	list := append(make([]byte, 0, size), '[')
+	for i, b := range s.seen {
+		if i > 0 {
+			list = append(list, ',')
+		}
+		list = append(list, b.json()...)
+	}
+	return append(list, ']')
 }

@@ -140,7 +140,7 @@ func (s *session) blockStart(ev *sse.Event) {
 		s.relay.Put(ev)
 		return
 	}
-	b := s.newBlock(f.at, f.block.Of(ev.Data))
+	b := s.newBlock(f.at, slices.Clone(f.block.Of(ev.Data)))
 	b.open = true
 	if b.own {
 		return
