@@ -4,6 +4,7 @@
 // returns. Each Event keeps its block's bytes, so one that needs no change is forwarded as it came, and the blocks one after the other are the
 // stream. AppendEvent and AppendComment write blocks.
 //
-// The package does no input or output, starts no goroutines, and keeps nothing of a stream but its open block. What lasts over several events
-// belongs to the reader: the last event id, which a block with HasID sets even when it is not dispatched, and the time to reconnect.
+// Read pulls events out of a reader, for loops. Nothing else here does input or output; the package starts no goroutines, and keeps
+// nothing of a stream but its open block. What lasts over several events belongs to the reader: the last event id, which a block with
+// HasID sets even when it is not dispatched, and the time to reconnect.
 package sse

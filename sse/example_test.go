@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/keyturn/keyturn/sse"
 )
@@ -38,4 +39,23 @@ func Example() {
 	// data: MORNING
 	//
 	// data:[DONE]
+}
+
+// Who wants to pull reads events in a loop, here those of a model's answer.
+func ExampleRead() {
+	body := strings.NewReader("data: {\"delta\":\"Good \"}\n\n: a comment\n\ndata: {\"delta\":\"morning\"}\n\ndata: [DONE]\n\n")
+	for event, err := range sse.Read(body, sse.Limits{}) {
+		if err != nil {
+			fmt.Println("the answer broke off:", err)
+			return
+		}
+		if string(event.Data) == "[DONE]" {
+			break
+		}
+		fmt.Printf("%s\n", event.Data)
+	}
+
+	// Output:
+	// {"delta":"Good "}
+	// {"delta":"morning"}
 }

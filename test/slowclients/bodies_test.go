@@ -1,4 +1,6 @@
-package test
+//go:build slow
+
+package slowclients_test
 
 import (
 	"fmt"
