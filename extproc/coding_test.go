@@ -48,7 +48,7 @@ func TestDecoded(t *testing.T) {
 			require.Empty(t, decoded(nil, name))
 			require.Len(t, decoded(codedAs(t, coding, make([]byte, maxErrorBody)), name), maxErrorBody)
 			require.Nil(t, decoded(codedAs(t, coding, make([]byte, maxErrorBody+1)), name), "larger than what is judged")
-			require.Nil(t, decoded(codedAs(t, coding, make([]byte, 300<<20)), name), "a bomb")
+			require.Nil(t, decoded(codedAs(t, coding, make([]byte, 24<<20)), name), "a bomb")
 		})
 	}
 	require.Equal(t, body, decoded(body, ""))

@@ -88,7 +88,7 @@ func hostile() map[string]string {
 
 // What a body costs is bounded by its size, whatever is in it.
 func TestHeapOfRequests(t *testing.T) {
-	if race { // it takes memory by itself; make test runs this package without it too
+	if race { // it takes memory by itself; make test runs this package without it
 		return
 	}
 	for _, d := range []struct {

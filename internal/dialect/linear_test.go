@@ -25,7 +25,7 @@ type growing struct {
 // much (bytes of JSON looked at, bytes allocated), and eight times as many 40 times the
 // processor's time, which is less exact. Quadratic work costs 4 and 64 times as much.
 func testLinear(t *testing.T, all []growing) {
-	if race { // it costs time by itself; make test runs this package without it too
+	if race { // it costs time by itself; make test runs this package without it
 		return
 	}
 	const (
