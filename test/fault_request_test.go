@@ -74,7 +74,7 @@ func TestRequestFaults(t *testing.T) {
 			{Provider: "anthropic", Keys: []string{"k2-long-key"}},
 			{Name: "gone", Keys: []string{"k3-long-key"}, Upstream: "http://127.0.0.1:1"}, // nobody listens on tcpmux
 		},
-		Envoy: map[string]any{"idle_timeout": "1s", "max_request_bytes": "10MiB"},
+		Envoy: map[string]any{"idle_timeout": "3s", "max_request_bytes": "10MiB"},
 	})
 	well := scripted.OK(allIsWell)
 	gw.Provider.Default(well)
@@ -133,7 +133,7 @@ func TestRequestFaults(t *testing.T) {
 		gw.Reset(t)
 		gw.Provider.Key(keys[0], scripted.RateLimited(time.Minute))
 		body := jsonOf(megabyte)
-		resp := gw.Do(t, gw.Request(t, http.MethodPost, path, drip(t.Context(), body, 1500*time.Millisecond))) // idle_timeout is about a pause, not the whole
+		resp := gw.Do(t, gw.Request(t, http.MethodPost, path, drip(t.Context(), body, 4500*time.Millisecond))) // idle_timeout is about a pause, not the whole
 		require.Equal(t, http.StatusOK, resp.Status, resp.Body)
 		require.Equal(t, keys, gw.Provider.Keys())
 		for _, r := range gw.Provider.Requests() {
