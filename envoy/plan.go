@@ -27,8 +27,11 @@ const (
 
 // Bounds of a Config, both ends included.
 const (
-	MinBodyBytes, MaxBodyBytes     = 1 << 10, 128 << 20 // one that Keyturn reads whole is one message to it, and one value in its memory
-	MinIdleTimeout, MaxIdleTimeout = time.Second, 24 * time.Hour
+	MinBodyBytes = 1 << 10
+	MaxBodyBytes = 128 << 20 // one that Keyturn reads whole is one message to it, and one value in its memory
+
+	MinIdleTimeout = time.Second
+	MaxIdleTimeout = 24 * time.Hour
 )
 
 // OwnCluster says whether Render makes a cluster of this name for itself: no pool's may have it.

@@ -3,6 +3,7 @@ package extproc
 import (
 	"bytes"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/andybalholm/brotli"
@@ -75,8 +76,8 @@ func decoded(body []byte, header string) []byte {
 	if !ok {
 		return nil
 	}
-	for i := len(names) - 1; i >= 0; i-- {
-		r, err := openers[names[i]](body)
+	for _, name := range slices.Backward(names) {
+		r, err := openers[name](body)
 		if err != nil {
 			return nil
 		}

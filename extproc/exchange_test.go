@@ -317,6 +317,7 @@ func (tr *transcript) send(r *extprocv3.ProcessingRequest) string {
 		return "no reply"
 	case dueReply:
 		return tr.answer()
+	case dueTools: // came to dueReply above
 	case duePiece:
 		renderChunk(&w, tr.x.chunk)
 	case dueLastPiece:

@@ -15,17 +15,32 @@ import (
 
 // Bounds of the settings of a Pool and of its Tools, both ends included.
 const (
-	MinBody, MaxBody               = 1 << 10, 128 << 20 // bytes; one that is read whole is one message, and one value in memory
-	MinDeadline, MaxDeadline       = time.Millisecond, time.Hour
-	MinTurns, MaxTurns             = 2, 100
-	MinCalls, MaxCalls             = 1, 1000
-	MinToolTime, MaxToolTime       = time.Second, time.Hour // as long as Envoy can be made to wait: max_message_timeout
-	MinResultBytes, MaxResultBytes = 1 << 10, 16 << 20
+	MinBody = 1 << 10   // bytes
+	MaxBody = 128 << 20 // one that is read whole is one message, and one value in memory
 
-	MinDefinitionBytes, MaxDefinitionBytes = 1 << 10, 16 << 20
+	MinDeadline = time.Millisecond
+	MaxDeadline = time.Hour
 
-	MinMemory, MaxMemory           = time.Millisecond, 30 * 24 * time.Hour
-	MinMemoryBytes, MaxMemoryBytes = 1 << 20, 64 << 30
+	MinTurns = 2
+	MaxTurns = 100
+
+	MinCalls = 1
+	MaxCalls = 1000
+
+	MinToolTime = time.Second
+	MaxToolTime = time.Hour // as long as Envoy can be made to wait: max_message_timeout
+
+	MinResultBytes = 1 << 10
+	MaxResultBytes = 16 << 20
+
+	MinDefinitionBytes = 1 << 10
+	MaxDefinitionBytes = 16 << 20
+
+	MinMemory = time.Millisecond
+	MaxMemory = 30 * 24 * time.Hour
+
+	MinMemoryBytes = 1 << 20
+	MaxMemoryBytes = 64 << 30
 )
 
 // Defaults returns a Pool of which every field has its default that has one, with the Tools that it would have.

@@ -54,13 +54,14 @@ func actionsOf(p Preset, c Class) string {
 			usual = a
 		}
 	}
-	said := "`" + usual.String() + "`"
+	var said strings.Builder
+	said.WriteString("`" + usual.String() + "`")
 	for _, a := range []Action{Surface, NextKey, CoolDown, Retire} {
 		if a != usual && len(by[a]) > 0 {
-			said += fmt.Sprintf("; %s: `%v`", strings.Join(by[a], ", "), a)
+			fmt.Fprintf(&said, "; %s: `%v`", strings.Join(by[a], ", "), a)
 		}
 	}
-	return said
+	return said.String()
 }
 
 func sayingTable() string {

@@ -18,8 +18,8 @@ type phrase struct {
 const (
 	opening   = `^(?:error: |unauthorized: |forbidden: |access denied[:,.] |permission denied[:,.] |sorry, )?`
 	whose     = `(?:the |your |this |provided |specified |given |supplied |current )*`
-	anAPIKey  = `(?:api[ -]?key|api token)`
-	aToken    = `(?:api[ -]?key|api token|access token|auth(?:entication|orization)? token|bearer token|credentials?|secret key)`
+	anAPIKey  = `(?:api[ -]?key|api token)`                                                                                       //nolint:gosec // words of providers, no credential
+	aToken    = `(?:api[ -]?key|api token|access token|auth(?:entication|orization)? token|bearer token|credentials?|secret key)` //nolint:gosec // the same
 	anOwner   = `(?:account|user account|organi[sz]ation)`
 	between   = "[^.\"`']{0,60}?"
 	isNow     = ` (?:is|are|was|has|have|has been|have been|appears to be) (?:(?:currently|now|already|temporarily|permanently|reported as|either|an?) )*`
@@ -31,76 +31,94 @@ const (
 // phrases in the order in which they are looked for.
 var phrases = []phrase{
 	{
-		[]int{400, 402, 403}, regexp.MustCompile(opening + whose + `(?:` + anAPIKey + `|` + anOwner + `)` + between + isNow + ended),
+		[]int{400, 402, 403},
+		regexp.MustCompile(opening + whose + `(?:` + anAPIKey + `|` + anOwner + `)` + between + isNow + ended),
 		"this key, account or organisation is invalid, expired, revoked, disabled, suspended …", Credential,
 	},
 	{
-		[]int{402, 403}, regexp.MustCompile(opening + `(?:` + whose + aToken + `|your (?:project|workspace|team))` + between + isNow + ended + `|` + opening + `(?:your )?access (?:was |has been )?(?:terminated|revoked)` + over),
+		[]int{402, 403},
+		regexp.MustCompile(opening + `(?:` + whose + aToken + `|your (?:project|workspace|team))` + between + isNow + ended + `|` + opening + `(?:your )?access (?:was |has been )?(?:terminated|revoked)` + over),
 		"this token, or your project, workspace or team, is invalid, expired, suspended …", Credential,
 	},
 	{
-		[]int{402, 403}, regexp.MustCompile(opening + `(?:the |your |this )(?:` + anAPIKey + `|key) (?:may not|cannot|can not|can no longer|must not) be used` + over),
+		[]int{402, 403},
+		regexp.MustCompile(opening + `(?:the |your |this )(?:` + anAPIKey + `|key) (?:may not|cannot|can not|can no longer|must not) be used` + over),
 		"this key may not be used", Credential,
 	},
 	{
-		[]int{400, 402, 403}, regexp.MustCompile(opening + badBefore + anAPIKey + `\b|` + opening + whose + `(?:` + anAPIKey + `|` + anOwner + `) ` + ended + `|` + opening + anAPIKey + ` (?:not found)\b|` + opening + `no such api key\b`),
+		[]int{400, 402, 403},
+		regexp.MustCompile(opening + badBefore + anAPIKey + `\b|` + opening + whose + `(?:` + anAPIKey + `|` + anOwner + `) ` + ended + `|` + opening + anAPIKey + ` (?:not found)\b|` + opening + `no such api key\b`),
 		"invalid, expired or unknown API key", Credential,
 	},
 	{
-		[]int{402, 403}, regexp.MustCompile(opening + badBefore + `(?:` + aToken + `|authentication)\b|` + opening + badBefore + `token` + over + `|` + opening + `authentication (?:fails|failed|error)\b`),
+		[]int{402, 403},
+		regexp.MustCompile(opening + badBefore + `(?:` + aToken + `|authentication)\b|` + opening + badBefore + `token` + over + `|` + opening + `authentication (?:fails|failed|error)\b`),
 		"invalid token or credentials, authentication failed", Credential,
 	},
 	{
-		[]int{403}, regexp.MustCompile(opening + "(?:(?:you|your|this|the) [^\"`':.]{0,60}?)?" + `\b(?:insufficient|not enough|no|out of|run out of|used all(?: available)?|doesnt have any|does not have any|dont have (?:any|enough)|do not have (?:any|enough)|exhausted your) (?:[a-z]+ ){0,2}(?:credits?|balance|funds)\b`),
+		[]int{403},
+		regexp.MustCompile(opening + "(?:(?:you|your|this|the) [^\"`':.]{0,60}?)?" + `\b(?:insufficient|not enough|no|out of|run out of|used all(?: available)?|doesnt have any|does not have any|dont have (?:any|enough)|do not have (?:any|enough)|exhausted your) (?:[a-z]+ ){0,2}(?:credits?|balance|funds)\b`),
 		"no credit, balance or funds", Quota,
 	},
 	{
-		[]int{400, 403, 429}, regexp.MustCompile(opening + `(?:you have )?(?:insufficient|not enough|no|out of|` + whose + anOwner + between + `\b(?:insufficient|not enough|no|out of|due to insufficient)) (?:[a-z]+ )?(?:credits?|balance|funds)\b`),
+		[]int{400, 403, 429},
+		regexp.MustCompile(opening + `(?:you have )?(?:insufficient|not enough|no|out of|` + whose + anOwner + between + `\b(?:insufficient|not enough|no|out of|due to insufficient)) (?:[a-z]+ )?(?:credits?|balance|funds)\b`),
 		"no credit, balance or funds", Quota,
 	},
 	{
-		[]int{400, 403, 429}, regexp.MustCompile(opening + "(?:(?:you|your|this|the) [^\"`':.]{0,60}?)?(?:monthly |daily )?" +
+		[]int{400, 403, 429},
+		regexp.MustCompile(opening + "(?:(?:you|your|this|the) [^\"`':.]{0,60}?)?(?:monthly |daily )?" +
 			`\b(?:(?:spending|spend|billing|budget|credit) limit (?:has been |was |is )?(?:reached|exceeded)|(?:reached|exceeded|hit) (?:its|your|the|their) (?:[a-z]+ ){0,2}(?:spending|spend|billing|budget|credit) limit)\b`),
 		"a spending limit that is reached", Quota,
 	},
 	{
-		[]int{400, 403, 429}, regexp.MustCompile(opening + whose + `(?:(?:[a-z]+ )?(?:balance|credits?))` + isNow + `(?:too low|insufficient|exhausted|depleted|negative|overdue|past due|in arrears)|` + opening + whose + anOwner + between + `\b(?:overdue|past[- ]due|in arrears|unpaid)\b`),
+		[]int{400, 403, 429},
+		regexp.MustCompile(opening + whose + `(?:(?:[a-z]+ )?(?:balance|credits?))` + isNow + `(?:too low|insufficient|exhausted|depleted|negative|overdue|past due|in arrears)|` + opening + whose + anOwner + between + `\b(?:overdue|past[- ]due|in arrears|unpaid)\b`),
 		"a balance that is used up or owed", Quota,
 	},
 	{
-		[]int{402}, regexp.MustCompile(`\b(?:this request (?:requires|needs|costs) more|(?:this|the|your) request (?:would exceed|exceeds|costs more than)|can only afford [1-9]|(?:reduce|lower|fewer|decrease) (?:the |your )?max[ _](?:completion[ _]|output[ _])?tokens)\b`),
+		[]int{402},
+		regexp.MustCompile(`\b(?:this request (?:requires|needs|costs) more|(?:this|the|your) request (?:would exceed|exceeds|costs more than)|can only afford [1-9]|(?:reduce|lower|fewer|decrease) (?:the |your )?max[ _](?:completion[ _]|output[ _])?tokens)\b`),
 		"a request that is larger than the credit", CallerFault,
 	},
 	{
-		[]int{403}, regexp.MustCompile(`\b(?:safety|moderation|flagged|inappropriate|guidelines?|sensitive|prohibited|(?:content|usage) (?:policy|policies|filter\w*)|terms)\b`),
+		[]int{403},
+		regexp.MustCompile(`\b(?:safety|moderation|flagged|inappropriate|guidelines?|sensitive|prohibited|(?:content|usage) (?:policy|policies|filter\w*)|terms)\b`),
 		"a check of the content, or terms", CallerFault,
 	},
 	{
-		[]int{401}, regexp.MustCompile(`\bip(?: address(?:es)?)?\b[^.\n]{0,60}\b(?:not|isnt|allow\w*|block\w*|restrict\w*|denied)\b|\b(?:allowlist|whitelist)\b`),
+		[]int{401},
+		regexp.MustCompile(`\bip(?: address(?:es)?)?\b[^.\n]{0,60}\b(?:not|isnt|allow\w*|block\w*|restrict\w*|denied)\b|\b(?:allowlist|whitelist)\b`),
 		"an address that may not ask", Region,
 	},
 	{
-		[]int{403}, regexp.MustCompile(`\bip(?: address(?:es)?)?\b|\b(?:allowlist|whitelist|firewall|vpc|vpn|proxy|virtual network|private endpoint|public access|network (?:access|rules?|acls?|policy|policies))\b`),
+		[]int{403},
+		regexp.MustCompile(`\bip(?: address(?:es)?)?\b|\b(?:allowlist|whitelist|firewall|vpc|vpn|proxy|virtual network|private endpoint|public access|network (?:access|rules?|acls?|policy|policies))\b`),
 		"an address or network that may not ask", Region,
 	},
 	{
-		[]int{403}, regexp.MustCompile(`\b(?:country|countries|territory|territories|regions?|locations?|geographic\w*|jurisdiction|sanction\w*)\b`),
+		[]int{403},
+		regexp.MustCompile(`\b(?:country|countries|territory|territories|regions?|locations?|geographic\w*|jurisdiction|sanction\w*)\b`),
 		"a country or region", Region,
 	},
 	{
-		[]int{401, 403}, regexp.MustCompile(`\bsession key\b|\b(?:missing|insufficient) (?:scopes?|permissions?)\b`),
+		[]int{401, 403},
+		regexp.MustCompile(`\bsession key\b|\b(?:missing|insufficient) (?:scopes?|permissions?)\b`),
 		"a scope that this key lacks, or a session in a browser", CallerFault,
 	},
 	{
-		[]int{403}, regexp.MustCompile(`\b(?:access|permission|permitted|authori[sz]ed|allowed|verified|enabled|activated|entitled|eligible|valid|use|used|using|invoke|subscribed?)\b[^.\n]{0,80}\b(?:model|deployment)s?\b`),
+		[]int{403},
+		regexp.MustCompile(`\b(?:access|permission|permitted|authori[sz]ed|allowed|verified|enabled|activated|entitled|eligible|valid|use|used|using|invoke|subscribed?)\b[^.\n]{0,80}\b(?:model|deployment)s?\b`),
 		"may not use this model", ModelAccess,
 	},
 	{
-		[]int{403}, regexp.MustCompile(`\b(?:model|deployment)s?\b[^.\n]{0,120}\b(?:not|no|isnt|doesnt|without)\b[^.\n]{0,40}\b(?:access|accessible|permission|permitted|authori[sz]ed|allowed|enabled|activated|available|entitled|exist|found)\b`),
+		[]int{403},
+		regexp.MustCompile(`\b(?:model|deployment)s?\b[^.\n]{0,120}\b(?:not|no|isnt|doesnt|without)\b[^.\n]{0,40}\b(?:access|accessible|permission|permitted|authori[sz]ed|allowed|enabled|activated|available|entitled|exist|found)\b`),
 		"the model is not available to this key", ModelAccess,
 	},
 	{
-		[]int{429}, regexp.MustCompile(`\b(?:overloaded|at capacity|over capacity|out of capacity|no capacity|(?:not enough|insufficient|lack of|limited) (?:[a-z]+ )?capacity|capacity (?:is |has been )?(?:exceeded|exhausted|constraints?|reached)|without capacity|high (?:demand|load|traffic)|no (?:available )?(?:workers?|instances?|replicas?|gpus?)|(?:insufficient|not enough) resources|(?:server|engine|system|service) (?:is )?(?:currently |too )?busy|resources? (?:is |are )?(?:currently |temporarily )?unavailable|rate[- ]limited upstream|shared pool)\b`),
+		[]int{429},
+		regexp.MustCompile(`\b(?:overloaded|at capacity|over capacity|out of capacity|no capacity|(?:not enough|insufficient|lack of|limited) (?:[a-z]+ )?capacity|capacity (?:is |has been )?(?:exceeded|exhausted|constraints?|reached)|without capacity|high (?:demand|load|traffic)|no (?:available )?(?:workers?|instances?|replicas?|gpus?)|(?:insufficient|not enough) resources|(?:server|engine|system|service) (?:is )?(?:currently |too )?busy|resources? (?:is |are )?(?:currently |temporarily )?unavailable|rate[- ]limited upstream|shared pool)\b`),
 		"overload, no capacity, or a pool that all customers share", Transient,
 	},
 }

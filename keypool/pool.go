@@ -32,7 +32,7 @@ const (
 	LongestTime  = 30 * 24 * time.Hour
 )
 
-// Never, as a Config's ReviveAfter, leaves a Permanent key out until Reset.
+// Never as a Config's ReviveAfter leaves a Permanent key out until Reset.
 const Never time.Duration = -1
 
 // Config describes a pool. A duration that is 0 takes its default. Printed, logged or marshalled, it shows no secret.

@@ -118,7 +118,10 @@ func TestStormOfRequests(t *testing.T) {
 					return true
 				case m.Method == "" && m.ID != nil: // an answer, which is not taken
 					now := pending.Add(1)
-					for old := most.Load(); now > old && !most.CompareAndSwap(old, now); old = most.Load() {
+					for {
+						if old := most.Load(); now <= old || most.CompareAndSwap(old, now) {
+							break
+						}
 					}
 					select {
 					case <-r.Context().Done():

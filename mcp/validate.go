@@ -15,10 +15,14 @@ import (
 
 // Bounds of a Server's settings, both ends included.
 const (
-	MinTimeout, MaxTimeout = time.Millisecond, time.Hour
-	MinRefresh, MaxRefresh = time.Second, 24 * time.Hour
-	MaxTools               = 10_000    // of one server
-	MaxResult              = 128 << 20 // bytes of an answer to one call
+	MinTimeout = time.Millisecond
+	MaxTimeout = time.Hour
+
+	MinRefresh = time.Second
+	MaxRefresh = 24 * time.Hour
+
+	MaxTools  = 10_000    // of one server
+	MaxResult = 128 << 20 // bytes of an answer to one call
 )
 
 // NamePattern is what the name of a server is, so that the names of its tools, which have at most 64 letters, digits, '_' and '-', have room beside it.

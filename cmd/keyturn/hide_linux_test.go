@@ -34,15 +34,15 @@ func TestParentOfCurious(t *testing.T) {
 // TestHide has a child look into its parent's environment. Both are a user without rights: root may look anywhere.
 func TestHide(t *testing.T) {
 	t.Parallel()
-	folder, err := os.MkdirTemp("", "keyturn") //nolint:usetesting // that of the test is the user's alone
+	folder, err := os.MkdirTemp("", "keyturn") // that of the test is the user's alone
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(folder)) })
 	program, err := os.ReadFile(os.Args[0])
 	require.NoError(t, err)
 	copied := filepath.Join(folder, "test")
 	require.NoError(t, os.WriteFile(copied, program, 0o600))
-	require.NoError(t, os.Chmod(copied, 0o755)) //nolint:gosec // another user runs it
-	require.NoError(t, os.Chmod(folder, 0o755)) //nolint:gosec // the same
+	require.NoError(t, os.Chmod(copied, 0o755)) // another user runs it
+	require.NoError(t, os.Chmod(folder, 0o755)) // the same
 	const secret = "sk-very-secret"
 	for how, seen := range map[string]bool{"no": true, "yes": false} {
 		parent := exec.CommandContext(t.Context(), copied, "-test.run=^TestParentOfCurious$")

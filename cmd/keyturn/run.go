@@ -96,23 +96,30 @@ func runGateway(ctx context.Context, cfg *config.Config, flags runFlags, ready f
 		}
 	})
 	work.Go(func() error {
-		wait, cancel := context.WithTimeout(ctx, envoyStartTimeout)
-		defer cancel()
-		if err := proc.Ready(wait); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return err
-		}
-		log.Info("envoy is ready", slog.String("listen", cfg.Envoy.Listen), slog.String("version", bin.Version))
-		ready()
-		return nil
+		return whenReady(ctx, proc, func() {
+			log.Info("envoy is ready", slog.String("listen", cfg.Envoy.Listen), slog.String("version", bin.Version))
+			ready()
+		})
 	})
 	return work.Wait()
 }
 
 // envoyStartTimeout bounds Envoy's start, which takes about a second.
 const envoyStartTimeout = time.Minute
+
+// whenReady calls ready as soon as Envoy serves requests. That ctx ended before is no error: Envoy is told to stop then.
+func whenReady(ctx context.Context, proc *process.Process, ready func()) error {
+	wait, cancel := context.WithTimeout(ctx, envoyStartTimeout)
+	defer cancel()
+	if err := proc.Ready(wait); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	ready()
+	return nil
+}
 
 // makeSocketFolders makes the folders in which Envoy and Keyturn put their sockets.
 func makeSocketFolders(cfg *config.Config) error {

@@ -193,6 +193,19 @@ func (m *mesh) check(cfg envoy.Config) (errs []error) {
 	if m.to.Port > 65535 {
 		bad("port: must be from 1 to 65535, not %d", m.to.Port)
 	}
+	errs = append(errs, m.checkForm()...)
+	errs = append(errs, m.checkClients(cfg.Clients)...)
+	for _, s := range []struct{ field, address string }{{"listen", cfg.Processor}, {"envoy.inner", cfg.Inner}, {"envoy.loopback", cfg.Loopback}} {
+		if p, ok := strings.CutPrefix(s.address, "unix:"); ok && !path.IsAbs(p) && !strings.HasPrefix(p, "@") {
+			bad("%s: %s is relative, and the proxy and Keyturn run in containers of their own: write a path in the volume that they share, such as unix:/run/keyturn/%s", s.field, s.address, path.Base(p))
+		}
+	}
+	return errs
+}
+
+// checkForm finds what the form has no place for, and what it needs to find its proxies.
+func (m *mesh) checkForm() (errs []error) {
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	for _, f := range []struct {
 		field string
 		set   bool
@@ -213,12 +226,6 @@ func (m *mesh) check(cfg envoy.Config) (errs []error) {
 	for k, v := range m.to.Selector {
 		if !labelKey.MatchString(k) || !labelValue.MatchString(v) || len(v) > 63 {
 			bad("selector: %s=%s is not a label", k, v)
-		}
-	}
-	errs = append(errs, m.checkClients(cfg.Clients)...)
-	for _, s := range []struct{ field, address string }{{"listen", cfg.Processor}, {"envoy.inner", cfg.Inner}, {"envoy.loopback", cfg.Loopback}} {
-		if p, ok := strings.CutPrefix(s.address, "unix:"); ok && !path.IsAbs(p) && !strings.HasPrefix(p, "@") {
-			bad("%s: %s is relative, and the proxy and Keyturn run in containers of their own: write a path in the volume that they share, such as unix:/run/keyturn/%s", s.field, s.address, path.Base(p))
 		}
 	}
 	return errs

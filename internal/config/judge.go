@@ -138,7 +138,7 @@ func (c *Config) OwnEnvoy() envoy.Config {
 // judgeEnvoy has envoy judge the whole file. It names no lines: what it finds beyond what the file's own checks do should be rare.
 func (r *reader) judgeEnvoy(c *Config) {
 	err := envoy.Validate(c.OwnEnvoy())
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // its parts are wanted, not one of them
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { // its parts are wanted, not one of them
 		for _, e := range joined.Unwrap() {
 			r.refuse("", "%v", e)
 		}

@@ -93,20 +93,14 @@ func (r *reader) apart(pools []Pool) {
 var versionPath = regexp.MustCompile(`^v[0-9]`)
 
 func (r *reader) wholePool(path string, p *Pool) {
-	row, known := provider.Named(p.Provider)
+	_, known := provider.Named(p.Provider)
 	switch {
 	case p.Provider == "" && !r.strays[path] && !r.failed(within(path, "provider")) && !r.failed(within(path, "name")):
 		r.refuse(path, "has no provider; write provider: %s", either(provider.Names(nil)))
 	case versionPath.MatchString(p.Name):
 		r.refuse(within(path, "name"), "%s would take the place of the providers' own paths, such as /v1/messages; begin it otherwise", p.Name)
 	}
-	switch at := within(path, "upstream"); {
-	case r.failed(at), r.strays[path]:
-	case p.Upstream == nil && known:
-		r.refuse(path, "a pool of provider %s has no upstream; write upstream: %s", p.Provider, row.Example)
-	case p.Upstream != nil && plaintext(p.Upstream) && (len(p.Keys) > 0 || p.KeysFile != "" || p.BYOK.Allow):
-		r.warn(at, "keys are sent to %s without encryption; write https, unless something on the way encrypts", p.Upstream.Host)
-	}
+	r.wholeUpstream(path, p)
 	if !r.given(within(path, "clusters")) && p.Name != "" {
 		p.Clusters = []string{p.Name}
 	}
@@ -130,6 +124,17 @@ func (r *reader) wholePool(path string, p *Pool) {
 	r.judgeKeyPool(path, p, origins)
 	if known && p.Name != "" { // else most of it is missing, which was said
 		r.judged(path, setting.Of(p.Processor(nil).Validate()))
+	}
+}
+
+func (r *reader) wholeUpstream(path string, p *Pool) {
+	row, known := provider.Named(p.Provider)
+	switch at := within(path, "upstream"); {
+	case r.failed(at), r.strays[path]:
+	case p.Upstream == nil && known:
+		r.refuse(path, "a pool of provider %s has no upstream; write upstream: %s", p.Provider, row.Example)
+	case p.Upstream != nil && plaintext(p.Upstream) && (len(p.Keys) > 0 || p.KeysFile != "" || p.BYOK.Allow):
+		r.warn(at, "keys are sent to %s without encryption; write https, unless something on the way encrypts", p.Upstream.Host)
 	}
 }
 

@@ -65,24 +65,41 @@ func UpstreamPath(path string, memory Memory) string {
 }
 
 // What users of a dialect need of package turn.
-type (
-	Dialect   = turn.Dialect
-	Request   = turn.Request
-	Options   = turn.Options
-	Session   = turn.Session
-	State     = turn.State
-	Turn      = turn.Turn
-	Tool      = turn.Tool
-	Call      = turn.Call
-	Result    = turn.Result
-	Part      = turn.Part
-	PartKind  = turn.PartKind
-	Error     = turn.Error
-	Failure   = turn.Failure
-	ToolError = turn.ToolError
-	Usage     = turn.Usage
-	Memory    = turn.Memory
 
+type (
+	// Dialect is turn.Dialect.
+	Dialect = turn.Dialect
+	// Request is turn.Request.
+	Request = turn.Request
+	// Options is turn.Options.
+	Options = turn.Options
+	// Session is turn.Session.
+	Session = turn.Session
+	// State is turn.State.
+	State = turn.State
+	// Turn is turn.Turn.
+	Turn = turn.Turn
+	// Tool is turn.Tool.
+	Tool = turn.Tool
+	// Call is turn.Call.
+	Call = turn.Call
+	// Result is turn.Result.
+	Result = turn.Result
+	// Part is turn.Part.
+	Part = turn.Part
+	// PartKind is turn.PartKind.
+	PartKind = turn.PartKind
+	// Error is turn.Error.
+	Error = turn.Error
+	// Failure is turn.Failure.
+	Failure = turn.Failure
+	// ToolError is turn.ToolError.
+	ToolError = turn.ToolError
+	// Usage is turn.Usage.
+	Usage = turn.Usage
+	// Memory is turn.Memory.
+	Memory = turn.Memory
+	// ToolErrorKind is turn.ToolErrorKind.
 	ToolErrorKind = turn.ToolErrorKind
 )
 

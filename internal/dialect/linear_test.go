@@ -132,7 +132,8 @@ func TestResponsesRequestsAreLinear(t *testing.T) {
 	const input, tools = `{"model":"m","input":[%]}`, `{"model":"m","input":"x","tools":[%]}`
 	own := `{"type":"mcp_call","id":"mcp_fc_#.call_#","server_label":"demo","name":"w","arguments":"{}","output":"o"}`
 	rows := [][2]string{
-		{"numbers", `0`}, {"objects", `{}`},
+		{"numbers", `0`},
+		{"objects", `{}`},
 		{"messages", `{"role":"user","content":"hello #"}`},
 		{"answers", `{"role":"assistant","content":"hello #"}`},
 		{"parts", `{"role":"assistant","content":[{"type":"output_text","text":"hello #"}]}`},
@@ -141,7 +142,8 @@ func TestResponsesRequestsAreLinear(t *testing.T) {
 		{"references to own calls", `{"type":"item_reference","id":"mcp_fc_#.call_#"}`},
 		{"the same reference", `{"type":"item_reference","id":"mcp_fc_1.call_1"}`},
 		{"references to lost calls", `{"type":"item_reference","id":"mcp_.call_#"}`},
-		{"own calls", own}, {"own calls of one turn", strings.ReplaceAll(own, ".call", ".+call")},
+		{"own calls", own},
+		{"own calls of one turn", strings.ReplaceAll(own, ".call", ".+call")},
 		{"calls", `{"type":"function_call","id":"fc_#","call_id":"call_#","name":"f","arguments":"{}"}`},
 		{"results", `{"type":"function_call_output","call_id":"call_#","output":"x"}`},
 		{"calls and results", `{"type":"function_call","call_id":"call_#","name":"f","arguments":"{}"},{"type":"function_call_output","call_id":"call_#","output":"x"}`},
@@ -183,7 +185,8 @@ func TestChatRequestsAreLinear(t *testing.T) {
 	const format, tools = `{"model":"m","messages":[%]}`, `{"model":"m","messages":[{"role":"user","content":"x"}],"tools":[%]}`
 	var all []growing
 	for _, r := range [][3]string{
-		{"numbers", format, `0`}, {"objects", format, `{}`},
+		{"numbers", format, `0`},
+		{"objects", format, `{}`},
 		{"messages", format, `{"role":"user","content":"hello #"}`},
 		{"answers", format, `{"role":"assistant","content":"hello #"}`},
 		{"answers in parts", format, `{"role":"assistant","content":[{"type":"text","text":"hello #"}]}`},
@@ -206,7 +209,8 @@ func TestMessagesRequestsAreLinear(t *testing.T) {
 	const format, tools = `{"model":"m","max_tokens":9,"messages":[%]}`, `{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"x"}],"tools":[%]}`
 	var all []growing
 	for _, r := range [][3]string{
-		{"numbers", format, `0`}, {"objects", format, `{}`},
+		{"numbers", format, `0`},
+		{"objects", format, `{}`},
 		{"messages", format, `{"role":"user","content":"hello #"}`},
 		{"answers", format, `{"role":"assistant","content":"hello #"}`},
 		{"turns", format, `{"role":"user","content":"hello #"},{"role":"assistant","content":[{"type":"thinking","thinking":"","signature":"s#"},{"type":"text","text":"hello #"}]}`},
@@ -272,8 +276,11 @@ func TestResponsesAnswersAreLinear(t *testing.T) {
 	const theirs = `{"type":"function_call","id":"fd_#","call_id":"cald_#","name":"f","arguments":"{}","status":"completed"}`
 	var all []growing
 	for _, r := range [][3]string{
-		{"numbers", format, `0`}, {"messages", format, `{"type":"message","id":"msg_#","role":"assistant","content":[{"type":"output_text","text":"x"}]}`},
-		{"calls", format, own}, {"calls of the client's", format, theirs}, {"calls of both", format, own + `,` + theirs},
+		{"numbers", format, `0`},
+		{"messages", format, `{"type":"message","id":"msg_#","role":"assistant","content":[{"type":"output_text","text":"x"}]}`},
+		{"calls", format, own},
+		{"calls of the client's", format, theirs},
+		{"calls of both", format, own + `,` + theirs},
 		{"calls with one id", format, strings.ReplaceAll(own, "#", "1")},
 		{"calls without ids", format, `{"type":"function_call","name":"bmcp_demo_weather","arguments":"{}"}`},
 		{"answered calls", format, theirs + `,{"type":"function_call_output","id":"o_#","call_id":"cald_#","output":"x"}`},
@@ -317,9 +324,12 @@ func TestChatAnswersAreLinear(t *testing.T) {
 	const theirs = `{"id":"cald_#","type":"function","function":{"name":"f","arguments":"{}"}}`
 	var all []growing
 	for _, r := range [][3]string{
-		{"calls", `"tool_calls":[%]`, own}, {"calls of the client's", `"tool_calls":[%]`, theirs}, {"calls of both", `"tool_calls":[%]`, own + `,` + theirs},
+		{"calls", `"tool_calls":[%]`, own},
+		{"calls of the client's", `"tool_calls":[%]`, theirs},
+		{"calls of both", `"tool_calls":[%]`, own + `,` + theirs},
 		{"calls with one id", `"tool_calls":[%]`, strings.ReplaceAll(own, "#", "1")},
-		{"numbers", `"tool_calls":[%]`, `0`}, {"numbers as content", call + `,"content":[%]`, `0`},
+		{"numbers", `"tool_calls":[%]`, `0`},
+		{"numbers as content", call + `,"content":[%]`, `0`},
 		{"parts", call + `,"content":[%]`, `{"type":"text","text":"#"}`},
 		{"annotations", call + `,"annotations":[%]`, `{"type":"url_citation","index":#}`},
 		{"reasoning details", call + `,"reasoning_details":[%]`, `{"type":"reasoning.text","text":"#","index":#}`},
@@ -346,8 +356,12 @@ func TestMessagesAnswersAreLinear(t *testing.T) {
 	const theirs = `{"type":"tool_use","id":"tooly_#","name":"f","input":{}}`
 	var all []growing
 	for _, r := range [][3]string{
-		{"numbers", format, `0`}, {"texts", format, `{"type":"text","text":"#"}`}, {"thoughts", format, `{"type":"thinking","thinking":"#","signature":"#"}`},
-		{"calls", format, own}, {"calls of the client's", format, theirs}, {"calls of both", format, own + `,` + theirs},
+		{"numbers", format, `0`},
+		{"texts", format, `{"type":"text","text":"#"}`},
+		{"thoughts", format, `{"type":"thinking","thinking":"#","signature":"#"}`},
+		{"calls", format, own},
+		{"calls of the client's", format, theirs},
+		{"calls of both", format, own + `,` + theirs},
 		{"calls with one id", format, strings.ReplaceAll(own, "#", "1")},
 		{"calls that are not run", strings.Replace(format, "tool_use", "max_tokens", 1), own},
 		{"citations", strings.Replace(format, "%", own+`,{"type":"text","text":"x","citations":[%]}`, 1), `{"type":"page_location","title":"#"}`},
@@ -401,9 +415,11 @@ func TestRememberedIsLinear(t *testing.T) {
 		}
 	}
 	for _, r := range [][2]string{
-		{"references", `{"type":"item_reference","id":"msg_#"}`}, {"the same item", `{"type":"message","role":"assistant","id":"msg_1","content":"x"}`},
+		{"references", `{"type":"item_reference","id":"msg_#"}`},
+		{"the same item", `{"type":"message","role":"assistant","id":"msg_1","content":"x"}`},
 		{"calls", `{"type":"function_call","id":"fc_#","call_id":"c#","name":"f","arguments":"{}"},{"type":"function_call_output","call_id":"c#","output":"x"}`},
-		{"results alone", `{"type":"function_call_output","call_id":"c#","output":"x"}`}, {"the same result", `{"type":"function_call_output","call_id":"c1","output":"x"}`},
+		{"results alone", `{"type":"function_call_output","call_id":"c#","output":"x"}`},
+		{"the same result", `{"type":"function_call_output","call_id":"c1","output":"x"}`},
 		{"own calls", `{"type":"mcp_call","id":"mcp_a#.c#","server_label":"demo","name":"w","arguments":"{}"}`},
 		{"the same own call", `{"type":"mcp_call","id":"mcp_a.c","server_label":"demo","name":"w","arguments":"{}"}`},
 		{"answers", `{"role":"user","content":"x"},{"role":"assistant","content":"hello"}`},
@@ -421,7 +437,8 @@ func TestRememberedIsLinear(t *testing.T) {
 	add("chat: members", dialect.Chat, chat, within(`{"model":"m","messages":[{"role":"assistant","content":"x",%}]}`, `"a1":"y"`))
 	for _, r := range [][2]string{
 		{"answers", `{"role":"user","content":"x"},{"role":"assistant","content":"hello"}`},
-		{"parts of an answer", `{"role":"assistant","content":"h"}`}, {"empty answers", `{"role":"assistant","content":""}`},
+		{"parts of an answer", `{"role":"assistant","content":"h"}`},
+		{"empty answers", `{"role":"assistant","content":""}`},
 		{"calls", `{"role":"assistant","content":[{"type":"tool_use","id":"t#","name":"f","input":{}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"t#","content":"x"}]}`},
 	} {
 		add("messages: "+r[0], dialect.Messages, messages, within(`{"model":"m","max_tokens":9,"messages":[%]}`, r[1]))

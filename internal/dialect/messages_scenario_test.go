@@ -34,14 +34,6 @@ func TestMessagesUnused(t *testing.T) {
 	}
 }
 
-type messagesBlock struct {
-	Type, Text, ID string
-	ToolUseID      string          `json:"tool_use_id"`
-	Input          json.RawMessage `json:"input"`
-	Content        json.RawMessage
-	IsError        bool `json:"is_error"`
-}
-
 // validMessages says what the provider would refuse of a conversation.
 func validMessages(request []byte) error {
 	told := talk.Hear(talk.Messages, request)

@@ -119,7 +119,31 @@ func Values(src Source, s Settings) ([]byte, error) {
 
 // check finds what is wrong with the settings.
 func (s *Settings) check(src Source) error {
-	var errs []error
+	errs := slices.Concat(s.checkNames(), s.checkSelector())
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if s.Port > 65535 {
+		bad("port: must be from 1 to 65535, not %d", s.Port)
+	}
+	if s.Group < 0 {
+		bad("group: must be the number of a group, not %d", s.Group)
+	}
+	if s.Image != "" && !imageName.MatchString(s.Image) {
+		bad("image: %q is not the name of one; write such as registry.example.com/keyturn:1.0.0", s.Image)
+	}
+	if s.Image == "" && len(src.Commands) > 0 {
+		bad("tools.servers %s: a program, and the image of Keyturn holds nothing but Keyturn: name one that has it too, or reach the server by its url",
+			strings.Join(src.Commands, ", "))
+	}
+	for _, w := range s.Without {
+		if !slices.Contains(Optional, w) {
+			bad("without %q: must be one of %s", w, strings.Join(Optional, ", "))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkNames finds what is wrong with the names of resources and containers, some of which only some forms have.
+func (s *Settings) checkNames() (errs []error) {
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	name, namespace := cmp.Or(s.Name, defaultName), cmp.Or(s.Namespace, "default")
 	if !labelName.MatchString(name) || len(name) > maxNameBytes {
@@ -149,6 +173,12 @@ func (s *Settings) check(src Source) error {
 			bad("%s: %q must be lower-case letters, digits, - and ., and begin and end with a letter or digit", f.field, f.value)
 		}
 	}
+	return errs
+}
+
+// checkSelector finds what is wrong with the labels of the pods.
+func (s *Settings) checkSelector() (errs []error) {
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	switch {
 	case s.Form == GatewayAPI && len(s.Selector) > 0:
 		bad("selector: the form %s has none: the pods have their Gateway's name", s.Form)
@@ -160,25 +190,7 @@ func (s *Settings) check(src Source) error {
 			bad("selector: %s=%s is not a label", k, v)
 		}
 	}
-	if s.Port > 65535 {
-		bad("port: must be from 1 to 65535, not %d", s.Port)
-	}
-	if s.Group < 0 {
-		bad("group: must be the number of a group, not %d", s.Group)
-	}
-	if s.Image != "" && !imageName.MatchString(s.Image) {
-		bad("image: %q is not the name of one; write such as registry.example.com/keyturn:1.0.0", s.Image)
-	}
-	if s.Image == "" && len(src.Commands) > 0 {
-		bad("tools.servers %s: a program, and the image of Keyturn holds nothing but Keyturn: name one that has it too, or reach the server by its url",
-			strings.Join(src.Commands, ", "))
-	}
-	for _, w := range s.Without {
-		if !slices.Contains(Optional, w) {
-			bad("without %q: must be one of %s", w, strings.Join(Optional, ", "))
-		}
-	}
-	return errors.Join(errs...)
+	return errs
 }
 
 // values are the chart's with what src and s say.

@@ -55,8 +55,8 @@ func sizeOf(items ...[]json.RawMessage) (n int64) {
 // add keeps a response, and appends it to its conversation.
 func (l *ledger) add(k *responses.Kept, maxResponses int, maxBytes int64) {
 	k.Size = sizeOf(k.Input, k.Output) + int64(len(k.Object))
-	l.responses[k.Id] = k
-	l.order = append(l.order, k.Id)
+	l.responses[k.ID] = k
+	l.order = append(l.order, k.ID)
 	l.bytes += k.Size
 	reasoning := ""
 	items := make([]talk.Item, len(k.Output))

@@ -3,15 +3,24 @@ package scripted
 import "github.com/keyturn/keyturn/internal/scripted/talk"
 
 // The words of package talk that scripts and tests use.
+
 type (
-	Endpoint     = talk.Endpoint
-	Part         = talk.Part
-	Problem      = talk.Problem
-	Framing      = talk.Framing
+	// Endpoint is talk.Endpoint.
+	Endpoint = talk.Endpoint
+	// Part is talk.Part.
+	Part = talk.Part
+	// Problem is talk.Problem.
+	Problem = talk.Problem
+	// Framing is talk.Framing.
+	Framing = talk.Framing
+	// Conversation is talk.Conversation.
 	Conversation = talk.Conversation
-	Tool         = talk.Tool
-	ToolChoice   = talk.ToolChoice
-	ToolResult   = talk.ToolResult
+	// Tool is talk.Tool.
+	Tool = talk.Tool
+	// ToolChoice is talk.ToolChoice.
+	ToolChoice = talk.ToolChoice
+	// ToolResult is talk.ToolResult.
+	ToolResult = talk.ToolResult
 )
 
 // The endpoints, told by the end of the path.

@@ -68,7 +68,7 @@ func (ps Problems) Err() error {
 // Of returns the problems that err joins.
 func Of(err error) []*Problem {
 	var all []*Problem
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // its parts are wanted, not one of them
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { // its parts are wanted, not one of them
 		for _, e := range joined.Unwrap() {
 			all = append(all, Of(e)...)
 		}

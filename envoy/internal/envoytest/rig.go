@@ -161,8 +161,7 @@ func Forged() (headers []string) {
 	return headers
 }
 
-// requireError holds that an answer of Envoy's own has the shape that SDKs read.
-// RequireError holds that an answer is an error of the gateway\'s, in the shape that SDKs read.
+// RequireError holds that an answer is an error of the gateway's own, in the shape that SDKs read.
 func RequireError(t *testing.T, res *http.Response, body, code, kind string) {
 	t.Helper()
 	require.Equal(t, "application/json", res.Header.Get("content-type"))

@@ -2,6 +2,7 @@ package chat
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -79,10 +80,10 @@ var numberings = [...]func(p claim, call *toolCall, last bool) bool{
 // begun is the call that a piece goes on with, the last of those that it may mean; nil if it begins one.
 func (s *session) begun(p claim) *toolCall {
 	calls := s.turn.calls
-	for i := len(calls) - 1; i >= 0; i-- {
+	for i, call := range slices.Backward(calls) {
 		for _, goesOn := range numberings {
-			if goesOn(p, calls[i], i == len(calls)-1) {
-				return calls[i]
+			if goesOn(p, call, i == len(calls)-1) {
+				return call
 			}
 		}
 	}

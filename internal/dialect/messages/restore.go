@@ -84,10 +84,11 @@ const maxParts = 256
 // reach finds where the answer begins that is named shown, has a size and the thoughts. It reports whether all of the answer stands there,
 // or all but the thoughts: some clients leave them out.
 func (t *conversation) reach(b []byte, a *answer, shown string, size int, thoughts string) (all, thoughtless bool) {
-	known, same := false, false  // messages that add nothing to the size add nothing to the identity either
-	left, fits := thoughts, true // what of the thoughts is to stand before, if those so far are their end
+	known, same := false, false // messages that add nothing to the size add nothing to the identity either
+	left := thoughts            // what of the thoughts is to stand before
 	for from, first := a.to, max(t.run(a.to), a.to-maxParts); from >= first; from-- {
 		has := thinkingOf(b, t.list[from].content)
+		var fits bool // the thoughts so far are their end
 		left, fits = strings.CutSuffix(left, has)
 		before := 0
 		if from > 0 {

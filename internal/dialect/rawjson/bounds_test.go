@@ -1,6 +1,7 @@
 package rawjson
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,8 +17,10 @@ func TestCount(t *testing.T) {
 		in   []byte
 		want int
 	}{
-		{"none", []byte(`[]`), 0}, {"no list", []byte(`"x"`), 0},
-		{"some small ones", list(1000, `0`), 1000}, {"many small ones", list(5000, `0`), -1},
+		{"none", []byte(`[]`), 0},
+		{"no list", []byte(`"x"`), 0},
+		{"some small ones", list(1000, `0`), 1000},
+		{"many small ones", list(5000, `0`), -1},
 		{"many", list(5000, `{"role":"user","content":"as people write, in a few words"}`), 5000},
 	} {
 		require.Equal(t, tc.want, Count(tc.in, Whole(tc.in)), tc.name)
@@ -65,8 +68,7 @@ func TestGrowth(t *testing.T) {
 func TestCountWork(t *testing.T) {
 	b := []byte(`[1,2,3]`)
 	require.Equal(t, 3, CountWork(func() {
-		for range Elements(b, Whole(b)) {
-		}
+		_ = slices.Collect(Elements(b, Whole(b)))
 	}))
 	require.Nil(t, work)
 }

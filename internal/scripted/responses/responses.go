@@ -183,7 +183,7 @@ func (x exchange) whole(t talk.Turn) any {
 
 // Kept is one response.
 type Kept struct {
-	Id, Previous, Thread string
+	ID, Previous, Thread string
 	Input, Output        []json.RawMessage
 	Object               json.RawMessage
 	Stored               bool // store was not false: it can be asked for, and gone on from
@@ -198,7 +198,7 @@ func (x exchange) keep(r *object) {
 	}
 	t := x.Told()
 	k := &Kept{
-		Id: r.ID, Previous: t.Previous, Object: talk.Encode(r),
+		ID: r.ID, Previous: t.Previous, Object: talk.Encode(r),
 		Stored: string(r.Store) != "false", Background: string(r.Background) == "true",
 	}
 	if r.Conversation != nil {

@@ -22,6 +22,7 @@ type Part struct {
 // PartKind is what a Part is.
 type PartKind uint8
 
+// The kinds of parts.
 const (
 	PartText PartKind = iota
 	PartRefusal

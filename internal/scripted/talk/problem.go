@@ -22,9 +22,8 @@ type Problem struct {
 	Limited bool
 }
 
-// errorBody is the error object of both APIs: OpenAI's {"error": {message, type, param, code}} and Anthropic's {"type": "error",
-// "error": {type, message}, "request_id"}.
 type (
+	// OpenAIError is the error object of OpenAI's APIs, which stands in {"error": {message, type, param, code}}.
 	OpenAIError struct {
 		Message string  `json:"message"`
 		Type    *string `json:"type"`
@@ -35,6 +34,7 @@ type (
 		Type    string `json:"type"`
 		Message string `json:"message"`
 	}
+	// AnthropicFailure is the whole body of an error of Anthropic's: {"type": "error", "error": {type, message}, "request_id"}.
 	AnthropicFailure struct {
 		Type      string         `json:"type"`
 		Error     anthropicError `json:"error"`
