@@ -18,8 +18,8 @@ type phrase struct {
 const ( //nolint:gosec // words of providers, no credentials
 	opening   = `^(?:error: |unauthorized: |forbidden: |access denied[:,.] |permission denied[:,.] |sorry, )?`
 	whose     = `(?:the |your |this |provided |specified |given |supplied |current )*`
-	anAPIKey  = `(?:api[ -]?key|api token)`
-	aToken    = `(?:api[ -]?key|api token|access token|auth(?:entication|orization)? token|bearer token|credentials?|secret key)`
+	anAPIKey  = `(?:api[ -]?key|api token)`                                                                                       //nolint:gosec // words of providers, no credential
+	aToken    = `(?:api[ -]?key|api token|access token|auth(?:entication|orization)? token|bearer token|credentials?|secret key)` //nolint:gosec // the same
 	anOwner   = `(?:account|user account|organi[sz]ation)`
 	between   = "[^.\"`']{0,60}?"
 	isNow     = ` (?:is|are|was|has|have|has been|have been|appears to be) (?:(?:currently|now|already|temporarily|permanently|reported as|either|an?) )*`

@@ -16,11 +16,11 @@ const ( //nolint:gosec // names of fields, no credentials
 	TurnField      = "turn"       // number of the turn that it is an attempt of, where that is a later one
 	ExhaustedField = "exhausted"  // why no key was left
 
-	TurnsField        = "turns"      // of a response with tools: how many turns it had
-	ToolCallsField    = "tool_calls" // and how many calls
-	InputTokensField  = "llm_input_token"
-	OutputTokensField = "llm_output_token"
-	TotalTokensField  = "llm_total_token"
+	TurnsField        = "turns"            // of a response with tools: how many turns it had
+	ToolCallsField    = "tool_calls"       // and how many calls
+	InputTokensField  = "llm_input_token"  //nolint:gosec // a field's name, no credential
+	OutputTokensField = "llm_output_token" //nolint:gosec // a field's name, no credential
+	TotalTokensField  = "llm_total_token"  //nolint:gosec // a field's name, no credential
 )
 
 // Values of KindField.
