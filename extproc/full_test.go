@@ -71,7 +71,7 @@ func TestNoMemory(t *testing.T) {
 		require.NotNil(t, second.recv().GetRequestHeaders())
 
 		// A body that is larger than was said asks for the rest, and one that comes late for all.
-		time.Sleep(11 * time.Second)
+		time.Sleep(11 * time.Second) // of the test's own clock: none is waited for
 		third := r.announce(t, "120000", "/v1/responses")
 		require.NotNil(t, third.recv().GetRequestHeaders())
 		second.body(`{"model":"m","input":"` + strings.Repeat("x", 119_000) + `"}`)
