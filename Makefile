@@ -62,8 +62,8 @@ fmt: ## tidy go.mod, format the code
 lint: ## run the linters of .golangci.yml
 	$(GOLANGCI_LINT) run
 
-bench: ## run the benchmarks COUNT times (1): BENCH=./keypool for one package
-	go test -run '^$$' -bench . -benchmem -count=$(COUNT) -timeout=30m $(BENCH)
+bench: ## run the benchmarks COUNT times (1): BENCH=./keypool for one package; BESIDE=file: beside another build of keyturn
+	KEYTURN_BESIDE=$(abspath $(BESIDE)) go test -run '^$$' -bench . -benchmem -count=$(COUNT) -timeout=30m $(BENCH)
 
 fuzz: ## fuzz every target for FUZZTIME (30s)
 	@found=0; while IFS=: read -r file name; do \
