@@ -3,10 +3,11 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run build image test test-cuts test-slow test-kubernetes test-istio check fmt lint bench fuzz
+.PHONY: help run build image test test-cuts test-slow test-soak test-kubernetes test-istio check fmt lint bench fuzz
 include tools.mk
 
 FUZZTIME ?= 30s
+SOAK ?= 200000
 COUNT ?= 1
 IMAGE ?= keyturn:dev
 PLATFORMS := linux/amd64,linux/arm64
@@ -42,6 +43,9 @@ test-cuts: ## cut every stream of the dialects' scenarios at every byte, and mea
 test-slow: ## hold that no client that reads slowly, or never, harms Envoy, three versions of it; Linux, takes minutes
 	go vet -tags slow ./test/slowclients
 	go test -tags slow -count=1 -timeout=20m ./test/slowclients
+
+test-soak: ## send SOAK requests (200,000) to a provider that gives every answer of its tables at random; takes minutes
+	go test -count=1 -timeout=30m ./test -run '^TestSoak$$' -soak $(SOAK)
 
 test-kubernetes: ## hold render kubernetes, the chart and the image against Kubernetes' and Helm's own packages; Linux, as root
 	go -C test/kubernetes vet .
