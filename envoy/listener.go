@@ -59,6 +59,7 @@ func (r *renderer) mainListener() *listenerv3.Listener {
 	m.HttpFilters = append(r.frontFilters(), r.router(&routerv3.Router{DynamicStats: wrapperspb.Bool(false)}))
 	l := r.listener("main", r.listen.Bind(0), m, host)
 	l.TrafficDirection = corev3.TrafficDirection_INBOUND
+	l.TcpKeepalive = probes() // a client that is gone is noticed while the model thinks
 	return l
 }
 

@@ -74,7 +74,8 @@ func (x *exchange) read(m *message, now time.Time) {
 	if m.end {
 		x.length = 0
 	}
-	x.began, x.started = now, now
+	x.began, x.started, x.left = now, now, now
+	x.idempotent = idempotent(m.header(":method"))
 	if x.attempt = x.front.attempt; x.attempt == 0 {
 		x.attempt = x.before.attempt + 1
 	} else {

@@ -87,6 +87,8 @@ type Pool struct {
 	Deadline time.Duration
 	// MaxBody is the largest body in bytes that is read whole. Never zero.
 	MaxBody int64
+	// KeepAlive is how long an unused connection to the provider is kept. Never zero.
+	KeepAlive time.Duration
 	// KeepRateLimitHeaders hands the provider's rate-limit headers to the client.
 	KeepRateLimitHeaders bool
 	// Tools are what the pool gives to models. Nil: none.

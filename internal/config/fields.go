@@ -93,6 +93,8 @@ func poolFields() object[Pool] {
 			is("deadline", func(p *Pool) *time.Duration { return &p.Deadline }, duration(extproc.MinDeadline, extproc.MaxDeadline),
 				"Time for choosing a key and failing over, before the first byte."),
 			is("max_body", func(p *Pool) *int64 { return &p.MaxBody }, size(extproc.MinBody, extproc.MaxBody), "Largest body that is read whole; a larger one passes unread."),
+			is("keep_alive", func(p *Pool) *time.Duration { return &p.KeepAlive }, duration(envoy.MinKeepAlive, envoy.MaxKeepAlive),
+				"How long Envoy keeps an unused connection to the provider: less than the provider keeps it. uvicorn, and so vllm, closes after 5s."),
 			is("keep_ratelimit_headers", func(p *Pool) *bool { return &p.KeepRateLimitHeaders }, boolean(),
 				"Hand the provider's rate-limit headers to the client, though they tell of one key only."),
 			is("tools", func(p *Pool) **extproc.Tools { return &p.Tools }, optional[extproc.Tools]{poolToolsFields()},
