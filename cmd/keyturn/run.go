@@ -75,11 +75,12 @@ func runGateway(ctx context.Context, cfg *config.Config, flags runFlags, ready f
 		}
 	}
 	proc, err := bin.Start(context.WithoutCancel(ctx), process.RunConfig{
-		Bootstrap: rendered, Folder: flags.dir, Concurrency: cfg.Envoy.Concurrency, Log: os.Stderr, Stdout: os.Stdout,
+		Bootstrap: rendered, Folder: flags.dir, Concurrency: cfg.Envoy.Concurrency, Log: os.Stderr, Stdout: os.Stdout, Secrets: cfg.Secrets(),
 	})
 	if err != nil {
 		return errors.Join(err, g.close())
 	}
+	g.blank = proc.Blank
 	work, ctx := errgroup.WithContext(ctx)
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()

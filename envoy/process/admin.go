@@ -113,7 +113,7 @@ func (p *Process) Ready(ctx context.Context) error {
 			}
 			return fmt.Errorf("%s: %w", p.files.config, p.err)
 		case <-ctx.Done():
-			return fmt.Errorf("envoy is not ready: %w; /ready: %w%s", ctx.Err(), err, quote(p.log.lines()))
+			return fmt.Errorf("envoy is not ready: %w; /ready: %w%s", ctx.Err(), err, quote(p.out.log.lines()))
 		case <-tick.C:
 		}
 	}
