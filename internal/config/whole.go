@@ -34,7 +34,7 @@ func (r *reader) wholeFile(_ string, c *Config) {
 		path string
 		s    *string
 	}{{"listen", &c.Listen}, {"admin.listen", &c.Admin.Listen}, {"envoy.listen", &c.Envoy.Listen}, {"envoy.admin", &c.Envoy.Admin}, {"envoy.inner", &c.Envoy.Inner}, {"envoy.loopback", &c.Envoy.Loopback}} {
-		r.socketAt(at.path, at.s, at.path != "envoy.loopback" || r.given(at.path) || withTools)
+		r.socketAt(at.path, at.s, at.path != "envoy.loopback" && at.path != "envoy.admin" || r.given(at.path) || at.path == "envoy.loopback" && withTools)
 		if strings.HasSuffix(*at.s, ":0") { // the system chooses a free port
 			continue
 		}
