@@ -211,7 +211,7 @@ func envoyFields() object[Envoy] {
 		fields: []field[Envoy]{
 			is("listen", func(e *Envoy) *string { return &e.Listen }, address{numeric: true}.of(), "Where clients connect. Beyond loopback, clients is required."),
 			is("clients", func(e *Envoy) *Clients { return &e.Clients }, clientFields(), "Who may use the pools: one of the following.").otherwise("everybody, on loopback"),
-			is("admin", func(e *Envoy) *string { return &e.Admin }, address{numeric: true}.of(), "Envoy's own admin endpoint; on loopback only."),
+			is("admin", func(e *Envoy) *string { return &e.Admin }, address{numeric: true}.of(), "Envoy's own admin endpoint: a socket (mode 0600), or an address on loopback, where it only shows and changes nothing."),
 			is("loopback", func(e *Envoy) *string { return &e.Loopback }, address{sockets: true}.of(), "Socket by which Keyturn sends requests of its own through Envoy."),
 			is("inner", func(e *Envoy) *string { return &e.Inner }, innerAddress(),
 				"The listener that every attempt goes through: `internal` to Envoy, or a socket."),
