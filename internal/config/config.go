@@ -92,6 +92,8 @@ type Pool struct {
 	KeepAlive time.Duration
 	// KeepRateLimitHeaders hands the provider's rate-limit headers to the client.
 	KeepRateLimitHeaders bool
+	// WebSocket lets clients speak Responses over a WebSocket.
+	WebSocket bool
 	// Tools are what the pool gives to models. Nil: none.
 	Tools *extproc.Tools
 }
