@@ -82,6 +82,7 @@ var table = map[string]rule{
 	"internal/wire":               {is: "is data", not: impure, all: true},
 	"internal/setting":            {is: "is pure", not: impure, all: true},
 	"internal/archtest":           {test: true},
+	"internal/record/recordtest":  {test: true},
 	"envoy/internal/envoytest":    {test: true},
 	"test":                        {test: true},
 }
