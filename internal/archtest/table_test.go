@@ -83,6 +83,7 @@ var table = map[string]rule{
 	"internal/redact":             {is: "is pure", not: impure},
 	"internal/setting":            {is: "is pure", not: impure, all: true},
 	"internal/archtest":           {test: true},
+	"internal/record/recordtest":  {test: true},
 	"envoy/internal/envoytest":    {test: true},
 	"test":                        {test: true},
 }
