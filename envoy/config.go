@@ -28,7 +28,7 @@ func (a Attach) String() string {
 // path is relative to the folder that Envoy is started in.
 type Config struct {
 	Listen    string // where clients connect. Required.
-	Admin     string // Envoy's admin interface; "" = none. Beyond loopback only /ready and /stats are served.
+	Admin     string // Envoy's admin interface; "" = none. Over TCP only AdminPaths are served, beyond loopback /ready and /stats.
 	Inner     string // the inner listener, which every attempt goes through: "internal" to Envoy, or "unix:path"; "" = internal
 	Loopback  string // "unix:path" of the listener for Keyturn's own requests; "" = none. Rendered where a pool has tools.
 	Processor string // where Keyturn listens for Envoy's gRPC. Required.

@@ -97,6 +97,8 @@ func poolFields() object[Pool] {
 				"How long Envoy keeps an unused connection to the provider: less than the provider keeps it. uvicorn, and so vllm, closes after 5s."),
 			is("keep_ratelimit_headers", func(p *Pool) *bool { return &p.KeepRateLimitHeaders }, boolean(),
 				"Hand the provider's rate-limit headers to the client, though they tell of one key only."),
+			is("websocket", func(p *Pool) *bool { return &p.WebSocket }, boolean(),
+				"Let clients speak Responses over a WebSocket, on which a limited key is not turned and no tools are offered; else 426, at which Codex speaks HTTP."),
 			is("tools", func(p *Pool) **extproc.Tools { return &p.Tools }, optional[extproc.Tools]{poolToolsFields()},
 				"Tools that models get with the client's own, and that Keyturn runs.").otherwise("none"),
 		},
@@ -211,7 +213,7 @@ func envoyFields() object[Envoy] {
 		fields: []field[Envoy]{
 			is("listen", func(e *Envoy) *string { return &e.Listen }, address{numeric: true}.of(), "Where clients connect. Beyond loopback, clients is required."),
 			is("clients", func(e *Envoy) *Clients { return &e.Clients }, clientFields(), "Who may use the pools: one of the following.").otherwise("everybody, on loopback"),
-			is("admin", func(e *Envoy) *string { return &e.Admin }, address{numeric: true}.of(), "Envoy's own admin endpoint; on loopback only."),
+			is("admin", func(e *Envoy) *string { return &e.Admin }, address{numeric: true}.of(), "Envoy's own admin endpoint: a socket (mode 0600), or an address on loopback, where it only shows and changes nothing."),
 			is("loopback", func(e *Envoy) *string { return &e.Loopback }, address{sockets: true}.of(), "Socket by which Keyturn sends requests of its own through Envoy."),
 			is("inner", func(e *Envoy) *string { return &e.Inner }, innerAddress(),
 				"The listener that every attempt goes through: `internal` to Envoy, or a socket."),
