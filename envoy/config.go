@@ -39,6 +39,7 @@ type Config struct {
 	MaxRequestBytes int64         // the largest request body that can be sent again with the next key, in bytes; 0 = 32 MiB. Larger ones pass.
 	IdleTimeout     time.Duration // ends a stream on which nothing moved for so long; 0 = 20 minutes
 	AccessLog       string        // "stdout", "off" or the path of a file; "" = stdout
+	Record          Record        // what Envoy tells Keyturn of each request; zero: nothing
 	CAFile          string        // PEM bundle that certificates of providers are verified against; "" = the system's
 
 	Pools []Pool // at least one
@@ -59,6 +60,13 @@ type Pool struct {
 
 	Tools    bool          // Keyturn runs tools for models: it repeats the client's request through the loopback listener, which is required then
 	ToolTime time.Duration // how long calls of tools may run in one response; 0 = 10 minutes, at most 1 hour
+}
+
+// Record says what Envoy tells Keyturn of a request once it is over, so that it can be recorded.
+type Record struct {
+	Requests bool // a log entry of each client's request and of each attempt, on the processor's own connection
+	Usage    bool // the tokens that the provider's answers name; Envoy 1.40 and later can (UsageMinor)
+	Tell     bool // clients learn the request's id and how many attempts it took, in response headers
 }
 
 // Clients says who may use the main listener. At most one of APIKeys, JWT and Open.

@@ -133,5 +133,5 @@ func (x *exchange) replace(k kind) {
 	}
 	x.mut.set("content-type", "", "application/json")
 	x.mut.set("content-length", "", strconv.Itoa(len(body)))
-	x.out.body(k, &x.mut, body, nil)
+	x.out.body(k, &x.mut, body, x.ended())
 }

@@ -166,33 +166,3 @@ func (x *exchange) replaceCredential(m *message) {
 		x.mut.set(":path", "", clean)
 	}
 }
-
-// describe leaves in Envoy's dynamic metadata what the inner listener's log tells of the attempt. It is called while the
-// request's headers are handled.
-func (x *exchange) describe() {
-	x.dyn.text(wire.PoolField, x.pool.name)
-	x.dyn.number(wire.AttemptField, float64(x.attempt))
-	for _, f := range []struct {
-		name  string
-		value []byte
-	}{{wire.RequestIDField, x.front.requestID}, {wire.ClientField, x.front.client}, {wire.TurnField, x.front.turn}} {
-		if len(f.value) > 0 {
-			x.dyn.bytes(f.name, f.value)
-		}
-	}
-	switch {
-	case x.key != nil:
-		x.dyn.text(wire.KindField, wire.Centralized)
-		x.describeKey()
-	case x.own != nil:
-		x.dyn.text(wire.KindField, wire.BYOK)
-		x.dyn.bytes(wire.KeyField, x.own)
-	}
-}
-
-// describeKey tells which key the attempt has.
-func (x *exchange) describeKey() {
-	x.dyn.text(wire.KeyField, x.key.Hint())
-	x.dyn.text(wire.KeyNameField, x.key.Name())
-	x.dyn.text(wire.KeyIDField, x.key.ID())
-}
