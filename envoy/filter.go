@@ -32,7 +32,7 @@ var (
 	SentHeaders = append([]string{
 		":method", ":path", ":authority", ":status",
 		"content-type", "content-length", "content-encoding", "transfer-encoding", "upgrade", "connection",
-		wire.RequestIDHeader, wire.RetryAfterHeader, wire.RetryAfterMillisHeader, wire.ShouldRetryHeader,
+		wire.RequestIDHeader, wire.LocationHeader, wire.RetryAfterHeader, wire.RetryAfterMillisHeader, wire.ShouldRetryHeader,
 	}, wire.OtherLimits...)
 	SentPrefixes = append([]string{wire.HeaderPrefix, wire.EnvoyPrefix, wire.ForwardedPrefix}, wire.LimitPrefixes...)
 )

@@ -178,6 +178,12 @@ func (s *Server) record(ctx context.Context, x *exchange) {
 		}
 		return
 	}
+	if x.elsewhere != "" {
+		if n, ok := s.withheld.due(s.clock.Now()); ok {
+			s.log.LogAttrs(ctx, slog.LevelWarn, "a redirect was not handed on, since it leads past the gateway: mend the pool's upstream if it is meant",
+				slog.String("pool", x.pool.name), slog.String("to", x.elsewhere), slog.Int64("redirects", n))
+		}
+	}
 	m := x.pool.metrics
 	m.attempts[x.outcome].Add(1)
 	if x.exhaustion != nil && x.outcome == exhausted {

@@ -77,6 +77,7 @@ type bound struct {
 	keys             *keypool.Pool   // nil: none are needed
 	dialect          dialect.Dialect // of errors, where the path has none
 	header, prefix   string
+	authority        string // the provider's; empty: the front's
 	destination      []byte // wire form: where attempts go
 	requestRemovals  []byte // wire form
 	responseRemovals []byte
@@ -136,7 +137,8 @@ func bind(p Pool) (*bound, error) {
 	b := &bound{
 		name: name, provider: p.Provider, telemetry: p.Telemetry, schemas: p.Schemas, keys: p.Keys, header: p.Header,
 		byok: p.BYOK, placeholders: map[string]bool{},
-		maxBody: p.MaxBody, deadline: p.Deadline, keepLimits: p.KeepRateLimitHeaders, tools: p.Tools, queryKey: p.QueryKey, webSocket: p.WebSocket, stay: p.Stay,
+		maxBody: p.MaxBody, deadline: p.Deadline, keepLimits: p.KeepRateLimitHeaders, tools: p.Tools, queryKey: p.QueryKey,
+		authority: p.Authority, webSocket: p.WebSocket, stay: p.Stay,
 	}
 	for _, v := range p.Placeholders {
 		b.placeholders[v] = true

@@ -41,6 +41,9 @@ func (x *exchange) requestHeaders(m *message, now time.Time) {
 		}
 	}
 	x.mut.wire = append(x.mut.wire, x.pool.destination...)
+	if x.pool.authority != "" {
+		x.authority = append(x.authority[:0], x.pool.authority...)
+	}
 	if own != nil {
 		x.passOwn(m, own, mode)
 		return
@@ -75,6 +78,10 @@ func (x *exchange) read(m *message, now time.Time) {
 		x.model = agent.ModelOf(string(m.header(wire.ModelHeader)))
 	}
 	x.id = append(x.id[:0], x.front.id...)
+	x.authority = append(x.authority[:0], m.header(":authority")...)
+	if x.asked = append(x.asked[:0], m.header(wire.OriginalPathHeader)...); len(x.asked) == 0 {
+		x.asked = append(x.asked, path...)
+	}
 	x.retries = x.front.retries
 	x.length = contentLength(m)
 	if m.end {
