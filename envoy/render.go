@@ -99,7 +99,7 @@ func (r *renderer) clusters() []*clusterv3.Cluster {
 		cs = append(cs, r.poolCluster(&r.Pools[i]))
 	}
 	if r.jwksURL != nil {
-		cs = append(cs, r.remote(jwksCluster, r.jwksURL))
+		cs = append(cs, r.remote(jwksCluster, r.jwksURL, DefaultKeepAlive))
 	}
 	return cs
 }

@@ -64,6 +64,7 @@ var table = map[string]rule{
 	"internal/dialect/check":     {is: "is pure", may: []string{"sse"}, not: impure},
 
 	"internal/schema":     {is: "is pure", not: impure},
+	"internal/record":     {is: "keeps what it is told", not: envoys},
 	"internal/agent":      {is: "moves what others understand", may: []string{"internal/dialect", "mcp"}, not: append(slices.Clone(envoys), "os")},
 	"internal/toolserver": {is: "stands for somebody else's server", not: envoys},
 	// The scripted provider shares no code with Keyturn, so that each can judge the other. Its dialects know one another as little.
@@ -82,6 +83,7 @@ var table = map[string]rule{
 	"internal/redact":             {is: "is pure", not: impure},
 	"internal/setting":            {is: "is pure", not: impure, all: true},
 	"internal/archtest":           {test: true},
+	"internal/record/recordtest":  {test: true},
 	"envoy/internal/envoytest":    {test: true},
 	"test":                        {test: true},
 }

@@ -88,8 +88,12 @@ type Pool struct {
 	Deadline time.Duration
 	// MaxBody is the largest body in bytes that is read whole. Never zero.
 	MaxBody int64
+	// KeepAlive is how long an unused connection to the provider is kept. Never zero.
+	KeepAlive time.Duration
 	// KeepRateLimitHeaders hands the provider's rate-limit headers to the client.
 	KeepRateLimitHeaders bool
+	// WebSocket lets clients speak Responses over a WebSocket.
+	WebSocket bool
 	// Tools are what the pool gives to models. Nil: none.
 	Tools *extproc.Tools
 }

@@ -35,6 +35,7 @@ var defaultPool = Pool{
 	ReviveAfter: keypool.Defaults().ReviveAfter,
 	Deadline:    extproc.Defaults().Deadline,
 	MaxBody:     extproc.Defaults().MaxBody,
+	KeepAlive:   envoy.DefaultKeepAlive,
 }
 
 // defaultToolServer is every value that an MCP server need not give.

@@ -45,6 +45,8 @@ type Config struct {
 	Envoy, Top map[string]any
 	// Binary is the Envoy to run. The zero value is the one of all tests.
 	Binary process.Binary
+	// Keyturn is the path of the keyturn to run. Empty: the one that is built for all tests.
+	Keyturn string
 	// Provider configures the scripted provider.
 	Provider scripted.Config
 	// Tools starts an MCP server, which keyturn.yaml calls demo, and gives its tools to every pool without tools of its own.
@@ -116,6 +118,7 @@ func Start(t testing.TB, cfg Config) *Gateway {
 	t.Helper()
 	made, err := prepare()
 	require.NoError(t, err)
+	made.keyturn = cmp.Or(cfg.Keyturn, made.keyturn)
 	dir, err := os.MkdirTemp("", "kt") // short, for the sockets' sake
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
