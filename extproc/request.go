@@ -2,6 +2,7 @@ package extproc
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,6 +22,10 @@ func (x *exchange) requestHeaders(m *message, now time.Time) {
 	}
 	if string(m.header(":method")) == http.MethodTrace {
 		x.noTrace()
+		return
+	}
+	if !x.pool.webSocket && x.dialect == dialect.Responses && isWebSocket(m) {
+		x.noWebSocket()
 		return
 	}
 	own := x.pool.ownCredential(m)
@@ -86,6 +91,13 @@ func (x *exchange) read(m *message, now time.Time) {
 	case x.front.attempt != 1: // what the attempts before left is lost, or this is the first
 		x.started = x.front.started(now)
 	}
+}
+
+// isWebSocket reports whether a request asks for a WebSocket, by HTTP/1 or, as Envoy translates it, HTTP/2 (RFC 6455, RFC 8441).
+func isWebSocket(m *message) bool {
+	return slices.ContainsFunc(strings.Split(m.joined("upgrade"), ","), func(protocol string) bool {
+		return strings.EqualFold(strings.TrimSpace(protocol), "websocket")
+	})
 }
 
 // passOwn leaves the client its own credential for the provider.

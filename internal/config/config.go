@@ -89,6 +89,8 @@ type Pool struct {
 	MaxBody int64
 	// KeepRateLimitHeaders hands the provider's rate-limit headers to the client.
 	KeepRateLimitHeaders bool
+	// WebSocket lets clients speak Responses over a WebSocket.
+	WebSocket bool
 	// Tools are what the pool gives to models. Nil: none.
 	Tools *extproc.Tools
 }

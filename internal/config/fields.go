@@ -95,6 +95,8 @@ func poolFields() object[Pool] {
 			is("max_body", func(p *Pool) *int64 { return &p.MaxBody }, size(extproc.MinBody, extproc.MaxBody), "Largest body that is read whole; a larger one passes unread."),
 			is("keep_ratelimit_headers", func(p *Pool) *bool { return &p.KeepRateLimitHeaders }, boolean(),
 				"Hand the provider's rate-limit headers to the client, though they tell of one key only."),
+			is("websocket", func(p *Pool) *bool { return &p.WebSocket }, boolean(),
+				"Let clients speak Responses over a WebSocket, on which a limited key is not turned and no tools are offered; else 426, at which Codex speaks HTTP."),
 			is("tools", func(p *Pool) **extproc.Tools { return &p.Tools }, optional[extproc.Tools]{poolToolsFields()},
 				"Tools that models get with the client's own, and that Keyturn runs.").otherwise("none"),
 		},

@@ -64,7 +64,7 @@ func (p *Pool) Processor(keys *keypool.Pool) extproc.Pool {
 	e := extproc.Pool{
 		Keys: keys, Name: p.Name, Provider: p.Provider, Telemetry: row.Telemetry, AnthropicErrors: row.Native(provider.Messages), QueryKey: row.QueryKey, Schemas: extproc.Schemas(row.Schemas),
 		Header: p.Credential.Header, Scheme: p.Credential.Scheme, BYOK: p.BYOK.Allow, Placeholders: p.BYOK.Placeholders,
-		MaxBody: p.MaxBody, Deadline: p.Deadline, KeepRateLimitHeaders: p.KeepRateLimitHeaders, Tools: p.Tools,
+		MaxBody: p.MaxBody, Deadline: p.Deadline, KeepRateLimitHeaders: p.KeepRateLimitHeaders, WebSocket: p.WebSocket, Tools: p.Tools,
 	}
 	if len(p.Clusters) > 0 {
 		e.Cluster = p.Clusters[0]
