@@ -93,6 +93,8 @@ func poolFields() object[Pool] {
 			is("deadline", func(p *Pool) *time.Duration { return &p.Deadline }, duration(extproc.MinDeadline, extproc.MaxDeadline),
 				"Time for choosing a key and failing over, before the first byte."),
 			is("max_body", func(p *Pool) *int64 { return &p.MaxBody }, size(extproc.MinBody, extproc.MaxBody), "Largest body that is read whole; a larger one passes unread."),
+			is("keep_alive", func(p *Pool) *time.Duration { return &p.KeepAlive }, duration(envoy.MinKeepAlive, envoy.MaxKeepAlive),
+				"How long Envoy keeps an unused connection to the provider: less than the provider keeps it. uvicorn, and so vllm, closes after 5s."),
 			is("keep_ratelimit_headers", func(p *Pool) *bool { return &p.KeepRateLimitHeaders }, boolean(),
 				"Hand the provider's rate-limit headers to the client, though they tell of one key only."),
 			is("websocket", func(p *Pool) *bool { return &p.WebSocket }, boolean(),
@@ -211,7 +213,7 @@ func envoyFields() object[Envoy] {
 		fields: []field[Envoy]{
 			is("listen", func(e *Envoy) *string { return &e.Listen }, address{numeric: true}.of(), "Where clients connect. Beyond loopback, clients is required."),
 			is("clients", func(e *Envoy) *Clients { return &e.Clients }, clientFields(), "Who may use the pools: one of the following.").otherwise("everybody, on loopback"),
-			is("admin", func(e *Envoy) *string { return &e.Admin }, address{numeric: true}.of(), "Envoy's own admin endpoint; on loopback only."),
+			is("admin", func(e *Envoy) *string { return &e.Admin }, address{numeric: true}.of(), "Envoy's own admin endpoint: a socket (mode 0600), or an address on loopback, where it only shows and changes nothing."),
 			is("loopback", func(e *Envoy) *string { return &e.Loopback }, address{sockets: true}.of(), "Socket by which Keyturn sends requests of its own through Envoy."),
 			is("inner", func(e *Envoy) *string { return &e.Inner }, innerAddress(),
 				"The listener that every attempt goes through: `internal` to Envoy, or a socket."),
