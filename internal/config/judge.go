@@ -118,6 +118,7 @@ func (c *Config) EnvoyConfig() envoy.Config {
 		pool := envoy.Pool{
 			Name: p.Name, Messages: row.Native(provider.Messages), Upstream: p.Upstream, Clusters: p.Clusters, Keys: len(p.Keys),
 			BYOK: p.BYOK.Allow, CredentialHeader: p.Credential.Header, MaxBodyBytes: p.MaxBody, KeepAlive: p.KeepAlive,
+			Proxy: p.UpstreamProxy, CAFile: p.UpstreamCA,
 		}
 		if p.Tools != nil {
 			pool.Tools, pool.ToolTime = true, p.Tools.Time
