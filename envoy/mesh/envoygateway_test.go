@@ -75,7 +75,8 @@ func TestEnvoyGatewayGolden(t *testing.T) {
 			})
 			require.NoError(t, err)
 			require.Empty(t, slices.DeleteFunc(findings, func(f check.Finding) bool {
-				return f.Setting == "cluster.load_assignment" && strings.HasPrefix(f.Found, c.endpoint.String()) // which stands for the provider
+				return f.Setting == "cluster.load_assignment" && strings.HasPrefix(f.Found, c.endpoint.String()) || // which stands for the provider
+					f.Setting == "access_log" && f.Severity == check.Leaks // Envoy Gateway's default has the query; docs/istio.md tells what to write
 			}))
 		})
 	}
