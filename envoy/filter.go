@@ -37,8 +37,9 @@ var (
 	SentPrefixes = append([]string{wire.HeaderPrefix, wire.EnvoyPrefix, wire.ForwardedPrefix}, wire.LimitPrefixes...)
 )
 
-// ResponseAttributes tell Envoy's own 502, 503 and 504, about a provider that was not reached, from a provider's.
-var ResponseAttributes = []string{"response.code_details", "response.flags"}
+// ResponseAttributes tell Envoy's own 502, 503 and 504, about a provider that was not reached, from a provider's, and a connection that was
+// used before from a new one.
+var ResponseAttributes = []string{"response.code_details", "response.flags", "upstream.local_address"}
 
 // filter is Keyturn in the inner listener's chain, for the keys of these pools.
 func (r *renderer) filter(pools []Pool) *hcmv3.HttpFilter {

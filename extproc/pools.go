@@ -49,6 +49,9 @@ type Pool struct {
 	Deadline time.Duration
 	// KeepRateLimitHeaders lets the headers of the limits of the pool's keys (x-ratelimit-* and the like) pass to the client.
 	KeepRateLimitHeaders bool
+	// WebSocket lets clients speak Responses over a WebSocket: its key is chosen, and never turned once it is open, and no tools go in.
+	// Otherwise they get 426.
+	WebSocket bool
 	// Tools are the tools that the pool's models may call. Nil: none.
 	Tools *Tools
 }
@@ -81,6 +84,7 @@ type bound struct {
 	deadline         time.Duration
 	keepLimits       bool
 	queryKey         bool
+	webSocket        bool
 	tools            *Tools
 	memory           *agent.Memory // of tools; nil: none
 	metrics          *poolMetrics
@@ -129,7 +133,7 @@ func bind(p Pool) (*bound, error) {
 	b := &bound{
 		name: name, provider: p.Provider, telemetry: p.Telemetry, schemas: p.Schemas, keys: p.Keys, header: p.Header,
 		byok: p.BYOK, placeholders: map[string]bool{},
-		maxBody: p.MaxBody, deadline: p.Deadline, keepLimits: p.KeepRateLimitHeaders, tools: p.Tools, queryKey: p.QueryKey,
+		maxBody: p.MaxBody, deadline: p.Deadline, keepLimits: p.KeepRateLimitHeaders, tools: p.Tools, queryKey: p.QueryKey, webSocket: p.WebSocket,
 	}
 	for _, v := range p.Placeholders {
 		b.placeholders[v] = true

@@ -2,6 +2,7 @@ package extproc
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,6 +22,10 @@ func (x *exchange) requestHeaders(m *message, now time.Time) {
 	}
 	if string(m.header(":method")) == http.MethodTrace {
 		x.noTrace()
+		return
+	}
+	if !x.pool.webSocket && x.dialect == dialect.Responses && isWebSocket(m) {
+		x.noWebSocket()
 		return
 	}
 	own := x.pool.ownCredential(m)
@@ -74,7 +79,8 @@ func (x *exchange) read(m *message, now time.Time) {
 	if m.end {
 		x.length = 0
 	}
-	x.began, x.started = now, now
+	x.began, x.started, x.left = now, now, now
+	x.idempotent = idempotent(m.header(":method"))
 	if x.attempt = x.front.attempt; x.attempt == 0 {
 		x.attempt = x.before.attempt + 1
 	} else {
@@ -86,6 +92,13 @@ func (x *exchange) read(m *message, now time.Time) {
 	case x.front.attempt != 1: // what the attempts before left is lost, or this is the first
 		x.started = x.front.started(now)
 	}
+}
+
+// isWebSocket reports whether a request asks for a WebSocket, by HTTP/1 or, as Envoy translates it, HTTP/2 (RFC 6455, RFC 8441).
+func isWebSocket(m *message) bool {
+	return slices.ContainsFunc(strings.Split(m.joined("upgrade"), ","), func(protocol string) bool {
+		return strings.EqualFold(strings.TrimSpace(protocol), "websocket")
+	})
 }
 
 // passOwn leaves the client its own credential for the provider.
@@ -145,34 +158,4 @@ func (x *exchange) replaceCredential(m *message) {
 	if clean = x.continued(clean, nil); clean != path {
 		x.mut.set(":path", "", clean)
 	}
-}
-
-// describe leaves in Envoy's dynamic metadata what the inner listener's log tells of the attempt. It is called while the
-// request's headers are handled.
-func (x *exchange) describe() {
-	x.dyn.text(wire.PoolField, x.pool.name)
-	x.dyn.number(wire.AttemptField, float64(x.attempt))
-	for _, f := range []struct {
-		name  string
-		value []byte
-	}{{wire.RequestIDField, x.front.requestID}, {wire.ClientField, x.front.client}, {wire.TurnField, x.front.turn}} {
-		if len(f.value) > 0 {
-			x.dyn.bytes(f.name, f.value)
-		}
-	}
-	switch {
-	case x.key != nil:
-		x.dyn.text(wire.KindField, wire.Centralized)
-		x.describeKey()
-	case x.own != nil:
-		x.dyn.text(wire.KindField, wire.BYOK)
-		x.dyn.bytes(wire.KeyField, x.own)
-	}
-}
-
-// describeKey tells which key the attempt has.
-func (x *exchange) describeKey() {
-	x.dyn.text(wire.KeyField, x.key.Hint())
-	x.dyn.text(wire.KeyNameField, x.key.Name())
-	x.dyn.text(wire.KeyIDField, x.key.ID())
 }

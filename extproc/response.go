@@ -174,10 +174,10 @@ func (x *exchange) nextAttempt(k kind) {
 	x.cleanResponse(x.awaiting)
 	if k == responseBody && sure && !x.partial {
 		x.mut.set("content-length", "", "0")
-		x.out.cleared(k, &x.mut, nil)
+		x.out.cleared(k, &x.mut, x.ended())
 		return
 	}
-	x.out.pass(k, &x.mut, modes{}, nil)
+	x.out.pass(k, &x.mut, modes{}, x.ended())
 }
 
 // surface hands the provider's bad answer to the client as it is.
@@ -224,5 +224,5 @@ func (x *exchange) tellUsed() {
 
 func (x *exchange) finalReply(k kind) {
 	x.done = true
-	x.out.pass(k, &x.mut, modes{}, nil)
+	x.out.pass(k, &x.mut, modes{}, x.ended())
 }

@@ -34,7 +34,7 @@ var toolBreakages = []breakage{
 	// for how long
 	{"max message timeout", onInner, "PROC/max_message_timeout", "3000s", "filter.max_message_timeout", onInner, "50m0s", false},
 	{"no max message timeout", onInner, "PROC/max_message_timeout", nil, "filter.max_message_timeout", onInner, "not set", false},
-	{"idle timeout of the listener", onMain, "ROUTE/route/idle_timeout", nil, "route.idle_timeout", onOpenAI, "5m0s", false},
+	{"idle timeout of the listener", onMain, "ROUTE/route/idle_timeout", nil, "route.idle_timeout", onOpenAI, "20m0s", false},
 	{"idle timeout of the route", onMain, "ROUTE/route/idle_timeout", "1800s", "route.idle_timeout", onOpenAI, "30m0s", false},
 
 	// the loopback listener
@@ -90,12 +90,10 @@ func TestCheckTools(t *testing.T) {
 		found  []string
 	}{
 		{"tools of a pool that had none", func(*envoy.Config) {}, func(p []envoy.Pool) { p[0].Tools = true }, nil, []string{
-			"route.idle_timeout @ listener main, route openai",
-			"route.idle_timeout @ listener main, route default",
 			"filter.forward_rules @ " + onInner,
 		}},
 		{"no longer", tools, func(p []envoy.Pool) { p[0].Tools = false }, nil, []string{}},
-		{"longer than they were", tools, func(p []envoy.Pool) { p[0].ToolTime = 15 * time.Minute }, nil, []string{
+		{"longer than they were", tools, func(p []envoy.Pool) { p[0].ToolTime = 45 * time.Minute }, nil, []string{
 			"route.idle_timeout @ listener main, route openai",
 			"route.idle_timeout @ listener main, route default",
 		}},

@@ -33,8 +33,9 @@ type Config struct {
 	// Warnings are what an operator should know and may leave as it is, each as "FILE:LINE: path: text". Never a secret.
 	Warnings []string
 
-	files []string
-	sum   digest
+	files   []string
+	secrets *[]string // a pointer, since printing c prints none of what it points to
+	sum     digest
 }
 
 // Admin is Keyturn's own HTTP endpoint.
@@ -87,8 +88,12 @@ type Pool struct {
 	Deadline time.Duration
 	// MaxBody is the largest body in bytes that is read whole. Never zero.
 	MaxBody int64
+	// KeepAlive is how long an unused connection to the provider is kept. Never zero.
+	KeepAlive time.Duration
 	// KeepRateLimitHeaders hands the provider's rate-limit headers to the client.
 	KeepRateLimitHeaders bool
+	// WebSocket lets clients speak Responses over a WebSocket.
+	WebSocket bool
 	// Tools are what the pool gives to models. Nil: none.
 	Tools *extproc.Tools
 }
@@ -179,3 +184,12 @@ type JWT struct {
 
 // Files returns every file that was read for c: the configuration first, then the files that it names.
 func (c *Config) Files() []string { return append([]string(nil), c.files...) }
+
+// Secrets returns every secret that was read for c: the pools' keys, the clients', tokens, tools' credentials and what of a set of keys is
+// private.
+func (c *Config) Secrets() []string {
+	if c.secrets == nil {
+		return nil
+	}
+	return append([]string(nil), *c.secrets...)
+}

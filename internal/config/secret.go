@@ -135,12 +135,17 @@ func (r *reader) resolve(path string, ref reference, is content) (value, from st
 		r.refuse(path, "names both env and file; keep one")
 		return "", "", false
 	case ref.Env != "":
-		return r.fromEnv(path, ref.Env, is)
+		value, from, ok = r.fromEnv(path, ref.Env, is)
 	case ref.File != "":
-		return r.fromFile(path, ref.File, is)
+		value, from, ok = r.fromFile(path, ref.File, is)
+	default:
+		r.refuse(path, "names no key; write env: NAME or file: PATH")
 	}
-	r.refuse(path, "names no key; write env: NAME or file: PATH")
-	return "", "", false
+	r.secrets = append(r.secrets, value)
+	if i := strings.LastIndexByte(value, ' '); i >= 0 { // behind a scheme
+		r.secrets = append(r.secrets, value[i+1:])
+	}
+	return value, from, ok
 }
 
 func (r *reader) fromEnv(path, name string, is content) (value, from string, ok bool) {
@@ -167,7 +172,7 @@ func (r *reader) fromEnv(path, name string, is content) (value, from string, ok 
 
 func (r *reader) fromFile(path, written string, is content) (value, from string, ok bool) {
 	const maxBytes = 64 << 10
-	data, ok := r.secrets(path, written, maxBytes)
+	data, ok := r.secretFile(path, written, maxBytes)
 	if !ok {
 		return "", "", false
 	}
@@ -221,7 +226,7 @@ func lines(data []byte) (texts []string, numbers []int) {
 // keysFile appends the keys of the pool's keys_file; origins says where each key stands.
 func (r *reader) keysFile(path string, p *Pool, origins []origin) []origin {
 	const maxBytes = 1 << 20
-	data, ok := r.secrets(path, p.KeysFile, maxBytes)
+	data, ok := r.secretFile(path, p.KeysFile, maxBytes)
 	if !ok {
 		return origins
 	}
@@ -236,6 +241,7 @@ func (r *reader) keysFile(path string, p *Pool, origins []origin) []origin {
 			r.refuseIn(o, "the line holds %s (one key a line, comments on lines of their own)", w)
 			continue
 		}
+		r.secrets = append(r.secrets, s)
 		p.Keys = append(p.Keys, Key{Secret: s, From: fmt.Sprintf("%s:%d", full, numbers[i]), Line: r.line[path]})
 		origins = append(origins, o)
 	}
@@ -253,7 +259,7 @@ func (c clientKeys) read(r *reader, path string, n *yaml.Node, into *[]ClientKey
 	if r.failed(path) {
 		return
 	}
-	data, ok := r.secrets(path, written, maxBytes)
+	data, ok := r.secretFile(path, written, maxBytes)
 	if !ok {
 		return
 	}
@@ -285,6 +291,7 @@ func (c clientKeys) read(r *reader, path string, n *yaml.Node, into *[]ClientKey
 			r.refuseIn(o, "holds the same key as line %d; give each client its own", secrets[key])
 		default:
 			*into = append(*into, ClientKey{Name: name, Secret: key})
+			r.secrets = append(r.secrets, key)
 		}
 		names[name], secrets[key] = numbers[i], numbers[i]
 	}
