@@ -72,6 +72,7 @@ type Server struct {
 	later    later
 	conns    connections
 	budget   *budget
+	withheld seldom // redirects
 
 	tools    func(ctx context.Context, servers []string) []mcp.Tool // the catalogue's
 	agent    *agent.Agent                                           // nil: no pool may have tools
