@@ -567,7 +567,7 @@ func TestWholeAnswer(t *testing.T) {
 		require.JSONEq(t, `{"error":{"code":"rate_limit_exceeded"}}`, string(failed.GetBody()))
 		require.Equal(t, map[string]string{
 			"content-type": "application/json", "retry-after": "3",
-			"x-keyturn-used-pool": "openai", "x-keyturn-used-name": "openai-1", "x-keyturn-used-key": "k0...ey",
+			"x-keyturn-used-pool": "openai", "x-keyturn-used-name": "openai-1", "x-keyturn-used-key": "k0...ey", "x-should-retry": "false",
 		}, sets(failed.GetHeaders()))
 		r.quiet(t)
 	})
