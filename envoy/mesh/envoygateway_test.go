@@ -28,6 +28,7 @@ type egGolden struct {
 func egGoldens(t *testing.T) map[string]egGolden {
 	base := envoy.Config{
 		Processor: "unix:/run/keyturn/extproc.sock", Loopback: "unix:/run/keyturn/loopback.sock", Clients: envoy.Clients{Open: true},
+		Record: envoy.Record{Requests: true},
 		Pools: []envoy.Pool{
 			{Name: "openai", Upstream: envoytest.URL(t, "https://api.openai.com"), Keys: 2, Clusters: []string{egCluster("keyturn-openai")}},
 		},

@@ -40,7 +40,7 @@ var dialectMay = []string{"internal/dialect/turn", "internal/dialect/rawjson", "
 var table = map[string]rule{
 	"cmd/keyturn": {is: "joins the others", may: []string{"*"}, not: []string{"go-control-plane"}},
 	"extproc": {
-		is: "is told everything", may: []string{"keypool", "mcp", "internal/dialect", "internal/agent", "internal/schema"},
+		is: "is told everything", may: []string{"keypool", "mcp", "internal/dialect", "internal/agent", "internal/schema", "internal/redact"},
 		not: []string{"os"},
 	},
 	"sse":             {is: "is pure", not: impure},
@@ -49,7 +49,7 @@ var table = map[string]rule{
 	"envoy":           {is: "writes settings", not: []string{"grpc"}},
 	"envoy/check":     {is: "judges settings", may: []string{"envoy", "envoy/internal/address"}, not: []string{"grpc"}},
 	"envoy/mesh":      {is: "writes settings", may: []string{"envoy", "envoy/internal/address", "envoy/internal/document"}, not: []string{"grpc"}},
-	"envoy/process":   {is: "runs what it is given", may: []string{"envoy", "envoy/internal/address"}, not: []string{"grpc"}},
+	"envoy/process":   {is: "runs what it is given", may: []string{"envoy", "envoy/internal/address", "internal/redact"}, not: []string{"grpc"}},
 	"internal/config": {is: "puts the settings of others into a file", may: []string{"keypool", "mcp", "extproc", "envoy"}, not: envoys},
 	// A dialect knows no other: what two of them share stands in a package of its own, and only the table above names them all.
 	"internal/dialect":           {is: "is pure", not: impure},
@@ -82,6 +82,7 @@ var table = map[string]rule{
 	"charts":                      {is: "is data", not: impure},
 	"internal/provider":           {is: "is data", not: impure, all: true},
 	"internal/wire":               {is: "is data", not: impure, all: true},
+	"internal/redact":             {is: "is pure", not: impure},
 	"internal/setting":            {is: "is pure", not: impure, all: true},
 	"internal/archtest":           {test: true},
 	"internal/record/recordtest":  {test: true},
