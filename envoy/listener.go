@@ -57,9 +57,11 @@ func (r *renderer) mainListener() *listenerv3.Listener {
 	m.RequestHeadersTimeout = durationpb.New(requestHeadersTimeout)
 	m.AccessLog = append(r.accessLog(requestFields, where), r.recordRequests(where)...)
 	m.LocalReplyConfig = r.localReplies(r.mainReplies(), where)
-	m.HttpFilters = append(r.frontFilters(), r.router(&routerv3.Router{}))
+	// How the hop answered is what the listener answers, and stands in its own statistics: not counted twice.
+	m.HttpFilters = append(r.frontFilters(), r.router(&routerv3.Router{DynamicStats: wrapperspb.Bool(false)}))
 	l := r.listener("main", r.listen.Bind(0), m, host)
 	l.TrafficDirection = corev3.TrafficDirection_INBOUND
+	l.TcpKeepalive = probes() // a client that is gone is noticed while the model thinks
 	return l
 }
 

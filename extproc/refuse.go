@@ -71,6 +71,17 @@ func (x *exchange) noTrace() {
 	})
 }
 
+// noWebSocket sends a client of Responses back to HTTP: on a WebSocket an answer that is a key's fault is a message among others, and
+// so neither keys nor tools work. Codex, which tries a WebSocket first, goes on with HTTP at this status.
+func (x *exchange) noWebSocket() {
+	x.outcome = surfaced
+	x.mut.set(wire.ShouldRetryHeader, "", "false")
+	x.instead(426, "websocket_off", dialect.Error{
+		Type: "invalid_request_error", Code: "websocket_off",
+		Message: "This gateway does not pass WebSockets of the Responses API on: send the request by HTTP, or ask the operator to set websocket: true for the pool.",
+	})
+}
+
 // instead is an answer of Keyturn's own. x.mut and x.dyn may hold more of it.
 func (x *exchange) instead(status int, code string, e dialect.Error) {
 	x.done = true

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -49,7 +50,7 @@ func newCheck() *cobra.Command {
 	}
 	path := configFlag(cmd)
 	file := cmd.Flags().String("envoy", "", "also check this Envoy configuration: a bootstrap or a config dump, YAML or JSON `file`")
-	admin := cmd.Flags().String("envoy-admin", "", "also check the running Envoy with this admin `URL`")
+	admin := cmd.Flags().String("envoy-admin", "", "also check the running Envoy with this admin `URL`, or unix:PATH")
 	mesh := cmd.Flags().Bool("istio", false, "the Envoy is the proxy of an Istio mesh")
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -167,9 +168,16 @@ const maxDump = 256 << 20
 
 // askEnvoy asks the admin interface of a running Envoy.
 func askEnvoy(ctx context.Context, admin, path, query string) ([]byte, error) {
+	client := &http.Client{Transport: http.DefaultTransport}
+	if path, ok := socketPath(admin); ok {
+		client.Transport = &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", path)
+		}}
+		admin = "http://envoy"
+	}
 	u, err := url.Parse(admin)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return nil, usageError{fmt.Errorf("--envoy-admin: %q is not a URL like http://127.0.0.1:9901", admin)}
+		return nil, usageError{fmt.Errorf("--envoy-admin: %q is neither a URL like http://127.0.0.1:9901 nor unix:PATH", admin)}
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -177,7 +185,7 @@ func askEnvoy(ctx context.Context, admin, path, query string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("admin interface of Envoy: %w", err)
 	}

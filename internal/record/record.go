@@ -27,6 +27,7 @@ type Turn struct {
 	Asked    string // the model that the client asked for; "" when nobody read it
 	Answered string // the model that answered; "" when the answer did not say
 	Stream   bool
+	Tier     string // the service tier that the provider says it used, such as "priority"; "" of the usual one or when it said nothing
 
 	Status     int    // of the response that the client got; 0 when it left before
 	ErrorClass string // "" when all is well; else keypool's class, or what Envoy or the agent call it
@@ -112,8 +113,10 @@ const (
 // Price is what a Turn cost.
 type Price struct {
 	Nano   int64  // billionths of a US dollar
-	Priced bool   // false: there are tokens for which no price is known, and Nano holds only what is
-	Table  string // the version of the price table, a date
+	Priced bool   // false: there are tokens, or may be, for which no price is known, and Nano holds only what is
+	Table  string // the version of the price table: a date, or "own" for prices of the operator's own, with their date where they have one
+
+	Unpriced int64 // tokens for which no price is known
 }
 
 // Halves says which of a Turn's log entries never came within the time that they are waited for.

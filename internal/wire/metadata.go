@@ -4,7 +4,7 @@ package wire
 const Namespace = "keyturn"
 
 // Fields of the metadata of an attempt. Those of tokens have Envoy AI Gateway's names.
-const ( //nolint:gosec // names of fields, no credentials
+const (
 	PoolField      = "pool"       // the pool's name
 	KindField      = "kind"       // whose key it is: Centralized or BYOK
 	KeyField       = "key"        // the key's masked hint
