@@ -13,6 +13,7 @@ import (
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/keyturn/keyturn/envoy"
 	"github.com/keyturn/keyturn/envoy/internal/address"
 	"github.com/keyturn/keyturn/internal/wire"
 )
@@ -114,7 +115,7 @@ func (m *manager) local() bool {
 // authenticates reports whether clients must say who they are.
 func (m *manager) authenticates() bool {
 	for _, f := range m.HttpFilters {
-		if isOneOf(f, clientFilters) && !slices.ContainsFunc(m.routes, func(r *route) bool {
+		if isOneOf(f, clientFilters) && f.Name != envoy.GuardFilter && !slices.ContainsFunc(m.routes, func(r *route) bool {
 			_, on := r.effective(f)
 			return !on && !r.past
 		}) {
