@@ -69,24 +69,21 @@ func (r *renderer) filter(pools []Pool) *hcmv3.HttpFilter {
 	}))}
 }
 
-// forwardRules say which headers Keyturn gets: those that attempts read or, where one of the pools has tools, all that a
-// turn may have to repeat. Credentials are among the former, since a BYOK pool decides by their values and elsewhere
-// the route has removed them before; they are among the latter only where a turn repeats a client's own.
+// forwardRules say which headers Keyturn gets: all, since a turn may have to repeat those of a request, and any header of an answer may
+// repeat the key, but for those that nobody may log. Credentials are among the former where a pool is BYOK, which decides by their values;
+// elsewhere the route has removed them before.
 func (r *renderer) forwardRules(pools []Pool) *extprocv3.HeaderForwardingRules {
 	l := &matcherv3.ListStringMatcher{}
-	if slices.ContainsFunc(pools, func(p Pool) bool { return p.Tools }) {
-		for _, n := range HiddenHeaders(pools) {
-			l.Patterns = append(l.Patterns, exact(n))
-		}
-		return &extprocv3.HeaderForwardingRules{DisallowedHeaders: l}
-	}
-	for _, n := range slices.Concat(SentHeaders, CredentialHeaders(pools)) {
+	for _, n := range HiddenHeaders(pools) {
 		l.Patterns = append(l.Patterns, exact(n))
 	}
-	for _, p := range SentPrefixes {
-		l.Patterns = append(l.Patterns, prefix(p))
-	}
-	return &extprocv3.HeaderForwardingRules{AllowedHeaders: l}
+	return &extprocv3.HeaderForwardingRules{DisallowedHeaders: l}
+}
+
+// unseenHeaders are those of an answer that Keyturn does not see, and that no provider has a reason to send: one that repeats the request would
+// repeat the key in them.
+func unseenHeaders(pools []Pool) []string {
+	return slices.Concat(CredentialHeaders(pools), wire.Secrets)
 }
 
 // HiddenHeaders are the headers that Keyturn must not get where it gets all others.

@@ -32,6 +32,8 @@ type poolMetrics struct {
 	attempts    [outcomes]atomic.Int64
 	transitions [reasons]atomic.Int64
 	exhaustions [exhaustionKinds]atomic.Int64
+	echoes      [echoes]atomic.Int64
+	byPart      [echoes]metric.ObserveOption
 	record      []metric.RecordOption
 	byOutcome   [outcomes]metric.ObserveOption
 	byReason    [reasons]metric.ObserveOption
@@ -97,6 +99,8 @@ func newMetrics(provider metric.MeterProvider, pools func() *poolSet) (*metrics,
 	fail(err)
 	exhaustions, err := meter.Int64ObservableCounter("key_pool_exhaustions", metric.WithDescription("Requests that no key of the pool could serve, by what the client was told."))
 	fail(err)
+	echoed, err := meter.Int64ObservableCounter("key_pool_echoes", metric.WithDescription("Answers of the provider that held a key of the pool, which was taken out, by the part: header or body."))
+	fail(err)
 	state, err := meter.Int64ObservableGauge("key_pool_state", metric.WithDescription("Keys by state, as they are at this moment."))
 	fail(err)
 	open, err := meter.Int64ObservableGauge("streams", metric.WithDescription("ext_proc streams open now: attempts whose answer is awaited or read."))
@@ -123,12 +127,15 @@ func newMetrics(provider metric.MeterProvider, pools func() *poolSet) (*metrics,
 			for i := range pm.transitions {
 				o.ObserveInt64(transitions, pm.transitions[i].Load(), pm.byReason[i])
 			}
+			for i := range pm.echoes {
+				o.ObserveInt64(echoed, pm.echoes[i].Load(), pm.byPart[i])
+			}
 			for i := range pm.exhaustions {
 				o.ObserveInt64(exhaustions, pm.exhaustions[i].Load(), pm.byKind[i])
 			}
 		}
 		return nil
-	}, attempts, transitions, exhaustions, state, open)
+	}, attempts, transitions, exhaustions, echoed, state, open)
 	return m, err
 }
 
@@ -150,6 +157,9 @@ func (m *metrics) forPool(name string) *poolMetrics {
 	for i := range pm.byReason {
 		pm.byReason[i] = with("reason", reasonNames[i])
 	}
+	for i := range pm.byPart {
+		pm.byPart[i] = with("part", echoNames[i])
+	}
 	for i := range pm.byKind {
 		pm.byKind[i] = with("outcome", keypool.Kind(i).String())
 	}
@@ -168,6 +178,7 @@ func (s *Server) record(ctx context.Context, x *exchange) {
 		}
 		return
 	}
+	s.recordEchoes(ctx, x.pool, x.key, x.found)
 	m := x.pool.metrics
 	m.attempts[x.outcome].Add(1)
 	if x.exhaustion != nil && x.outcome == exhausted {

@@ -1,6 +1,7 @@
 package extproc
 
 import (
+	"bytes"
 	"net/http"
 	"slices"
 	"strconv"
@@ -104,7 +105,7 @@ func isWebSocket(m *message) bool {
 // passOwn leaves the client its own credential for the provider.
 func (x *exchange) passOwn(m *message, own []byte, mode modes) {
 	x.outcome = foreign
-	x.own = []byte(keypool.Mask(string(own)))
+	x.own, x.presented = []byte(keypool.Mask(string(own))), bytes.Clone(own)
 	x.mut.remove(wire.RequestIDHeader)
 	if x.tools != nil {
 		x.unencoded()

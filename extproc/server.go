@@ -72,6 +72,7 @@ type Server struct {
 	later    later
 	conns    connections
 	budget   *budget
+	echoed   seldom
 
 	tools    func(ctx context.Context, servers []string) []mcp.Tool // the catalogue's
 	agent    *agent.Agent                                           // nil: no pool may have tools
@@ -126,7 +127,7 @@ func newServer(cfg Config, out *outside) (*Server, error) {
 	if out != nil {
 		s.tools, s.close = out.tools, out.close
 		if s.agent, err = agent.New(agent.Config{
-			Call: out.call, Loopback: out.loopback, Clock: s.clock, Log: s.log, TracerProvider: cfg.TracerProvider, MeterProvider: cfg.MeterProvider,
+			Call: out.call, Loopback: &blanking{out.loopback, s}, Clock: s.clock, Log: s.log, TracerProvider: cfg.TracerProvider, MeterProvider: cfg.MeterProvider,
 		}); err != nil {
 			return nil, err
 		}

@@ -68,6 +68,9 @@ func (p *Pool) Processor(keys *keypool.Pool) extproc.Pool {
 		Header: p.Credential.Header, Scheme: p.Credential.Scheme, BYOK: p.BYOK.Allow, Placeholders: p.BYOK.Placeholders,
 		MaxBody: p.MaxBody, Deadline: p.Deadline, KeepRateLimitHeaders: p.KeepRateLimitHeaders, WebSocket: p.WebSocket, Tools: p.Tools,
 	}
+	for _, k := range p.Keys {
+		e.Secrets = append(e.Secrets, k.Secret)
+	}
 	if len(p.Clusters) > 0 {
 		e.Cluster = p.Clusters[0]
 	}
