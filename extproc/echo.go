@@ -46,6 +46,13 @@ func (x *exchange) echoed(value []byte) bool {
 	return x.pool.secrets.In(value) || len(x.presented) >= minOwn && bytes.Contains(value, x.presented)
 }
 
+// shown is what a provider said, as the log may have it.
+func (b *bound) shown(text string) string {
+	plain := []byte(text)
+	b.secrets.Blank(plain)
+	return string(plain)
+}
+
 // withoutEchoes takes the headers of an answer, or its trailers, that hold a key out of it.
 func (x *exchange) withoutEchoes(m *message) {
 	for i := range m.headers {

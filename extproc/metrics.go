@@ -34,10 +34,12 @@ type poolMetrics struct {
 	exhaustions [exhaustionKinds]atomic.Int64
 	echoes      [echoes]atomic.Int64
 	byPart      [echoes]metric.ObserveOption
+	moves       [moves]atomic.Int64
 	record      []metric.RecordOption
 	byOutcome   [outcomes]metric.ObserveOption
 	byReason    [reasons]metric.ObserveOption
 	byKind      [exhaustionKinds]metric.ObserveOption
+	byMove      [moves]metric.ObserveOption
 	byState     [len(states)]metric.ObserveOption
 }
 
@@ -101,6 +103,8 @@ func newMetrics(provider metric.MeterProvider, pools func() *poolSet) (*metrics,
 	fail(err)
 	echoed, err := meter.Int64ObservableCounter("key_pool_echoes", metric.WithDescription("Answers of the provider that held a key of the pool, which was taken out, by the part: header or body."))
 	fail(err)
+	moved, err := meter.Int64ObservableCounter("key_pool_moves", metric.WithDescription("Conversations that went on with another key than before, in pools that spread, by the reason: rested (their key could not be used) or failed (it failed for the request)."))
+	fail(err)
 	state, err := meter.Int64ObservableGauge("key_pool_state", metric.WithDescription("Keys by state, as they are at this moment."))
 	fail(err)
 	open, err := meter.Int64ObservableGauge("streams", metric.WithDescription("ext_proc streams open now: attempts whose answer is awaited or read."))
@@ -130,12 +134,15 @@ func newMetrics(provider metric.MeterProvider, pools func() *poolSet) (*metrics,
 			for i := range pm.echoes {
 				o.ObserveInt64(echoed, pm.echoes[i].Load(), pm.byPart[i])
 			}
+			for i := stayed + 1; i < moves; i++ {
+				o.ObserveInt64(moved, pm.moves[i].Load(), pm.byMove[i])
+			}
 			for i := range pm.exhaustions {
 				o.ObserveInt64(exhaustions, pm.exhaustions[i].Load(), pm.byKind[i])
 			}
 		}
 		return nil
-	}, attempts, transitions, exhaustions, echoed, state, open)
+	}, attempts, transitions, exhaustions, echoed, moved, state, open)
 	return m, err
 }
 
@@ -163,6 +170,9 @@ func (m *metrics) forPool(name string) *poolMetrics {
 	for i := range pm.byKind {
 		pm.byKind[i] = with("outcome", keypool.Kind(i).String())
 	}
+	for i := range pm.byMove {
+		pm.byMove[i] = with("reason", moveNames[i])
+	}
 	for i, s := range states {
 		pm.byState[i] = with("state", s.String())
 	}
@@ -179,11 +189,18 @@ func (s *Server) record(ctx context.Context, x *exchange) {
 		return
 	}
 	s.recordEchoes(ctx, x.pool, x.key, x.found)
+	if x.elsewhere != "" {
+		if n, ok := s.withheld.due(s.clock.Now()); ok {
+			s.log.LogAttrs(ctx, slog.LevelWarn, "a redirect was not handed on, since it leads past the gateway: mend the pool's upstream if it is meant",
+				slog.String("pool", x.pool.name), slog.String("to", x.pool.shown(x.elsewhere)), slog.Int64("redirects", n))
+		}
+	}
 	m := x.pool.metrics
 	m.attempts[x.outcome].Add(1)
 	if x.exhaustion != nil && x.outcome == exhausted {
 		m.exhaustions[x.exhaustion.Kind].Add(1)
 	}
+	m.moves[x.moved].Add(1)
 	if x.own == nil && x.status != 0 && x.local == nil {
 		s.metrics.duration.Record(ctx, x.judged.Sub(x.began).Seconds(), m.record...)
 	}

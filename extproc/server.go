@@ -73,6 +73,7 @@ type Server struct {
 	conns    connections
 	budget   *budget
 	echoed   seldom
+	withheld seldom // redirects
 
 	tools    func(ctx context.Context, servers []string) []mcp.Tool // the catalogue's
 	agent    *agent.Agent                                           // nil: no pool may have tools

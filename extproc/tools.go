@@ -193,7 +193,9 @@ func (x *exchange) continued(path string, own []byte) string {
 // goodAnswer asks for what must be read of an answer that is not the key's fault, or lets it pass.
 func (x *exchange) goodAnswer(m *message) {
 	x.mut.remove(wire.RetryHeader)
-	x.cleanResponse(m)
+	if !x.cleanResponse(m) {
+		return
+	}
 	r := x.merged()
 	if r == nil || x.status != 200 || m.end || len(m.header("content-encoding")) > 0 {
 		x.finalReply(m.kind)

@@ -22,10 +22,10 @@ func exact(names ...string) map[string]any {
 var toolBreakages = []breakage{
 	// what Keyturn is sent
 	{"all headers", onInner, "PROC/forward_rules", nil, "filter.forward_rules", onInner, "not set", false},
-	{"some headers", onInner, "PROC/forward_rules/allowed_headers", map[string]any{"patterns": []any{map[string]any{"safe_regex": map[string]any{"regex": "(:|x-|anthropic-|content-|re|transfer-|upgrade|con|accept).*"}}}}, "filter.forward_rules", onInner, "without user-agent, openai-beta", false},
+	{"some headers", onInner, "PROC/forward_rules/allowed_headers", map[string]any{"patterns": []any{map[string]any{"safe_regex": map[string]any{"regex": "(:|x-|anthropic-|content-|re|transfer-|upgrade|con|accept|location).*"}}}}, "filter.forward_rules", onInner, "without user-agent, openai-beta", false},
 	{"few headers", onInner, "PROC/forward_rules/allowed_headers", exact(
 		":method", ":path", ":authority", ":status", "content-type", "content-length", "content-encoding", "transfer-encoding", "upgrade", "connection",
-		"x-request-id", "retry-after", "retry-after-ms", "x-should-retry", "x-keyturn-*", "x-envoy-*", "x-forwarded-*", "x-ratelimit-*", "anthropic-ratelimit-*", "x-tokenlimit-*",
+		"x-request-id", "location", "retry-after", "retry-after-ms", "x-should-retry", "x-keyturn-*", "x-envoy-*", "x-forwarded-*", "x-ratelimit-*", "anthropic-ratelimit-*", "x-tokenlimit-*",
 	), "filter.forward_rules", onInner, "without accept, user-agent, anthropic-version, anthropic-beta, openai-beta, x-stainless-lang, x-others", false},
 	{"cookies", onInner, "PROC/forward_rules/disallowed_headers", exact("authorization", "x-api-key", "api-key", "x-goog-api-key", "x-custom-key", "set-cookie"), "filter.forward_rules", onInner, "with cookie, proxy-authorization", false},
 	{"keys", onInner, "PROC/forward_rules/disallowed_headers", exact("cookie", "set-cookie", "proxy-authorization", "authorization"), "filter.forward_rules", onInner, "with x-api-key, api-key, x-goog-api-key, x-custom-key", false},

@@ -300,7 +300,7 @@ func spent(turns []*record.Turn, q record.SpendQuery) []record.SpendRow {
 // Said returns what some of turns said.
 func Said(turns []*record.Turn) (said []record.Content) {
 	for i, t := range turns {
-		if i%10 != 0 {
+		if i%40 != 0 {
 			continue
 		}
 		for j, kind := range []record.ContentKind{record.Prompt, record.Thought, record.ToolCall, record.Answer} {
