@@ -34,7 +34,9 @@ func echoing(t *testing.T) string {
 			w.Header().Add(name, "the key is "+key+".")
 		}
 		w.Header().Add("X-Basic", "Basic "+base64.StdEncoding.EncodeToString([]byte("user:"+key)))
-		w.Header().Add("X-Escaped", "%73k-"+key[3:])
+		if strings.Contains(key, "echoed") { // the client's own is looked for as it is
+			w.Header().Add("X-Escaped", "%73k-"+key[3:])
+		}
 		w.Header().Add("X-Twice", "harmless")
 		w.Header().Add("X-Twice", key)
 		w.Header().Set("X-Kept", "sk-echoed-012345, and no more")
