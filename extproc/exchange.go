@@ -6,6 +6,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/agent"
 	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/redact"
 	"github.com/keyturn/keyturn/keypool"
 )
 
@@ -115,6 +116,9 @@ type exchange struct {
 	moved      move      // the conversation is with another key than before
 	tried      []string  // ids of the keys that failed, this attempt's among them
 	own        []byte    // masked hint of the client's own credential
+	presented  []byte    // that credential
+	blanked    []byte    // the body of an error in which a key was found, without it
+	found      [echoes]bool
 	done       bool      // nothing more is wanted of this stream
 	dropped    int       // messages after the end of their direction
 	awaiting   *message  // the head of an answer whose body is to be judged
@@ -150,6 +154,7 @@ type withTools struct {
 	rest     []byte          // what has come of a stream and was not read yet; it belongs to the message at hand
 	last     bool            // nothing comes after rest
 	trailers bool            // the provider's response ended with trailers
+	plain    *redact.Stream  // takes the pool's keys out of a stream
 }
 
 // keptBytes bounds each buffer that is kept for another attempt.

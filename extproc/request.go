@@ -1,6 +1,7 @@
 package extproc
 
 import (
+	"bytes"
 	"slices"
 	"strconv"
 	"strings"
@@ -106,7 +107,7 @@ func isWebSocket(m *message) bool {
 // passOwn leaves the client its own credential for the provider.
 func (x *exchange) passOwn(m *message, own []byte, mode modes) {
 	x.outcome = foreign
-	x.own = []byte(keypool.Mask(string(own)))
+	x.own, x.presented = []byte(keypool.Mask(string(own))), bytes.Clone(own)
 	x.mut.remove(wire.RequestIDHeader)
 	if x.tools != nil {
 		x.unencoded()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/agent"
 	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/redact"
 	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 	"github.com/keyturn/keyturn/mcp"
@@ -204,6 +205,7 @@ func (x *exchange) goodAnswer(m *message) {
 	switch {
 	case r.Streams() && x.dialect.IsStream(string(kind)):
 		x.shape, mode.response = streaming, bodyDuplex
+		x.tools.plain = redact.NewStream(x.pool.secrets)
 		x.mut.remove("content-length")
 	case !r.Streams() && bytes.Contains(kind, []byte("json")) && contentLength(m) <= x.pool.maxBody:
 		x.shape, mode.response = wholeBody, x.readable(m)
@@ -217,7 +219,13 @@ func (x *exchange) goodAnswer(m *message) {
 // streamed takes what has come of a stream, a piece at a time: what goes to the client next is in x.chunk, and while more is unread
 // x.streamedOn is to be called once that is sent. So a client that does not read holds one piece, not all that has come.
 func (x *exchange) streamed(body []byte, end bool) due {
-	x.tools.rest, x.tools.last = body, end
+	pass, found := x.tools.plain.Next(body)
+	if end {
+		rest, more := x.tools.plain.End()
+		pass, found = append(pass[:len(pass):len(pass)], rest...), found || more
+	}
+	x.found[echoBody] = x.found[echoBody] || found
+	x.tools.rest, x.tools.last = pass, end
 	return x.streamedOn()
 }
 
@@ -245,6 +253,9 @@ func (x *exchange) streamedOn() due {
 // wholeAnswer takes a JSON answer. One that turns out to be too large passes as it is, as if it had said how large it is: it may be cut.
 func (x *exchange) wholeAnswer(m *message) due {
 	if int64(len(m.body)) > x.pool.maxBody {
+		if x.withoutKeys(m.body) {
+			x.blanked = m.body
+		}
 		x.finalReply(m.kind)
 		return dueReply
 	}
@@ -252,11 +263,11 @@ func (x *exchange) wholeAnswer(m *message) due {
 		x.busy()
 		return dueReply
 	}
-	r := x.tools.response
+	r, blanked := x.tools.response, x.withoutKeys(m.body)
 	if x.tools.more = r.Whole(m.body); x.tools.more {
 		return dueTurns
 	}
-	x.sendWhole(r.Body(), bytes.Equal(r.Body(), m.body))
+	x.sendWhole(r.Body(), !blanked && bytes.Equal(r.Body(), m.body))
 	return dueReply
 }
 
