@@ -111,6 +111,7 @@ type exchange struct {
 	laterTurn  bool      // the request is Keyturn's own, for a turn after a response's first
 	repeat     bool      // the next attempt may have this one's key once more
 	tried      []string  // ids of the keys that failed, this attempt's among them
+	without    []string  // ids of the keys whose organisations do not have what the request names, this attempt's among them
 	own        []byte    // masked hint of the client's own credential
 	done       bool      // nothing more is wanted of this stream
 	dropped    int       // messages after the end of their direction
@@ -176,7 +177,7 @@ func (x *exchange) after() trail {
 	if x.repeat {
 		tried = x.before.tried
 	}
-	return trail{tried: tried, attempt: x.attempt, started: x.started, repeated: x.before.repeated || x.repeat, doubted: x.doubted}
+	return trail{tried: tried, without: x.without, attempt: x.attempt, started: x.started, repeated: x.before.repeated || x.repeat, doubted: x.doubted}
 }
 
 // finish gives back what the attempt still holds. It may be called more than once.
