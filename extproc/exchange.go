@@ -110,6 +110,9 @@ type exchange struct {
 	reused     bool      // the connection that Envoy has lost had carried an answer before
 	laterTurn  bool      // the request is Keyturn's own, for a turn after a response's first
 	repeat     bool      // the next attempt may have this one's key once more
+	talk       uint64    // the conversation, as a hash
+	named      bool      // the request says which that is
+	moved      move      // the conversation is with another key than before
 	tried      []string  // ids of the keys that failed, this attempt's among them
 	without    []string  // ids of the keys whose organisations do not have what the request names, this attempt's among them
 	own        []byte    // masked hint of the client's own credential

@@ -49,6 +49,8 @@ type Pool struct {
 	Deadline time.Duration
 	// KeepRateLimitHeaders lets the headers of the limits of the pool's keys (x-ratelimit-* and the like) pass to the client.
 	KeepRateLimitHeaders bool
+	// Stay says which requests belong to one conversation, where Keys are chosen by keypool.Spread.
+	Stay Stay
 	// WebSocket lets clients speak Responses over a WebSocket: its key is chosen, and never turned once it is open, and no tools go in.
 	// Otherwise they get 426.
 	WebSocket bool
@@ -86,6 +88,7 @@ type bound struct {
 	keepLimits       bool
 	queryKey         bool
 	webSocket        bool
+	stay             Stay
 	tools            *Tools
 	memory           *agent.Memory // of tools; nil: none
 	metrics          *poolMetrics
@@ -135,7 +138,7 @@ func bind(p Pool) (*bound, error) {
 		name: name, provider: p.Provider, telemetry: p.Telemetry, schemas: p.Schemas, keys: p.Keys, header: p.Header,
 		byok: p.BYOK, placeholders: map[string]bool{},
 		maxBody: p.MaxBody, deadline: p.Deadline, keepLimits: p.KeepRateLimitHeaders, tools: p.Tools, queryKey: p.QueryKey,
-		authority: p.Authority, webSocket: p.WebSocket,
+		authority: p.Authority, webSocket: p.WebSocket, stay: p.Stay,
 	}
 	for _, v := range p.Placeholders {
 		b.placeholders[v] = true

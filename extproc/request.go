@@ -54,6 +54,7 @@ func (x *exchange) requestHeaders(m *message, now time.Time) {
 		x.out.pass(m.kind, &x.mut, mode, &x.dyn)
 		return
 	}
+	x.talk, x.named = x.conversation(m)
 	x.walker = x.walk(x.before.tried)
 	x.key, x.exhaustion = x.walker.Next()
 	if x.exhaustion != nil {
@@ -143,7 +144,7 @@ func contentLength(m *message) int64 {
 
 // walk begins at the pool's first key, leaving out the ids in tried.
 func (x *exchange) walk(tried []string) *keypool.Walker {
-	w := x.pool.keys.Walker(tried...).For(x.model)
+	w := x.pool.keys.Walker(tried...).For(x.model).Of(x.talk)
 	if x.stored {
 		w = w.WithinFirstGroup()
 	}

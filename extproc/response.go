@@ -86,6 +86,7 @@ func (x *exchange) settle() {
 		x.outcome = succeeded
 		if x.key != nil {
 			x.key.MarkSuccess()
+			x.served()
 		}
 	}
 }

@@ -36,15 +36,6 @@ var byNames = [...]string{"order", "spread"}
 // String returns "order" or "spread".
 func (b By) String() string { return nameOf(byNames[:], b) }
 
-// ParseBy returns what By.String calls so.
-func ParseBy(name string) (By, bool) {
-	i := slices.Index(byNames[:], name)
-	return By(max(i, 0)), i >= 0 //nolint:gosec // one of two
-}
-
-// ByNames returns what ParseBy takes.
-func ByNames() []string { return slices.Clone(byNames[:]) }
-
 // Bounds of a key's place in the choice.
 const (
 	MaxTier   = 9
@@ -52,8 +43,6 @@ const (
 )
 
 const (
-	defaultStay = time.Hour
-
 	nearest    = 8  // how many of a bucket's ranking are kept; what follows is worked out when it is needed
 	bucketBits = 13 // 8,192 buckets, however many keys there are, so that a key more moves only what it gets. Enough for some hundreds of keys
 )
@@ -65,7 +54,7 @@ func (c Choose) complete(found *setting.Problems) Choose {
 	}
 	switch c.StayFor {
 	case 0:
-		c.StayFor = defaultStay
+		c.StayFor = Defaults().Choose.StayFor
 	case Never:
 	default:
 		setting.Range(found, "stay_for", c.StayFor, time.Second, LongestTime, setting.Duration)

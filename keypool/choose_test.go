@@ -247,13 +247,6 @@ func TestChooseIsJudged(t *testing.T) {
 	for _, want := range []string{"choose.by", "choose.stay_for", "keys[1].weight", "keys[1].tier", "keys[2].weight", "keys[2].tier"} {
 		require.ErrorContains(t, err, want)
 	}
-	for _, name := range keypool.ByNames() {
-		by, ok := keypool.ParseBy(name)
-		require.True(t, ok)
-		require.Equal(t, name, by.String())
-	}
-	_, ok := keypool.ParseBy("random")
-	require.False(t, ok)
 }
 
 func BenchmarkSpread(b *testing.B) {

@@ -54,6 +54,7 @@ func Defaults() Config {
 			Default: time.Minute, Min: time.Second, Max: time.Hour,
 			Billing: 10 * time.Minute, BillingMax: 24 * time.Hour,
 		},
+		Choose:      Choose{StayFor: time.Hour},
 		ReviveAfter: 15 * time.Minute,
 		ReviveMax:   24 * time.Hour,
 	}
