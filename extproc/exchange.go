@@ -115,6 +115,7 @@ type exchange struct {
 	named      bool      // the request says which that is
 	moved      move      // the conversation is with another key than before
 	tried      []string  // ids of the keys that failed, this attempt's among them
+	without    []string  // ids of the keys whose organisations do not have what the request names, this attempt's among them
 	own        []byte    // masked hint of the client's own credential
 	presented  []byte    // that credential
 	blanked    []byte    // the body of an error in which a key was found, without it
@@ -184,7 +185,7 @@ func (x *exchange) after() trail {
 	if x.repeat {
 		tried = x.before.tried
 	}
-	return trail{tried: tried, attempt: x.attempt, started: x.started, repeated: x.before.repeated || x.repeat, doubted: x.doubted}
+	return trail{tried: tried, without: x.without, attempt: x.attempt, started: x.started, repeated: x.before.repeated || x.repeat, doubted: x.doubted}
 }
 
 // finish gives back what the attempt still holds. It may be called more than once.

@@ -67,7 +67,7 @@ func (x *exchange) read(m *message, now time.Time) {
 	path := string(m.header(":path"))
 	x.dialect, x.model, x.stored = dialect.Of(path), model(path), stored(path)
 	x.path, _, _ = strings.Cut(path, "?")
-	x.doubted = x.before.doubted
+	x.doubted, x.without = x.before.doubted, x.before.without
 	x.laterTurn = len(x.front.turn) > 0
 	if x.laterTurn && x.model == "" { // the first turn's attempt has read the body
 		x.model = agent.ModelOf(string(m.header(wire.ModelHeader)))

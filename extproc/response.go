@@ -121,6 +121,10 @@ func (x *exchange) decide(m *message, now time.Time) {
 		return
 	}
 	blamed := x.verdict.Action != keypool.NextKey && (x.verdict.Scope != keypool.ScopeKeyModel || x.model != "")
+	if x.verdict.Class == keypool.Elsewhere {
+		x.seek(body, k, now)
+		return
+	}
 	switch x.exhaustion = x.others(); {
 	case x.exhaustion == nil && x.inTime(now) && x.retriable() && (blamed || x.followed()): // or the next attempt would have this key again
 		x.nextAttempt(k)
