@@ -3,10 +3,11 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run build image test test-cuts test-slow test-kubernetes test-istio check fmt lint bench fuzz
+.PHONY: help run build image test test-cuts test-slow test-soak test-kubernetes test-istio check fmt lint bench fuzz
 include tools.mk
 
 FUZZTIME ?= 30s
+SOAK ?= 200000
 COUNT ?= 1
 IMAGE ?= keyturn:dev
 PLATFORMS := linux/amd64,linux/arm64
@@ -43,6 +44,9 @@ test-slow: ## hold that no client that reads slowly, or never, harms Envoy, thre
 	go vet -tags slow ./test/slowclients
 	go test -tags slow -count=1 -timeout=20m ./test/slowclients
 
+test-soak: ## send SOAK requests (200,000) to a provider that gives every answer of its tables at random; takes minutes
+	go test -count=1 -timeout=30m ./test -run '^TestSoak$$' -soak $(SOAK)
+
 test-kubernetes: ## hold render kubernetes, the chart and the image against Kubernetes' and Helm's own packages; Linux, as root
 	go -C test/kubernetes vet .
 	go -C test/kubernetes test -count=1 -shuffle=on -timeout=20m .
@@ -62,8 +66,8 @@ fmt: ## tidy go.mod, format the code
 lint: ## run the linters of .golangci.yml
 	$(GOLANGCI_LINT) run
 
-bench: ## run the benchmarks COUNT times (1): BENCH=./keypool for one package
-	go test -run '^$$' -bench . -benchmem -count=$(COUNT) -timeout=30m $(BENCH)
+bench: ## run the benchmarks COUNT times (1): BENCH=./keypool for one package; BESIDE=file: beside another build of keyturn
+	KEYTURN_BESIDE=$(abspath $(BESIDE)) go test -run '^$$' -bench . -benchmem -count=$(COUNT) -timeout=30m $(BENCH)
 
 fuzz: ## fuzz every target for FUZZTIME (30s)
 	@found=0; while IFS=: read -r file name; do \

@@ -33,9 +33,6 @@ const (
 
 	processorConnectTimeout = time.Second
 	providerConnectTimeout  = 5 * time.Second
-	// providerIdleTimeout closes an unused connection before the load balancers of the providers do, some of them after
-	// 60 s and more: a request on a connection that is being closed fails.
-	providerIdleTimeout = 50 * time.Second
 	// innerIdleTimeout closes an unused connection to the inner listener long before that does, after an hour.
 	innerIdleTimeout = time.Minute
 )
@@ -76,26 +73,29 @@ func (r *renderer) innerCluster() *clusterv3.Cluster {
 
 // poolCluster leads to a pool's provider. Keyturn names it in x-keyturn-cluster.
 func (r *renderer) poolCluster(pool *Pool) *clusterv3.Cluster {
-	return r.remote(pool.Clusters[0], pool.Upstream)
+	return r.remote(pool.Clusters[0], pool.Upstream, pool.KeepAlive)
 }
 
-// remote leads to the server of a URL.
+// remote leads to the server of a URL. A connection is closed when it was unused for keepAlive: a request on one that the server closes fails.
 //
 // It speaks HTTP/1.1 on purpose. A WebSocket upgrade passes as it is (over HTTP/2 it needs RFC 8441, which providers
 // rarely offer); a provider that answers before it has read the request resets one connection and no other; and no
 // limit of streams per connection, as HTTP/2 servers have, stands between the clients and the provider.
-func (r *renderer) remote(name string, u *url.URL) *clusterv3.Cluster {
+func (r *renderer) remote(name string, u *url.URL, keepAlive time.Duration) *clusterv3.Cluster {
 	a := address.OfUpstream(u)
 	c := cluster(name, a, providerConnectTimeout)
-	c.TypedExtensionProtocolOptions = r.http1(providerIdleTimeout, providerHeaders, providerHeadersKB)
-	// A model may think for minutes without a byte; probes keep the NATs between from forgetting the connection.
-	c.UpstreamConnectionOptions = &clusterv3.UpstreamConnectionOptions{TcpKeepalive: &corev3.TcpKeepalive{
-		KeepaliveTime: u32(60), KeepaliveInterval: u32(15), KeepaliveProbes: u32(4),
-	}}
+	c.TypedExtensionProtocolOptions = r.http1(keepAlive, providerHeaders, providerHeadersKB)
+	// A model may think for minutes without a byte.
+	c.UpstreamConnectionOptions = &clusterv3.UpstreamConnectionOptions{TcpKeepalive: probes()}
 	if u.Scheme == "https" {
 		c.TransportSocket = r.tls(a)
 	}
 	return c
+}
+
+// probes find a peer that is gone within two minutes, and keep the NATs between from forgetting the connection.
+func probes() *corev3.TcpKeepalive {
+	return &corev3.TcpKeepalive{KeepaliveTime: u32(60), KeepaliveInterval: u32(15), KeepaliveProbes: u32(4)}
 }
 
 func cluster(name string, a address.Address, timeout time.Duration) *clusterv3.Cluster {

@@ -28,7 +28,7 @@ func (a Attach) String() string {
 // path is relative to the folder that Envoy is started in.
 type Config struct {
 	Listen    string // where clients connect. Required.
-	Admin     string // Envoy's admin interface; "" = none. Beyond loopback only /ready and /stats are served.
+	Admin     string // Envoy's admin interface; "" = none. Over TCP only AdminPaths are served, beyond loopback /ready and /stats.
 	Inner     string // the inner listener, which every attempt goes through: "internal" to Envoy, or "unix:path"; "" = internal
 	Loopback  string // "unix:path" of the listener for Keyturn's own requests; "" = none. Rendered where a pool has tools.
 	Processor string // where Keyturn listens for Envoy's gRPC. Required.
@@ -37,8 +37,9 @@ type Config struct {
 	Clients Clients // who may use the listener; required when Listen is beyond loopback.
 
 	MaxRequestBytes int64         // the largest request body that can be sent again with the next key, in bytes; 0 = 32 MiB. Larger ones pass.
-	IdleTimeout     time.Duration // ends a stream on which nothing moved for so long; 0 = 5 minutes
+	IdleTimeout     time.Duration // ends a stream on which nothing moved for so long; 0 = 20 minutes
 	AccessLog       string        // "stdout", "off" or the path of a file; "" = stdout
+	Record          Record        // what Envoy tells Keyturn of each request; zero: nothing
 	CAFile          string        // PEM bundle that certificates of providers are verified against; "" = the system's
 
 	Pools []Pool // at least one
@@ -53,10 +54,20 @@ type Pool struct {
 	Keys             int      // how many keys the pool has: bounds the retries
 	BYOK             bool     // clients may send their own credential, so the routes do not remove it
 	CredentialHeader string   // the header that carries the key; "" = authorization
+	ChosenBy         []string // request headers that a key is chosen by, in lower case
 	MaxBodyBytes     int64    // the largest body that Keyturn asks Envoy to hold whole, in bytes; 0 = 32 MiB
+
+	KeepAlive time.Duration // how long an unused connection to the provider is kept: less than the provider itself keeps it; 0 = 50 s
 
 	Tools    bool          // Keyturn runs tools for models: it repeats the client's request through the loopback listener, which is required then
 	ToolTime time.Duration // how long calls of tools may run in one response; 0 = 10 minutes, at most 1 hour
+}
+
+// Record says what Envoy tells Keyturn of a request once it is over, so that it can be recorded.
+type Record struct {
+	Requests bool // a log entry of each client's request and of each attempt, on the processor's own connection
+	Usage    bool // the tokens that the provider's answers name; Envoy 1.40 and later can (UsageMinor)
+	Tell     bool // clients learn the request's id and how many attempts it took, in response headers
 }
 
 // Clients says who may use the main listener. At most one of APIKeys, JWT and Open.

@@ -1,6 +1,8 @@
 package envoy
 
 import (
+	"slices"
+
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -53,11 +55,13 @@ func (r *renderer) mainListener() *listenerv3.Listener {
 	m.MergeSlashes = true
 	m.HttpProtocolOptions = &corev3.Http1ProtocolOptions{AcceptHttp_10: true, DefaultHostForHttp_10: http10Host}
 	m.RequestHeadersTimeout = durationpb.New(requestHeadersTimeout)
-	m.AccessLog = r.accessLog(requestFields, where)
+	m.AccessLog = append(r.accessLog(requestFields, where), r.recordRequests(where)...)
 	m.LocalReplyConfig = r.localReplies(r.mainReplies(), where)
-	m.HttpFilters = append(r.frontFilters(), r.router(&routerv3.Router{}))
+	// How the hop answered is what the listener answers, and stands in its own statistics: not counted twice.
+	m.HttpFilters = append(r.frontFilters(), r.router(&routerv3.Router{DynamicStats: wrapperspb.Bool(false)}))
 	l := r.listener("main", r.listen.Bind(0), m, host)
 	l.TrafficDirection = corev3.TrafficDirection_INBOUND
+	l.TcpKeepalive = probes() // a client that is gone is noticed while the model thinks
 	return l
 }
 
@@ -84,9 +88,9 @@ func (r *renderer) innerListener(at *corev3.Address) *listenerv3.Listener {
 		StreamIdleTimeout:         durationpb.New(0),
 		MaxRequestHeadersKb:       u32(innerHeadersKB),
 		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{MaxHeadersCount: u32(innerHeaders)},
-		AccessLog:                 r.accessLog(attemptFields, ""),
+		AccessLog:                 append(r.accessLog(attemptFields, ""), r.recordAttempts()...),
 		LocalReplyConfig:          r.localReplies(innerReplies, ""),
-		HttpFilters:               []*hcmv3.HttpFilter{r.filter(r.Pools), r.router(&routerv3.Router{SuppressEnvoyHeaders: true})},
+		HttpFilters:               slices.Concat([]*hcmv3.HttpFilter{r.filter(r.Pools)}, r.usage(), []*hcmv3.HttpFilter{r.router(&routerv3.Router{SuppressEnvoyHeaders: true})}),
 	}, host)
 	l.TrafficDirection = corev3.TrafficDirection_OUTBOUND
 	l.IgnoreGlobalConnLimit = true // a full house of clients must not stop requests that already run

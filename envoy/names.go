@@ -13,6 +13,7 @@ const (
 const (
 	MinMinor   = 37 // below it a retry after a paused upstream response corrupts memory
 	ClearMinor = 38 // from here on there is nothing to warn of
+	UsageMinor = 40 // from here on it reads the usage of answers by itself
 )
 
 // Envoy's names of what every listener for HTTP has.

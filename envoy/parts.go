@@ -76,7 +76,8 @@ func (p *Parts) LocalReplies(routes []string, unknown, refused string) *hcmv3.Lo
 	return p.r.localReplies(append([]reply{refusedClient(refused)}, replies...), onRoutes(routes))
 }
 
-// AccessLog has a line for each request on the routes with these names.
+// AccessLog has a line for each request on the routes with these names, and an entry for Keyturn where requests are recorded.
 func (p *Parts) AccessLog(routes []string) []*accesslogv3.AccessLog {
-	return p.r.accessLog(requestFields, onRoutes(routes))
+	where := onRoutes(routes)
+	return append(p.r.accessLog(requestFields, where), p.r.recordRequests(where)...)
 }

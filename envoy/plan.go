@@ -20,9 +20,13 @@ import (
 
 // Defaults of a Config.
 const (
-	DefaultBodyBytes   = 32 << 20 // MaxRequestBytes and MaxBodyBytes
-	DefaultToolTime    = 10 * time.Minute
-	DefaultIdleTimeout = 5 * time.Minute
+	DefaultBodyBytes = 32 << 20 // MaxRequestBytes and MaxBodyBytes
+	DefaultToolTime  = 10 * time.Minute
+	// DefaultIdleTimeout is longer than the slowest answers that providers document: OpenAI asks for timeouts of 15 minutes where flex
+	// processing is used. https://platform.openai.com/docs/guides/flex-processing
+	DefaultIdleTimeout = 20 * time.Minute
+	// DefaultKeepAlive is shorter than the load balancers of the providers keep an unused connection, some of them 60 s and more.
+	DefaultKeepAlive = 50 * time.Second
 )
 
 // Bounds of a Config, both ends included.
@@ -32,6 +36,9 @@ const (
 
 	MinIdleTimeout = time.Second
 	MaxIdleTimeout = 24 * time.Hour
+
+	MinKeepAlive = 100 * time.Millisecond
+	MaxKeepAlive = time.Hour
 )
 
 // OwnCluster says whether Render makes a cluster of this name for itself: no pool's may have it.
@@ -189,6 +196,8 @@ func (p *plan) checkPools() (errs []error) {
 		}
 		var found setting.Problems
 		setting.Range(&found, "max_body", cmp.Or(pool.MaxBodyBytes, DefaultBodyBytes), MinBodyBytes, MaxBodyBytes, setting.Bytes)
+		pool.KeepAlive = cmp.Or(pool.KeepAlive, DefaultKeepAlive)
+		setting.Range(&found, "keep_alive", pool.KeepAlive, MinKeepAlive, MaxKeepAlive, setting.Duration)
 		for _, f := range found {
 			bad("%w", f)
 		}

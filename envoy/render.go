@@ -3,6 +3,7 @@ package envoy
 import (
 	"errors"
 	"fmt"
+	"regexp"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -98,19 +99,35 @@ func (r *renderer) clusters() []*clusterv3.Cluster {
 		cs = append(cs, r.poolCluster(&r.Pools[i]))
 	}
 	if r.jwksURL != nil {
-		cs = append(cs, r.remote(jwksCluster, r.jwksURL))
+		cs = append(cs, r.remote(jwksCluster, r.jwksURL, DefaultKeepAlive))
 	}
 	return cs
 }
 
-// adminInterface is nil without an address. It has no authentication, so other machines may only read its metrics.
+// What Envoy's admin interface serves over TCP: what can be looked at, from this machine and from others. Nothing of it changes
+// anything; whatever does, and what shows requests, needs a Unix socket.
+var (
+	AdminPaths       = append([]string{"/config_dump", "/clusters", "/listeners", "/server_info", "/memory"}, remoteAdminPaths...)
+	remoteAdminPaths = []string{"/ready", "/stats", "/stats/prometheus"}
+)
+
+// adminInterface is nil without an address. It has no authentication, and a web page can post to what is on loopback.
 func (r *renderer) adminInterface() *bootstrapv3.Admin {
 	if r.Admin == "" {
 		return nil
 	}
 	a := &bootstrapv3.Admin{Address: r.admin.Bind(0o600), IgnoreGlobalConnLimit: true}
-	if !r.admin.Local() {
-		a.AllowPaths = []*matcherv3.StringMatcher{exact("/ready"), prefix("/stats")}
+	paths := remoteAdminPaths
+	switch {
+	case r.admin.Path != "":
+		paths = nil // all of them
+	case r.admin.Local():
+		paths = AdminPaths
+	}
+	for _, path := range paths { // Envoy compares it with its query
+		a.AllowPaths = append(a.AllowPaths, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{
+			SafeRegex: &matcherv3.RegexMatcher{Regex: regexp.QuoteMeta(path) + `(\?.*)?`},
+		}})
 	}
 	return a
 }

@@ -34,8 +34,8 @@ func parse(t *testing.T, s string) *url.URL {
 func goldens(t *testing.T) map[string]envoy.Config {
 	base := envoy.Config{
 		Listen: "127.0.0.1:10000", Admin: "127.0.0.1:9901", Loopback: "unix:run/loopback.sock", Processor: "unix:run/extproc.sock",
-		CAFile: "testdata/ca.pem",
-		Pools:  []envoy.Pool{{Name: "local", Upstream: parse(t, "http://127.0.0.1:9300"), Keys: 3}},
+		CAFile: "testdata/ca.pem", Record: envoy.Record{Requests: true, Usage: true},
+		Pools: []envoy.Pool{{Name: "local", Upstream: parse(t, "http://127.0.0.1:9300"), Keys: 3}},
 	}
 	with := func(change func(*envoy.Config)) envoy.Config {
 		c := base
@@ -57,7 +57,7 @@ func goldens(t *testing.T) map[string]envoy.Config {
 			c.Clients.APIKeys = []envoy.ClientKey{{Name: "alice", Secret: "off"}}
 		}),
 		"route": with(func(c *envoy.Config) {
-			c.Attach = envoy.Route
+			c.Attach, c.Record.Tell = envoy.Route, true
 			c.Clients.APIKeys = []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}}
 			c.Pools = append(slices.Clone(c.Pools), envoy.Pool{
 				Name: "claude", Messages: true, Upstream: parse(t, "http://127.0.0.1:9301"), Keys: 2, BYOK: true,
@@ -88,7 +88,7 @@ func goldens(t *testing.T) map[string]envoy.Config {
 			c.AccessLog = "off"
 		}),
 		"inner-socket": with(func(c *envoy.Config) { // a socket, where the bootstrap is not ours
-			c.Inner, c.AccessLog = "unix:run/inner.sock", "off"
+			c.Inner, c.AccessLog, c.Record = "unix:run/inner.sock", "off", envoy.Record{}
 		}),
 		"https": with(func(c *envoy.Config) {
 			c.Processor = "keyturn.internal:9000"

@@ -54,6 +54,7 @@ func (r *renderer) poolRoute(pool *Pool, name, prefix, follows string) *routev3.
 func (r *renderer) frontRoute(pool *Pool) *routev3.Route {
 	route := r.innerRoute(retries(pool.Keys))
 	route.RequestHeadersToAdd = append(route.RequestHeadersToAdd, set(wire.PoolHeader, pool.Name))
+	route.ResponseHeadersToAdd = r.told()
 	if !pool.BYOK {
 		route.RequestHeadersToRemove = CredentialHeaders(r.Pools)
 	}

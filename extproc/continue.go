@@ -22,7 +22,7 @@ func (s *Server) finishStream(stream grpc.ServerStream, a *attempt) error {
 		return err
 	}
 	a.chunk = a.chunk[:0]
-	client := &sink{stream: stream, out: &a.out, room: s.later.begin()}
+	client := &sink{stream: stream, x: &a.exchange, room: s.later.begin()}
 	defer client.room.end()
 	if _, err := s.agent.Finish(stream.Context(), a.tools.response, s.judgeOf(stream, a), client); err != nil {
 		return err
@@ -95,15 +95,16 @@ func (s *Server) finishWhole(stream grpc.ServerStream, a *attempt) error {
 // sink is the client of a stream, as far as Envoy has room for it.
 type sink struct {
 	stream grpc.ServerStream
-	out    *reply
+	x      *exchange
 	room   *room
+	noted  int // calls that the metadata tells of: a client that leaves ends the stream, and nothing can be told after it
 }
 
 // Emit implements agent.Sink.
 func (k *sink) Emit(p []byte) error {
 	send, more := k.room.take(len(p))
 	if send {
-		if err := sendChunks(k.stream, k.out, p); err != nil {
+		if err := k.send(p); err != nil {
 			return err
 		}
 	}
@@ -111,6 +112,23 @@ func (k *sink) Emit(p []byte) error {
 		return agent.ErrNoRoom
 	}
 	return nil
+}
+
+// send sends p, and with it what the log is to tell of the calls that are over since.
+func (k *sink) send(p []byte) error {
+	if done := len(k.x.tools.response.Report().Done); done > k.noted && len(p) > 0 {
+		k.noted = done
+		first := p[:min(len(p), maxChunk)]
+		k.x.dyn.reset()
+		k.x.describeTurns(&k.x.dyn)
+		k.x.out.chunk(first, false, &k.x.dyn)
+		k.x.dyn.reset()
+		if err := k.stream.SendMsg(&k.x.out); err != nil {
+			return err
+		}
+		p = p[len(first):]
+	}
+	return sendChunks(k.stream, &k.x.out, p)
 }
 
 // judge marks the keys whose turns failed within a 200, and tells of it. It implements agent.Keys.

@@ -52,6 +52,7 @@ type message struct {
 	body    []byte
 	details []byte // attribute response.code_details: who made the response, and why
 	flags   uint64 // attribute response.flags
+	address []byte // attribute upstream.local_address: of the connection to the provider
 
 	hold mem.Buffer
 }
@@ -208,7 +209,7 @@ func (m *message) decodeAttributes(entry []byte) error {
 	if err != nil {
 		return err
 	}
-	m.details, m.flags = nil, 0
+	m.details, m.flags, m.address = nil, 0, nil
 	return eachEntry(value, 1, func(key, value []byte) error {
 		text, number, err := decodeValue(value)
 		switch string(key) {
@@ -216,6 +217,8 @@ func (m *message) decodeAttributes(entry []byte) error {
 			m.details = text
 		case "response.flags":
 			m.flags = wholeNumber(number)
+		case "upstream.local_address":
+			m.address = text
 		}
 		return err
 	})

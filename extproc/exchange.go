@@ -86,33 +86,42 @@ type exchange struct {
 
 	request, response phase
 
-	pool      *bound       // nil where the front names none
-	key       *keypool.Key // nil: the client has its own, or none is needed
-	walker    *keypool.Walker
-	dialect   dialect.Dialect
-	path      string // without the query
-	model     string
-	stored    bool
-	doubted   bool      // a key of this request was retired for the words of an answer alone
-	id        []byte    // of the request, at the front
-	attempt   int       // from 1
-	counted   bool      // it is the front that says so
-	retries   int       // most of this request; -1: not known
-	length    int64     // of the request's body, in bytes; -1: not known
-	started   time.Time // when the request's first attempt began
-	began     time.Time // when this one did
-	bodyMode  bodyMode  // what Envoy was told about the request's body
-	laterTurn bool      // the request is Keyturn's own, for a turn after a response's first
-	repeat    bool      // the next attempt may have this one's key once more
-	tried     []string  // ids of the keys that failed, this attempt's among them
-	own       []byte    // masked hint of the client's own credential
-	done      bool      // nothing more is wanted of this stream
-	dropped   int       // messages after the end of their direction
-	awaiting  *message  // the head of an answer whose body is to be judged
-	local     *local    // Envoy's own answer; nil: a provider's
-	shape     shape     // what of the response's body is read
-	partial   bool      // it comes with as much as Envoy can hold, and without a length: no other can take its place
-	judged    time.Time // when the response's headers were
+	pool       *bound       // nil where the front names none
+	key        *keypool.Key // nil: the client has its own, or none is needed
+	walker     *keypool.Walker
+	dialect    dialect.Dialect
+	path       string // without the query
+	asked      []byte // the path as the client has sent it to the front, with the query
+	authority  []byte // of the provider, as the attempt says it
+	elsewhere  string // host that a redirect was not handed on to
+	model      string
+	stored     bool
+	doubted    bool      // a key of this request was retired for the words of an answer alone
+	id         []byte    // of the request, at the front
+	attempt    int       // from 1
+	counted    bool      // it is the front that says so
+	retries    int       // most of this request; -1: not known
+	length     int64     // of the request's body, in bytes; -1: not known
+	started    time.Time // when the request's first attempt began
+	began      time.Time // when this one did
+	left       time.Time // when its request could leave for the provider
+	bodyMode   bodyMode  // what Envoy was told about the request's body
+	idempotent bool      // its method
+	reused     bool      // the connection that Envoy has lost had carried an answer before
+	laterTurn  bool      // the request is Keyturn's own, for a turn after a response's first
+	repeat     bool      // the next attempt may have this one's key once more
+	talk       uint64    // the conversation, as a hash
+	named      bool      // the request says which that is
+	moved      move      // the conversation is with another key than before
+	tried      []string  // ids of the keys that failed, this attempt's among them
+	own        []byte    // masked hint of the client's own credential
+	done       bool      // nothing more is wanted of this stream
+	dropped    int       // messages after the end of their direction
+	awaiting   *message  // the head of an answer whose body is to be judged
+	local      *local    // Envoy's own answer; nil: a provider's
+	shape      shape     // what of the response's body is read
+	partial    bool      // it comes with as much as Envoy can hold, and without a length: no other can take its place
+	judged     time.Time // when the response's headers were
 
 	full bool        // there is no memory for the body at hand
 	gone func() bool // nobody waits for the response any more
@@ -156,7 +165,7 @@ func kept(b []byte) []byte {
 // clear forgets the attempt, and keeps its buffers for another one.
 func (x *exchange) clear() {
 	x.out.drop()
-	*x = exchange{id: x.id[:0], chunk: kept(x.chunk), mut: mutation{wire: kept(x.mut.wire)}, dyn: dynamic{wire: kept(x.dyn.wire)}}
+	*x = exchange{id: x.id[:0], asked: kept(x.asked), authority: kept(x.authority), chunk: kept(x.chunk), mut: mutation{wire: kept(x.mut.wire)}, dyn: dynamic{wire: kept(x.dyn.wire)}}
 }
 
 // begin makes x, which is clear, ready for an attempt.

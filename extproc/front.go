@@ -17,6 +17,7 @@ type front struct {
 	start     []byte // when the request began, as wire.StartHeader has it
 	requestID []byte // x-request-id: what joins log lines
 	turn      []byte // of Keyturn's own requests: the number of the turn
+	parent    []byte // and the id of the client's request that it is a turn of
 	attempt   int    // from 1; 0: the front does not say
 	retries   int    // most retries of this request; -1: the front does not say
 }
@@ -43,6 +44,10 @@ func readFront(m *message) front {
 				f.start = value
 			case wire.TurnHeader:
 				f.turn = value
+			case wire.ParentHeader:
+				if len(value) <= maxID {
+					f.parent = value
+				}
 			case wire.RetriesHeader:
 				f.retries = count(value, -1)
 			}
@@ -53,6 +58,14 @@ func readFront(m *message) front {
 		}
 	}
 	return f
+}
+
+// recorded is the id of the request whose record the attempt belongs to. Only a later turn has another's: no client can say that it is one.
+func (f *front) recorded() []byte {
+	if len(f.turn) > 0 && len(f.parent) > 0 {
+		return f.parent
+	}
+	return f.id
 }
 
 // count reads a small number that is not negative; otherwise where there is none.

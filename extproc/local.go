@@ -18,6 +18,7 @@ type local struct {
 	status  int  // in the place of Envoy's; 0: Envoy's
 	away    bool // the provider was not reached, or broke off
 	unsent  bool // nothing of the request had reached a provider, and another connection may do better
+	closed  bool // the provider has closed the connection
 }
 
 // viaUpstream is the code detail of every answer that comes from a provider.
@@ -42,7 +43,8 @@ func localOf(m *message) *local {
 	unsent := m.flags&upstreamConnectionFailure != 0 || strings.HasSuffix(reason, "connection_failure") || reason == "remote_refused_stream_reset"
 	switch {
 	case reset && !unsent && reason != "overflow":
-		return &local{code: "provider_reset", typ: "api_error", message: "The provider broke off before it answered" + said(details) + ".", away: true}
+		return &local{code: "provider_reset", typ: "api_error", message: "The provider broke off before it answered" + said(details) + ".", away: true,
+			closed: reason == "connection_termination"}
 	case reset, details == "no_healthy_upstream":
 		return &local{
 			code: "provider_unreachable", typ: "api_error", message: "The provider could not be reached" + said(details) + ".",
@@ -75,7 +77,7 @@ func said(details string) string {
 	return " (" + strings.ToValidUTF8(details, "?") + ")"
 }
 
-// decideLocal has a request that reached no provider tried once more with the same key. What else Envoy answers itself is the
+// decideLocal has a request that reached no provider, or met a connection that was being closed, tried once more with the same key. What else Envoy answers itself is the
 // policy's to judge, and blames no key.
 func (x *exchange) decideLocal(k kind, now time.Time) {
 	if x.walker != nil {
@@ -83,7 +85,7 @@ func (x *exchange) decideLocal(k kind, now time.Time) {
 	}
 	again := x.inTime(now) && x.retriable() && x.followed()
 	switch {
-	case again && x.local.unsent && x.mayRepeat():
+	case again && (x.local.unsent || x.crossed(now)) && x.mayRepeat():
 		x.repeat = true
 		x.nextAttempt(k)
 	case again && x.key != nil && x.local.away && x.nextKey() && x.others() == nil:
@@ -131,5 +133,5 @@ func (x *exchange) replace(k kind) {
 	}
 	x.mut.set("content-type", "", "application/json")
 	x.mut.set("content-length", "", strconv.Itoa(len(body)))
-	x.out.body(k, &x.mut, body, nil)
+	x.out.body(k, &x.mut, body, x.ended())
 }

@@ -45,7 +45,6 @@ func (x *exchange) cannotRetry() {
 func (x *exchange) busy() {
 	x.outcome, x.full = surfaced, true
 	x.mut.reset()
-	x.dyn.reset()
 	x.mut.set(wire.RetryAfterHeader, "", "1")
 	x.instead(503, "memory_full", dialect.Error{
 		Type: "api_error", Code: "server_error", Message: "The gateway has no memory for the request at this moment: send it once more in a second.",
@@ -55,6 +54,7 @@ func (x *exchange) busy() {
 // unknownPool answers a request that the front leads to no pool of the configuration.
 func (x *exchange) unknownPool() {
 	x.outcome = surfaced
+	x.describeRequest()
 	x.instead(503, "pool_unknown", dialect.Error{
 		Type: "api_error", Code: "server_error",
 		Message: "Envoy's route names no pool of Keyturn's configuration in " + wire.PoolHeader + ": the operator has to mend one of the two.",
@@ -64,9 +64,21 @@ func (x *exchange) unknownPool() {
 // noTrace refuses the method TRACE: what answers it repeats the request, the pool's key included (RFC 9110 section 9.3.8).
 func (x *exchange) noTrace() {
 	x.outcome = surfaced
+	x.describe()
 	x.mut.set(wire.ShouldRetryHeader, "", "false")
 	x.instead(405, "method_not_allowed", dialect.Error{
 		Type: "invalid_request_error", Code: "method_not_allowed", Message: "This gateway does not pass TRACE on: the answer would repeat the pool's key.",
+	})
+}
+
+// noWebSocket sends a client of Responses back to HTTP: on a WebSocket an answer that is a key's fault is a message among others, and
+// so neither keys nor tools work. Codex, which tries a WebSocket first, goes on with HTTP at this status.
+func (x *exchange) noWebSocket() {
+	x.outcome = surfaced
+	x.mut.set(wire.ShouldRetryHeader, "", "false")
+	x.instead(426, "websocket_off", dialect.Error{
+		Type: "invalid_request_error", Code: "websocket_off",
+		Message: "This gateway does not pass WebSockets of the Responses API on: send the request by HTTP, or ask the operator to set websocket: true for the pool.",
 	})
 }
 
@@ -78,7 +90,7 @@ func (x *exchange) instead(status int, code string, e dialect.Error) {
 	if x.pool != nil {
 		x.tellUsed()
 	}
-	x.out.immediate(status, &x.mut, dialect.ErrorBody(x.errors(), e), wire.DetailsPrefix+code, &x.dyn)
+	x.out.immediate(status, &x.mut, dialect.ErrorBody(x.errors(), e), wire.DetailsPrefix+code, x.ended())
 }
 
 // errors is the dialect of the errors that the client reads; nil if neither the path nor the pool has one.

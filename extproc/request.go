@@ -2,6 +2,7 @@ package extproc
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,6 +24,10 @@ func (x *exchange) requestHeaders(m *message, now time.Time) {
 		x.noTrace()
 		return
 	}
+	if !x.pool.webSocket && x.dialect == dialect.Responses && isWebSocket(m) {
+		x.noWebSocket()
+		return
+	}
 	own := x.pool.ownCredential(m)
 	mode := modes{}
 	if x.wantsTools(m) {
@@ -36,6 +41,9 @@ func (x *exchange) requestHeaders(m *message, now time.Time) {
 		}
 	}
 	x.mut.wire = append(x.mut.wire, x.pool.destination...)
+	if x.pool.authority != "" {
+		x.authority = append(x.authority[:0], x.pool.authority...)
+	}
 	if own != nil {
 		x.passOwn(m, own, mode)
 		return
@@ -46,6 +54,7 @@ func (x *exchange) requestHeaders(m *message, now time.Time) {
 		x.out.pass(m.kind, &x.mut, mode, &x.dyn)
 		return
 	}
+	x.talk, x.named = x.conversation(m)
 	x.walker = x.walk(x.before.tried)
 	x.key, x.exhaustion = x.walker.Next()
 	if x.exhaustion != nil {
@@ -69,12 +78,17 @@ func (x *exchange) read(m *message, now time.Time) {
 		x.model = agent.ModelOf(string(m.header(wire.ModelHeader)))
 	}
 	x.id = append(x.id[:0], x.front.id...)
+	x.authority = append(x.authority[:0], m.header(":authority")...)
+	if x.asked = append(x.asked[:0], m.header(wire.OriginalPathHeader)...); len(x.asked) == 0 {
+		x.asked = append(x.asked, path...)
+	}
 	x.retries = x.front.retries
 	x.length = contentLength(m)
 	if m.end {
 		x.length = 0
 	}
-	x.began, x.started = now, now
+	x.began, x.started, x.left = now, now, now
+	x.idempotent = idempotent(m.header(":method"))
 	if x.attempt = x.front.attempt; x.attempt == 0 {
 		x.attempt = x.before.attempt + 1
 	} else {
@@ -86,6 +100,13 @@ func (x *exchange) read(m *message, now time.Time) {
 	case x.front.attempt != 1: // what the attempts before left is lost, or this is the first
 		x.started = x.front.started(now)
 	}
+}
+
+// isWebSocket reports whether a request asks for a WebSocket, by HTTP/1 or, as Envoy translates it, HTTP/2 (RFC 6455, RFC 8441).
+func isWebSocket(m *message) bool {
+	return slices.ContainsFunc(strings.Split(m.joined("upgrade"), ","), func(protocol string) bool {
+		return strings.EqualFold(strings.TrimSpace(protocol), "websocket")
+	})
 }
 
 // passOwn leaves the client its own credential for the provider.
@@ -123,7 +144,7 @@ func contentLength(m *message) int64 {
 
 // walk begins at the pool's first key, leaving out the ids in tried.
 func (x *exchange) walk(tried []string) *keypool.Walker {
-	w := x.pool.keys.Walker(tried...).For(x.model)
+	w := x.pool.keys.Walker(tried...).For(x.model).Of(x.talk)
 	if x.stored {
 		w = w.WithinFirstGroup()
 	}
@@ -145,34 +166,4 @@ func (x *exchange) replaceCredential(m *message) {
 	if clean = x.continued(clean, nil); clean != path {
 		x.mut.set(":path", "", clean)
 	}
-}
-
-// describe leaves in Envoy's dynamic metadata what the inner listener's log tells of the attempt. It is called while the
-// request's headers are handled.
-func (x *exchange) describe() {
-	x.dyn.text(wire.PoolField, x.pool.name)
-	x.dyn.number(wire.AttemptField, float64(x.attempt))
-	for _, f := range []struct {
-		name  string
-		value []byte
-	}{{wire.RequestIDField, x.front.requestID}, {wire.ClientField, x.front.client}, {wire.TurnField, x.front.turn}} {
-		if len(f.value) > 0 {
-			x.dyn.bytes(f.name, f.value)
-		}
-	}
-	switch {
-	case x.key != nil:
-		x.dyn.text(wire.KindField, wire.Centralized)
-		x.describeKey()
-	case x.own != nil:
-		x.dyn.text(wire.KindField, wire.BYOK)
-		x.dyn.bytes(wire.KeyField, x.own)
-	}
-}
-
-// describeKey tells which key the attempt has.
-func (x *exchange) describeKey() {
-	x.dyn.text(wire.KeyField, x.key.Hint())
-	x.dyn.text(wire.KeyNameField, x.key.Name())
-	x.dyn.text(wire.KeyIDField, x.key.ID())
 }

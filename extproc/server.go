@@ -70,7 +70,9 @@ type Server struct {
 	pools    atomic.Pointer[poolSet]
 	trails   *trails
 	later    later
+	conns    connections
 	budget   *budget
+	withheld seldom // redirects
 
 	tools    func(ctx context.Context, servers []string) []mcp.Tool // the catalogue's
 	agent    *agent.Agent                                           // nil: no pool may have tools
@@ -281,6 +283,10 @@ func (s *Server) receive(stream grpc.ServerStream, a *attempt) (due, error) {
 	case a.message.kind == requestBody && a.tools != nil:
 		a.full = !a.share.came(stream.Context(), int64(len(a.message.body)))
 		a.gone = func() bool { return stream.Context().Err() != nil }
+	case a.message.kind == responseHeaders && string(a.message.details) == viaUpstream:
+		s.conns.answered(a.message.address)
+	case a.message.kind == responseHeaders && len(a.message.details) > 0:
+		a.reused = s.conns.ended(a.message.address)
 	case a.message.kind == responseBody && a.shape == wholeBody:
 		a.full = !a.share.more(stream.Context(), int64(len(a.message.body)))
 	}
@@ -324,6 +330,7 @@ func (s *Server) send(stream grpc.ServerStream, a *attempt, d due) error {
 		return stream.SendMsg(&a.out)
 	case dueTools:
 		a.putTools(a.message, s.offer(stream.Context(), a.pool, a.dialect))
+		a.left = s.clock.Now()
 		if a.tools != nil {
 			a.share.keep(a.tools.size)
 		} else {

@@ -67,7 +67,7 @@ func (x *exchange) remember(m *message, own []byte) {
 	}
 	x.tools = &withTools{memory: x.memory(own), origin: agent.Origin{
 		Pool: x.pool.name, Provider: x.pool.telemetry, Dialect: x.dialect, Began: x.started,
-		Path: path, Authority: string(m.header(":authority")), RequestID: string(x.front.requestID), Client: string(x.front.client),
+		Path: path, Authority: string(m.header(":authority")), RequestID: string(x.front.requestID), Client: string(x.front.client), ID: string(x.front.id),
 	}}
 	o := &x.tools.origin
 	if o.RequestID == "" { // Envoy makes none
@@ -112,6 +112,7 @@ func (x *exchange) putTools(m *message, tools []dialect.Tool) {
 	}
 	if session != nil && x.model == "" { // a path that names the model decides
 		x.model = session.Model()
+		x.describeModel()
 	}
 	if x.rekey(); x.done { // no key may use the model
 		return
@@ -191,7 +192,9 @@ func (x *exchange) continued(path string, own []byte) string {
 // goodAnswer asks for what must be read of an answer that is not the key's fault, or lets it pass.
 func (x *exchange) goodAnswer(m *message) {
 	x.mut.remove(wire.RetryHeader)
-	x.cleanResponse(m)
+	if !x.cleanResponse(m) {
+		return
+	}
 	r := x.merged()
 	if r == nil || x.status != 200 || m.end || len(m.header("content-encoding")) > 0 {
 		x.finalReply(m.kind)
@@ -281,33 +284,6 @@ func (x *exchange) sendInstead(a *agent.ErrorAnswer) {
 	x.tellUsed()
 	x.describeTurns(&x.dyn)
 	x.out.immediate(a.Status, &x.mut, a.Body, wire.DetailsPrefix+"turn_failed", &x.dyn)
-}
-
-// describeTurns leaves in Envoy's dynamic metadata what the access log tells about a response with tools.
-func (x *exchange) describeTurns(d *dynamic) {
-	r := x.tools.response.Report()
-	if x.tools.more {
-		d.number(wire.ToolCallsField, float64(r.Calls))
-		x.describeLast(d, r.Key)
-	}
-	d.number(wire.TurnsField, float64(r.Turns))
-	if total := r.Usage.Input + r.Usage.Output; total > 0 {
-		d.number(wire.InputTokensField, float64(r.Usage.Input))
-		d.number(wire.OutputTokensField, float64(r.Usage.Output))
-		d.number(wire.TotalTokensField, float64(total))
-	}
-}
-
-// describeLast tells which key the last turn had, where the pool has keys.
-func (x *exchange) describeLast(d *dynamic, name string) {
-	if x.pool.keys == nil {
-		return
-	}
-	if key, known := x.pool.keys.Key(name); known {
-		d.text(wire.KeyField, key.Hint())
-		d.text(wire.KeyNameField, key.Name())
-		d.text(wire.KeyIDField, key.ID())
-	}
 }
 
 // laterKey is the pool's key of that name, which served a later turn; nil if the credential was the client's own, there is none, or the

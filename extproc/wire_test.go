@@ -34,7 +34,7 @@ func samples(t testing.TB) []*extprocv3.ProcessingRequest {
 	}}
 	attributes := func(details string, flags any) map[string]*structpb.Struct {
 		return map[string]*structpb.Struct{"envoy.filters.http.ext_proc": object(t, map[string]any{
-			"response.code_details": details, "response.flags": flags, "other": []any{"x", true, nil, map[string]any{"response.flags": 1}},
+			"response.code_details": details, "response.flags": flags, "upstream.local_address": "127.0.0.1:4242", "other": []any{"x", true, nil, map[string]any{"response.flags": 1}},
 		})}
 	}
 	md := &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{"keyturn": object(t, map[string]any{"pool": "a"})}}
@@ -93,6 +93,7 @@ func generated(t testing.TB, b []byte) (*message, bool) {
 	for _, s := range r.GetAttributes() {
 		m.details = []byte(s.GetFields()["response.code_details"].GetStringValue())
 		m.flags = wholeNumber(s.GetFields()["response.flags"].GetNumberValue())
+		m.address = []byte(s.GetFields()["upstream.local_address"].GetStringValue())
 	}
 	return m, len(r.GetAttributes()) < 2
 }
@@ -104,6 +105,7 @@ func requireSame(t testing.TB, want, got *message) {
 	require.Equal(t, string(want.body), string(got.body))
 	require.Equal(t, string(want.details), string(got.details))
 	require.Equal(t, want.flags, got.flags)
+	require.Equal(t, string(want.address), string(got.address))
 	require.Len(t, got.headers, len(want.headers))
 	for i := range want.headers {
 		require.Equal(t, string(want.headers[i].name), string(got.headers[i].name))

@@ -15,7 +15,7 @@ type phrase struct {
 }
 
 // A phrase that blames a key begins the message, and has no quotation marks before it: what a provider quotes is the client's.
-const ( //nolint:gosec // words of providers, no credentials
+const (
 	opening   = `^(?:error: |unauthorized: |forbidden: |access denied[:,.] |permission denied[:,.] |sorry, )?`
 	whose     = `(?:the |your |this |provided |specified |given |supplied |current )*`
 	anAPIKey  = `(?:api[ -]?key|api token)`                                                                                       //nolint:gosec // words of providers, no credential

@@ -32,7 +32,7 @@ func byHand(t *testing.T, rendered []byte) []byte {
 	text := string(b)
 	for _, r := range [][2]string{
 		{"port_value: 10000", "port_value: " + port("name: main")},
-		{"port_value: 9901", "port_value: " + port("\nadmin:")},
+		{"socket_address: {address: 127.0.0.1, port_value: 9901}", "pipe: {path: envoy-admin.sock}"},
 		{"address: api.openai.com, port_value: 443", "address: 127.0.0.1, port_value: " + port("- name: openai\n")},
 		{"path: run/extproc.sock", "path: extproc.sock"},
 		{"envoy.access_loggers.stdout\n", "envoy.access_loggers.file\n"},
@@ -107,7 +107,7 @@ func TestEnvoyByHand(t *testing.T) {
 	require.NoError(t, conn.Close())
 	require.Equal(t, http.StatusNotFound, gw.Get(t, "/elsewhere").Status, "other routes are what they were")
 
-	out, err := exec.CommandContext(t.Context(), gateway.Keyturn(t), "check", "-c", gw.ConfigFile(), "--envoy-admin", gw.EnvoyAdminURL, "--json").Output()
+	out, err := exec.CommandContext(t.Context(), gateway.Keyturn(t), "check", "-c", gw.ConfigFile(), "--envoy-admin", "unix:"+gw.EnvoyAdminSocket, "--json").Output()
 	var exit *exec.ExitError
 	if err != nil {
 		require.ErrorAs(t, err, &exit)

@@ -25,17 +25,19 @@ import (
 type command struct {
 	cmd   *exec.Cmd
 	lines chan string
+	out   io.Closer // closed, the lines end
 }
 
 func startKeyturn(t *testing.T, dir string, args ...string) *command {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
-	c := &command{cmd: exec.CommandContext(ctx, gateway.Keyturn(t), args...), lines: make(chan string, 1000)}
+	c := &command{cmd: exec.CommandContext(ctx, gateway.Keyturn(t), args...), lines: make(chan string, 10_000)}
 	c.cmd.Dir = dir
 	c.cmd.Env = append(os.Environ(), "ENVOY_BIN="+gateway.Envoy(t).Path)
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	r, w := io.Pipe()
+	c.out = w
 	c.cmd.Stdout, c.cmd.Stderr = w, w
 	require.NoError(t, c.cmd.Start())
 	t.Cleanup(func() { _ = c.cmd.Process.Kill(); w.Close() })

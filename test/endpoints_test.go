@@ -29,7 +29,9 @@ var endpointKeys = map[string][]string{
 func TestEndpoints(t *testing.T) {
 	t.Parallel()
 	gw := gateway.Start(t, gateway.Config{Pools: []gateway.Pool{
-		{Keys: endpointKeys["openai"], Groups: []string{"org", "org"}}, {Provider: "anthropic", Keys: endpointKeys["anthropic"]},
+		{Keys: endpointKeys["openai"], Groups: []string{"org", "org"}},
+		{Name: "sockets", Keys: endpointKeys["openai"], Settings: map[string]any{"websocket": true}},
+		{Provider: "anthropic", Keys: endpointKeys["anthropic"]},
 	}})
 	for _, tc := range []struct {
 		name string
@@ -254,7 +256,15 @@ func download(t *testing.T, gw *gateway.Gateway) {
 
 func webSocket(t *testing.T, gw *gateway.Gateway) {
 	gw.Operate(t, "openai", "key0", "disable")
-	for _, path := range []string{"/v1/responses", "/openai/v1/responses?model=m"} {
+	gw.Operate(t, "sockets", "key0", "disable")
+	for _, path := range []string{"/v1/responses", "/openai/v1/responses/?model=m"} { // or failing over would end at the handshake
+		resp, conn := upgrade(t, gw, path)
+		require.Equal(t, http.StatusUpgradeRequired, resp.Status, resp.Body)
+		requireGatewayError(t, path, resp, "websocket_off")
+		require.NoError(t, conn.Close())
+	}
+	require.Empty(t, gw.Provider.Requests())
+	for _, path := range []string{"/sockets/v1/responses", "/sockets/v1/responses?model=m"} {
 		gw.Provider.Reset()
 		conn, resp, err := websocket.Dial(t.Context(), gw.URL+path, &websocket.DialOptions{
 			HTTPClient: gw.Client, HTTPHeader: http.Header{"Authorization": {"Bearer " + clientKey}, "X-Keyturn-Retry": {"1"}},

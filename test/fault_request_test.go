@@ -250,7 +250,9 @@ func manyEarly(t *testing.T, gw *gateway.Gateway, path string, answers ...script
 // TestRefusedUpgrade: the answer to an upgrade is seen like any other, and one that is the key's fault turns it before the 101.
 func TestRefusedUpgrade(t *testing.T) {
 	keys := []string{"k0-long-key", "k1-long-key"}
-	gw := gateway.Start(t, gateway.Config{Pools: []gateway.Pool{{Keys: keys}}, Envoy: map[string]any{"idle_timeout": "1s"}})
+	gw := gateway.Start(t, gateway.Config{
+		Pools: []gateway.Pool{{Keys: keys, Settings: map[string]any{"websocket": true}}}, Envoy: map[string]any{"idle_timeout": "1s"},
+	})
 	const path = "/v1/responses"
 	for _, tc := range []struct {
 		name   string

@@ -31,7 +31,7 @@ func TestLimits(t *testing.T) {
 			answers[len(answers)-1] = answers[len(answers)-1].Header(l.Status, "allowed")
 		}
 	}
-	gw := gateway.Start(t, gateway.Config{Pools: []gateway.Pool{{Name: "openai", Keys: keys}}})
+	gw := gateway.Start(t, gateway.Config{Pools: []gateway.Pool{{Name: "openai", Keys: keys, Settings: map[string]any{"websocket": true}}}})
 	for i, key := range keys {
 		gw.Provider.Key(key, answers[i])
 	}

@@ -9,6 +9,9 @@ import (
 	"github.com/keyturn/keyturn/test/gateway"
 )
 
+// atOnce is how many tests run at the same time.
+const atOnce = 6
+
 func TestMain(m *testing.M) {
 	if socket := os.Getenv(noopEnv); socket != "" {
 		if err := serveNoop(socket); err != nil {
@@ -17,5 +20,5 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	os.Exit(gateway.Main(m))
+	os.Exit(gateway.Main(m, atOnce))
 }

@@ -44,6 +44,9 @@ func (g *gateway) applyLocked(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
+	if g.blank != nil {
+		g.blank(cfg.Secrets())
+	}
 	for _, commit := range c.commits {
 		commit()
 	}

@@ -54,7 +54,9 @@ tools:
   - {name: demo, url: "{{.Tools}}", allow: [add, weather, image]}
 envoy:
   listen: "{{.Listen}}"
-  admin: "{{.EnvoyAdmin}}"
+{{- with .EnvoyAdmin}}
+  admin: "{{.}}"
+{{- end}}
   loopback: unix:{{.Dir}}/loopback.sock
   access_log: {{.Dir}}/access.log
 `))
@@ -76,7 +78,7 @@ func newDemo() *cobra.Command {
 	var d demo
 	cmd.Flags().StringVar(&d.Listen, "listen", "127.0.0.1:10000", "where Envoy listens, `host:port`")
 	cmd.Flags().StringVar(&d.Admin, "admin", "127.0.0.1:9420", "where Keyturn's admin endpoint listens, `host:port`")
-	cmd.Flags().StringVar(&d.EnvoyAdmin, "envoy-admin", "127.0.0.1:9901", "where Envoy's admin interface listens, `host:port`")
+	cmd.Flags().StringVar(&d.EnvoyAdmin, "envoy-admin", "", "show what can be seen of Envoy's admin interface at `host:port` (default: its socket alone)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return d.run(cmd.Context(), cmd.OutOrStdout(), flags) }
 	return cmd
 }

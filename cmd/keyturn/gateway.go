@@ -38,6 +38,7 @@ type gateway struct {
 	cfg      *config.Config
 	pools    []*keypool.Pool
 	onChange func(*config.Config) // told of each configuration that took effect; set before serve
+	blank    func([]string)       // told of the secrets of each that is about to; set before serve
 }
 
 // newGateway makes what serve runs. It leaves nothing open when it fails; else close ends it, unless serve does.

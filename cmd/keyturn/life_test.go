@@ -80,7 +80,7 @@ listen: unix:extproc.sock
 admin: {listen: "unix:admin.sock"}
 pools: [{provider: openai, keys: [{env: GATEWAY_KEY}], tools: {servers: [docs]}}]
 tools: {servers: [{name: docs, command: [sh, -c, "`+child+`"]}]}
-envoy: {listen: "127.0.0.1:0", loopback: unix:loopback.sock, binary: envoy}
+envoy: {listen: "127.0.0.1:0", admin: unix:envoy-admin.sock, loopback: unix:loopback.sock, binary: envoy}
 `), 0o600))
 			cfg, err := config.Load(filepath.Join(dir, "keyturn.yaml"))
 			require.NoError(t, err)

@@ -10,8 +10,8 @@ import (
 )
 
 // renderEnvoy is Envoy's whole configuration as YAML.
-func renderEnvoy(cfg *config.Config) ([]byte, error) {
-	b, err := envoy.Render(cfg.OwnEnvoy())
+func renderEnvoy(cfg envoy.Config) ([]byte, error) {
+	b, err := envoy.Render(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +44,7 @@ func newRenderEnvoy() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		b, err := renderEnvoy(cfg)
+		b, err := renderEnvoy(cfg.OwnEnvoy())
 		if err != nil {
 			return err
 		}

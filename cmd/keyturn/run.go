@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -12,7 +13,9 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/keyturn/keyturn/envoy"
 	"github.com/keyturn/keyturn/envoy/process"
+	"github.com/keyturn/keyturn/internal/admin"
 	"github.com/keyturn/keyturn/internal/config"
 )
 
@@ -58,11 +61,12 @@ func runGateway(ctx context.Context, cfg *config.Config, flags runFlags, ready f
 	if bin.Warning != "" {
 		log.Warn("envoy", slog.String("version", bin.Version), slog.String("warning", bin.Warning))
 	}
-	rendered, err := renderEnvoy(cfg)
+	own, showAdmin := cfg.RunEnvoy()
+	rendered, err := renderEnvoy(own)
 	if err != nil {
 		return err
 	}
-	if err := makeSocketFolders(cfg); err != nil {
+	if err := makeSocketFolders(own); err != nil {
 		return err
 	}
 	g, err := newGateway(cfg, log)
@@ -70,16 +74,18 @@ func runGateway(ctx context.Context, cfg *config.Config, flags runFlags, ready f
 		return err
 	}
 	g.onChange = func(next *config.Config) {
-		if again, err := renderEnvoy(next); err != nil || !bytes.Equal(again, rendered) {
+		own, show := next.RunEnvoy()
+		if again, err := renderEnvoy(own); show != showAdmin || err != nil || !bytes.Equal(again, rendered) {
 			log.Warn("this change needs another Envoy configuration, which takes effect at the next start")
 		}
 	}
 	proc, err := bin.Start(context.WithoutCancel(ctx), process.RunConfig{
-		Bootstrap: rendered, Folder: flags.dir, Concurrency: cfg.Envoy.Concurrency, Log: os.Stderr, Stdout: os.Stdout,
+		Bootstrap: rendered, Folder: flags.dir, Concurrency: cfg.Envoy.Concurrency, Log: os.Stderr, Stdout: os.Stdout, Secrets: cfg.Secrets(),
 	})
 	if err != nil {
 		return errors.Join(err, g.close())
 	}
+	g.blank = proc.Blank
 	work, ctx := errgroup.WithContext(ctx)
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()
@@ -95,6 +101,9 @@ func runGateway(ctx context.Context, cfg *config.Config, flags runFlags, ready f
 			return errors.Join(errors.New("envoy ended by itself"), proc.Wait())
 		}
 	})
+	if showAdmin != "" {
+		work.Go(func() error { return serveEnvoyAdmin(serving, showAdmin, proc, log) })
+	}
 	work.Go(func() error {
 		return whenReady(ctx, proc, func() {
 			log.Info("envoy is ready", slog.String("listen", cfg.Envoy.Listen), slog.String("version", bin.Version))
@@ -121,9 +130,18 @@ func whenReady(ctx context.Context, proc *process.Process, ready func()) error {
 	return nil
 }
 
+// serveEnvoyAdmin shows at a TCP address what can be seen of Envoy's admin interface, until ctx ends.
+func serveEnvoyAdmin(ctx context.Context, address string, proc *process.Process, log *slog.Logger) error {
+	l, err := admin.Listen(address, "")
+	if err != nil {
+		return fmt.Errorf("envoy.admin: %w", err)
+	}
+	return admin.Serve(ctx, l, admin.Envoy(proc.AdminTransport(), envoy.AdminPaths, log), log)
+}
+
 // makeSocketFolders makes the folders in which Envoy and Keyturn put their sockets.
-func makeSocketFolders(cfg *config.Config) error {
-	for _, address := range []string{cfg.Listen, cfg.Envoy.Inner, cfg.Envoy.Loopback, cfg.Envoy.Listen} {
+func makeSocketFolders(cfg envoy.Config) error {
+	for _, address := range []string{cfg.Processor, cfg.Inner, cfg.Loopback, cfg.Listen, cfg.Admin} {
 		if path, ok := socketPath(address); ok {
 			if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 				return err

@@ -184,7 +184,7 @@ func (c *checker) forwarding(where string, rules *extprocv3.HeaderForwardingRule
 		return (rules.GetAllowedHeaders() == nil || matches(rules.GetAllowedHeaders(), name)) && !matches(rules.GetDisallowedHeaders(), name)
 	}
 	hidden := func(name string) bool { return !sent(name) }
-	names := slices.Clone(envoy.SentHeaders)
+	names := envoy.ReadHeaders(pools)
 	for _, p := range envoy.SentPrefixes {
 		names = append(names, p+"*")
 	}

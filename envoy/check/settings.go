@@ -209,8 +209,8 @@ var (
 		consequence: "The access log of the inner listener does not know the key, nor the tokens.",
 	}
 	attributesAsked = setting{
-		name: "filter.response_attributes", want: "response.code_details and response.flags",
-		consequence: "Keyturn takes Envoy's own 502, 503 and 504 for the provider's: a provider that cannot be reached is not tried again, and the client reads Envoy's words.",
+		name: "filter.response_attributes", want: "response.code_details, response.flags and upstream.local_address",
+		consequence: "Keyturn takes Envoy's own 502, 503 and 504 for the provider's: a provider that cannot be reached is not tried again, nor is a request that met a closing connection, and the client reads Envoy's words.",
 	}
 	forwardNone = setting{
 		name: "filter.forward_rules", want: "allowed_headers with what an attempt reads",

@@ -22,10 +22,10 @@ func exact(names ...string) map[string]any {
 var toolBreakages = []breakage{
 	// what Keyturn is sent
 	{"all headers", onInner, "PROC/forward_rules", nil, "filter.forward_rules", onInner, "not set", false},
-	{"some headers", onInner, "PROC/forward_rules/allowed_headers", map[string]any{"patterns": []any{map[string]any{"safe_regex": map[string]any{"regex": "(:|x-|anthropic-|content-|re|transfer-|upgrade|con|accept).*"}}}}, "filter.forward_rules", onInner, "without user-agent, openai-beta", false},
+	{"some headers", onInner, "PROC/forward_rules/allowed_headers", map[string]any{"patterns": []any{map[string]any{"safe_regex": map[string]any{"regex": "(:|x-|anthropic-|content-|re|transfer-|upgrade|con|accept|location).*"}}}}, "filter.forward_rules", onInner, "without user-agent, openai-beta", false},
 	{"few headers", onInner, "PROC/forward_rules/allowed_headers", exact(
 		":method", ":path", ":authority", ":status", "content-type", "content-length", "content-encoding", "transfer-encoding", "upgrade", "connection",
-		"x-request-id", "retry-after", "retry-after-ms", "x-should-retry", "x-keyturn-*", "x-envoy-*", "x-forwarded-*", "x-ratelimit-*", "anthropic-ratelimit-*", "x-tokenlimit-*",
+		"x-request-id", "location", "retry-after", "retry-after-ms", "x-should-retry", "x-keyturn-*", "x-envoy-*", "x-forwarded-*", "x-ratelimit-*", "anthropic-ratelimit-*", "x-tokenlimit-*",
 	), "filter.forward_rules", onInner, "without accept, user-agent, anthropic-version, anthropic-beta, openai-beta, x-stainless-lang, x-others", false},
 	{"cookies", onInner, "PROC/forward_rules/disallowed_headers", exact("authorization", "x-api-key", "api-key", "x-goog-api-key", "x-custom-key", "set-cookie"), "filter.forward_rules", onInner, "with cookie, proxy-authorization", false},
 	{"keys", onInner, "PROC/forward_rules/disallowed_headers", exact("cookie", "set-cookie", "proxy-authorization", "authorization"), "filter.forward_rules", onInner, "with x-api-key, api-key, x-goog-api-key, x-custom-key", false},
@@ -34,7 +34,7 @@ var toolBreakages = []breakage{
 	// for how long
 	{"max message timeout", onInner, "PROC/max_message_timeout", "3000s", "filter.max_message_timeout", onInner, "50m0s", false},
 	{"no max message timeout", onInner, "PROC/max_message_timeout", nil, "filter.max_message_timeout", onInner, "not set", false},
-	{"idle timeout of the listener", onMain, "ROUTE/route/idle_timeout", nil, "route.idle_timeout", onOpenAI, "5m0s", false},
+	{"idle timeout of the listener", onMain, "ROUTE/route/idle_timeout", nil, "route.idle_timeout", onOpenAI, "20m0s", false},
 	{"idle timeout of the route", onMain, "ROUTE/route/idle_timeout", "1800s", "route.idle_timeout", onOpenAI, "30m0s", false},
 
 	// the loopback listener
@@ -90,12 +90,10 @@ func TestCheckTools(t *testing.T) {
 		found  []string
 	}{
 		{"tools of a pool that had none", func(*envoy.Config) {}, func(p []envoy.Pool) { p[0].Tools = true }, nil, []string{
-			"route.idle_timeout @ listener main, route openai",
-			"route.idle_timeout @ listener main, route default",
 			"filter.forward_rules @ " + onInner,
 		}},
 		{"no longer", tools, func(p []envoy.Pool) { p[0].Tools = false }, nil, []string{}},
-		{"longer than they were", tools, func(p []envoy.Pool) { p[0].ToolTime = 15 * time.Minute }, nil, []string{
+		{"longer than they were", tools, func(p []envoy.Pool) { p[0].ToolTime = 45 * time.Minute }, nil, []string{
 			"route.idle_timeout @ listener main, route openai",
 			"route.idle_timeout @ listener main, route default",
 		}},

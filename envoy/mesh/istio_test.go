@@ -37,7 +37,8 @@ func meshGoldens(t *testing.T) map[string]meshGolden {
 	}
 	base := envoy.Config{
 		Processor: "unix:/run/keyturn/extproc.sock", Loopback: "unix:/run/keyturn/loopback.sock", Clients: envoy.Clients{Open: true},
-		Pools: []envoy.Pool{openAI},
+		Record: envoy.Record{Requests: true}, // Istio's Envoy reads no usage
+		Pools:  []envoy.Pool{openAI},
 	}
 	with := func(change func(*envoy.Config)) envoy.Config {
 		c := base

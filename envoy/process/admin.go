@@ -95,6 +95,9 @@ func (p *Process) Admin() string {
 	return address
 }
 
+// AdminTransport sends requests to Envoy's admin interface, whatever host they name.
+func (p *Process) AdminTransport() http.RoundTripper { return p.api.client.Transport }
+
 // Ready waits until Envoy serves: its admin interface answers /ready with 200. It returns early, with what Wait would
 // return, when Envoy ends: a refused configuration, a port that is taken. When ctx ends first, the error repeats
 // Envoy's last answer and its last log lines.
@@ -113,7 +116,7 @@ func (p *Process) Ready(ctx context.Context) error {
 			}
 			return fmt.Errorf("%s: %w", p.files.config, p.err)
 		case <-ctx.Done():
-			return fmt.Errorf("envoy is not ready: %w; /ready: %w%s", ctx.Err(), err, quote(p.log.lines()))
+			return fmt.Errorf("envoy is not ready: %w; /ready: %w%s", ctx.Err(), err, quote(p.out.log.lines()))
 		case <-tick.C:
 		}
 	}

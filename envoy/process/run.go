@@ -29,10 +29,11 @@ type RunConfig struct {
 	Concurrency int       // worker threads; 0 = one for each hardware thread
 	LogLevel    string    // trace, debug, info, warning, error, critical or off; "" = warning
 	LogPath     string    // file that Envoy's log is appended to, mode 0600; "" = none
-	Log         io.Writer // gets Envoy's log too, in whole lines, with inline secrets blanked; nil = nowhere
+	Log         io.Writer // gets Envoy's log too; nil = nowhere
 	Stdout      io.Writer // gets what Envoy writes to standard output: the access log "stdout"; nil = nowhere
+	Secrets     []string  // what is blanked, by its value and in every escaping, in all that Envoy writes to its log and to standard output
 
-	Drain time.Duration // how long open requests may take after Stop; 0 = 10 s, negative = they are cut
+	Drain time.Duration // how long open requests may take after Stop; 0 = 10 s, negative = they are cut. Over TCP a rendered admin interface drains nothing.
 	Grace time.Duration // from SIGTERM to SIGKILL; 0 = 5 s
 }
 
@@ -46,7 +47,7 @@ const (
 type Process struct {
 	cfg   RunConfig // with the defaults filled in
 	files files
-	log   *logTail
+	out   *output
 	cmd   *exec.Cmd
 	api   *adminAPI
 
@@ -91,16 +92,16 @@ func (b Binary) Start(ctx context.Context, cfg RunConfig) (*Process, error) {
 	}
 	cfg.LogLevel = cmp.Or(cfg.LogLevel, "warning")
 	cfg.Drain, cfg.Grace = max(cmp.Or(cfg.Drain, defaultDrain), 0), cmp.Or(cfg.Grace, defaultGrace)
-	log, err := openLog(cfg)
+	out, err := newOutput(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("envoy's log: %w", err)
 	}
 	f, err := writeFiles(cfg.Folder, cfg.Bootstrap)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("envoy's run folder: %w", err), log.Close())
+		return nil, errors.Join(fmt.Errorf("envoy's run folder: %w", err), out.close())
 	}
 	p := &Process{
-		cfg: cfg, files: f, log: log, cmd: command(b.Path, cfg, f, log), api: newAdminAPI(f.admin, cfg.Dir),
+		cfg: cfg, files: f, out: out, cmd: command(b.Path, cfg, f, out), api: newAdminAPI(f.admin, cfg.Dir),
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	started := make(chan error)
@@ -115,7 +116,7 @@ func (b Binary) Start(ctx context.Context, cfg RunConfig) (*Process, error) {
 
 // command is Envoy's command line. The drain takes as long as open requests may, and tells every client at its next
 // answer to close the connection.
-func command(path string, cfg RunConfig, f files, log *logTail) *exec.Cmd {
+func command(path string, cfg RunConfig, f files, out *output) *exec.Cmd {
 	args := []string{
 		"--config-path", f.config,
 		"--admin-address-path", f.admin,
@@ -131,7 +132,7 @@ func command(path string, cfg RunConfig, f files, log *logTail) *exec.Cmd {
 	cmd := exec.Command(path, args...)
 	cmd.Dir = cfg.Dir
 	cmd.Env = append(environment(), cfg.Env...)
-	cmd.Stdout, cmd.Stderr = cfg.Stdout, log
+	cmd.Stdout, cmd.Stderr = out.stdout, out.err
 	cmd.SysProcAttr = childAttr()
 	cmd.WaitDelay = time.Second // a grandchild that kept the pipes open does not keep us
 	return cmd
@@ -167,7 +168,7 @@ func (p *Process) run(started chan<- error) {
 	if p.err == nil || p.files.temporary {
 		p.files.remove()
 	}
-	_ = p.log.Close()
+	_ = p.out.close()
 }
 
 // verdict says whether the way in which Envoy ended is an error.
@@ -181,7 +182,7 @@ func (p *Process) verdict(s *os.ProcessState) error {
 	case s.Success():
 		reason = "exit status 0, stopped by somebody else"
 	}
-	return &ExitError{Reason: reason, Log: p.log.lines()}
+	return &ExitError{Reason: reason, Log: p.out.log.lines()}
 }
 
 // byTerm says whether SIGTERM ended the process: it came before Envoy had its handler in place.
@@ -189,6 +190,9 @@ func byTerm(s *os.ProcessState) bool {
 	status, ok := s.Sys().(syscall.WaitStatus)
 	return ok && status.Signaled() && status.Signal() == syscall.SIGTERM
 }
+
+// Blank adds to RunConfig.Secrets, for all that Envoy writes from now on. Earlier secrets stay blanked: Envoy may still have them.
+func (p *Process) Blank(secrets []string) { p.out.blank(secrets) }
 
 // PID returns Envoy's process id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }

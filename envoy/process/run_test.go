@@ -238,7 +238,7 @@ func TestReadyEndsWithEnvoy(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			folder := t.TempDir()
 			var log envoytest.Buffer
-			p := envoytest.Start(t, b, process.RunConfig{Bootstrap: []byte(tc.bootstrap), Folder: folder, LogLevel: tc.level, Log: &log})
+			p := envoytest.Start(t, b, process.RunConfig{Bootstrap: []byte(tc.bootstrap), Folder: folder, LogLevel: tc.level, Log: &log, Secrets: []string{"kt-client-secret"}})
 			err := p.Ready(envoytest.Bounded(t))
 			var exit *process.ExitError
 			require.ErrorAs(t, err, &exit)

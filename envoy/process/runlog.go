@@ -5,29 +5,26 @@ import (
 	"errors"
 	"io"
 	"os"
-	"regexp"
 	"slices"
 	"sync"
+
+	"github.com/keyturn/keyturn/internal/redact"
 )
 
-// The bounds of what is kept of Envoy's log.
+// The bounds of what is kept of Envoy's log for errors.
 const (
-	maxLineBytes = 64 << 10 // of one line; the rest of it is dropped
-	tailLines    = 12       // lines that an error repeats
-	tailBytes    = 600      // of each of them
+	tailLines = 12  // the last of them
+	tailBytes = 600 // of each
 )
 
-// inlineSecret finds the values of inline data sources, in JSON and in protobuf's text form. An Envoy that cannot read
-// its configuration logs the whole of it, the clients' keys included.
-var inlineSecret = regexp.MustCompile(`("?inline_(?:string|bytes)"?\s*:\s*)"(?:[^"\\]|\\.)*"?`)
-
-// logTail passes on Envoy's log by whole lines, without inline secrets, and keeps the last ones for errors.
+// logTail passes on Envoy's log and keeps the last lines for errors.
 type logTail struct {
 	out  io.Writer // nil = nowhere
 	file *os.File  // the part of out that is ours to close; nil = none
 
 	mu   sync.Mutex // protects the fields below
-	line []byte     // the line that has not ended yet
+	line []byte     // the beginning of the line that has not ended yet
+	open bool       // it has begun
 	last [][]byte   // at most tailLines, oldest first
 }
 
@@ -54,32 +51,28 @@ func openLog(cfg RunConfig) (*logTail, error) {
 func (t *logTail) Write(b []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	n := len(b)
-	for {
-		part, rest, ended := bytes.Cut(b, []byte("\n"))
-		t.line = append(t.line, part[:min(len(part), maxLineBytes-len(t.line))]...)
-		if !ended {
-			return n, nil
-		}
-		t.endLineLocked()
-		b = rest
+	if t.out != nil {
+		_, _ = t.out.Write(b)
 	}
+	for line := range bytes.Lines(b) {
+		t.line = append(t.line, line[:min(len(line), tailBytes-len(t.line))]...)
+		if t.open = line[len(line)-1] != '\n'; !t.open {
+			t.keepLocked()
+		}
+	}
+	return len(b), nil
 }
 
-// endLineLocked passes on and keeps the finished line.
-func (t *logTail) endLineLocked() {
-	line := inlineSecret.ReplaceAll(t.line, []byte(`$1"***"`))
+// keepLocked keeps the line that has ended.
+func (t *logTail) keepLocked() {
+	line := bytes.TrimSuffix(t.line, []byte("\n"))
+	if len(bytes.TrimSpace(line)) > 0 {
+		if len(t.last) == tailLines {
+			t.last = slices.Delete(t.last, 0, 1)
+		}
+		t.last = append(t.last, bytes.Clone(line))
+	}
 	t.line = t.line[:0]
-	if t.out != nil {
-		_, _ = t.out.Write(append(line, '\n'))
-	}
-	if len(bytes.TrimSpace(line)) == 0 {
-		return
-	}
-	if len(t.last) == tailLines {
-		t.last = slices.Delete(t.last, 0, 1)
-	}
-	t.last = append(t.last, bytes.Clone(line[:min(len(line), tailBytes)]))
 }
 
 // lines returns the last lines of the log.
@@ -93,12 +86,15 @@ func (t *logTail) lines() []string {
 	return s
 }
 
-// Close passes on a line that never ended and closes the file. Nothing writes after it.
+// Close ends a line that never did and closes the file. Nothing writes after it.
 func (t *logTail) Close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.line) > 0 {
-		t.endLineLocked()
+	if t.open {
+		t.keepLocked()
+		if t.out != nil {
+			_, _ = t.out.Write([]byte("\n"))
+		}
 	}
 	if t.file == nil {
 		return nil
@@ -109,3 +105,51 @@ func (t *logTail) Close() error {
 	}
 	return err
 }
+
+// output is what Envoy writes, without secrets: its standard error goes to log, its standard output to stdout.
+type output struct {
+	log         *logTail
+	err, stdout *redact.Writer
+
+	mu      sync.Mutex // protects secrets
+	secrets []string   // what is blanked; none of it is ever taken out
+}
+
+func newOutput(cfg RunConfig) (*output, error) {
+	log, err := openLog(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Stdout == nil {
+		cfg.Stdout = io.Discard
+	}
+	o := &output{log: log, err: redact.NewWriter(log, nil), stdout: redact.NewWriter(cfg.Stdout, nil)}
+	o.blank(cfg.Secrets)
+	return o, nil
+}
+
+// blank adds to what is blanked.
+func (o *output) blank(secrets []string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	known := map[string]bool{}
+	for _, s := range o.secrets {
+		known[s] = true
+	}
+	had := len(o.secrets)
+	for _, s := range secrets {
+		if !known[s] {
+			known[s] = true
+			o.secrets = append(o.secrets, s)
+		}
+	}
+	if len(o.secrets) == had {
+		return
+	}
+	set := redact.New(o.secrets)
+	o.err.Use(set)
+	o.stdout.Use(set)
+}
+
+// close passes on what was held back. Nothing writes after it.
+func (o *output) close() error { return errors.Join(o.stdout.Close(), o.err.Close(), o.log.Close()) }

@@ -17,13 +17,9 @@ func TestLogTail(t *testing.T) {
 		{"lines", "a\nb\n", "a\nb\n", []string{"a", "b"}},
 		{"an end without newline", "a\nb", "a\nb\n", []string{"a", "b"}},
 		{"blank lines are not repeated", "a\n\n \nb\n", "a\n\n \nb\n", []string{"a", "b"}},
-		{"JSON secret", `x {"key":{"inline_string":"se\"cret"},"y":1}` + "\n", `x {"key":{"inline_string":"***"},"y":1}` + "\n", []string{`x {"key":{"inline_string":"***"},"y":1}`}},
-		{"bytes", `{"inline_bytes": "c2VjcmV0"}` + "\n", `{"inline_bytes": "***"}` + "\n", []string{`{"inline_bytes": "***"}`}},
-		{"text form", `key { inline_string: "secret" }` + "\n", `key { inline_string: "***" }` + "\n", []string{`key { inline_string: "***" }`}},
-		{"cut in the secret", `{"inline_string":"sec`, `{"inline_string":"***"` + "\n", []string{`{"inline_string":"***"`}},
 		{
-			"a line without end", strings.Repeat("x", maxLineBytes) + "y\nz\n",
-			strings.Repeat("x", maxLineBytes) + "\nz\n",
+			"a long line", strings.Repeat("x", 70_000) + "y\nz\n",
+			strings.Repeat("x", 70_000) + "y\nz\n",
 			[]string{strings.Repeat("x", tailBytes), "z"},
 		},
 		{"nothing", "", "", []string{}},
@@ -56,6 +52,27 @@ func TestLogTailKeepsTheLast(t *testing.T) {
 	lines := log.lines()
 	require.Len(t, lines, tailLines)
 	require.Equal(t, "line 99", lines[tailLines-1])
+}
+
+func TestOutputIsBlanked(t *testing.T) {
+	var log, stdout bytes.Buffer
+	o, err := newOutput(RunConfig{Log: &log, Stdout: &stdout, Secrets: []string{"the-first-secret"}})
+	require.NoError(t, err)
+	write := func(text string) {
+		for i := range len(text) {
+			_, err := o.err.Write([]byte{text[i]})
+			require.NoError(t, err)
+			_, err = o.stdout.Write([]byte{text[i]})
+			require.NoError(t, err)
+		}
+	}
+	write("a the-first-secret\nb the-second-")
+	o.blank([]string{"the-second-secret"})
+	write("secret\nc the-first-\nsecret d\ne the-first-secret")
+	require.NoError(t, o.close())
+	require.Equal(t, "a ***\nb ***\nc ***\n*** d\ne ***\n", log.String())
+	require.Equal(t, "a ***\nb ***\nc ***\n*** d\ne ***", stdout.String())
+	require.Equal(t, []string{"a ***", "b ***", "c ***", "*** d", "e ***"}, o.log.lines())
 }
 
 func TestOpenRequests(t *testing.T) {

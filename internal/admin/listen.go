@@ -32,20 +32,20 @@ func Listen(addr, token string) (net.Listener, error) {
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
 		l, err := listenUnix(path)
 		if err != nil {
-			return nil, fmt.Errorf("admin.listen: %w", err)
+			return nil, err
 		}
 		return l, nil
 	}
 	at, err := net.ResolveTCPAddr("tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("admin.listen: %w; write host:port or unix:PATH", err)
+		return nil, fmt.Errorf("%w; write host:port or unix:PATH", err)
 	}
 	if token == "" && !at.IP.IsLoopback() {
-		return nil, fmt.Errorf("admin.listen: other machines can reach %q and there is no token; set admin.token, or listen on 127.0.0.1 or unix:PATH", addr)
+		return nil, fmt.Errorf("other machines can reach %q and there is no token; set admin.token, or listen on 127.0.0.1 or unix:PATH", addr)
 	}
 	l, err := net.ListenTCP("tcp", at)
 	if err != nil {
-		return nil, fmt.Errorf("admin.listen: %w", err)
+		return nil, err
 	}
 	return l, nil
 }

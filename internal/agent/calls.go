@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/mcp"
 )
 
@@ -140,6 +141,8 @@ func joined(parts ...string) string {
 type settled struct {
 	i        int
 	result   dialect.Result
+	began    time.Time // zero: it was not run
+	took     time.Duration
 	panicked error // with its stack; nil unless the call did
 }
 
@@ -184,9 +187,10 @@ func (l *loop) settled(ctx context.Context, i int, c dialect.Call) (s settled) {
 		}
 	}()
 	ctx, done := l.agent.watch.tool(ctx, l.origin, c)
+	began := l.agent.clock.Now()
 	result := l.agent.runCall(ctx, c, l.limits)
 	done(result)
-	return settled{i: i, result: result}
+	return settled{i: i, result: result, began: began, took: l.agent.clock.Since(began)}
 }
 
 // tell tells the session a call's result.
@@ -194,7 +198,26 @@ func (l *loop) tell(dst []byte, s settled) []byte {
 	if s.panicked != nil {
 		panic(s.panicked)
 	}
+	l.note(s)
 	return l.session.Settle(dst, s.i, s.result)
+}
+
+// note reports a call that is over.
+func (l *loop) note(s settled) {
+	if len(l.report.Done) == maxDone {
+		return
+	}
+	c := &l.turn.Calls[s.i]
+	done := wire.Call{ID: c.ID, Server: c.Tool.Server, Tool: c.Tool.Tool, Turn: l.report.Turns, Outcome: outcomeOf(s.result), Duration: s.took}
+	if c.Tool.Name == "" {
+		done.Server, done.Tool = otherTool, otherTool
+	}
+	began := s.began
+	if began.IsZero() {
+		began = l.agent.clock.Now()
+	}
+	done.Start = began.Sub(l.origin.Began)
+	l.report.Done = append(l.report.Done, done)
 }
 
 func (l *loop) timeLeft() time.Duration { return l.limits.Time - l.agent.clock.Since(l.origin.Began) }

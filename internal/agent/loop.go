@@ -63,6 +63,9 @@ func (a *Agent) Finish(ctx context.Context, r *Response, keys Keys, sink Sink) (
 	case p == nil && !r.Streams() && int64(len(r.Body())) > r.limits.MaxBody: // Envoy could not hold it
 		p = &answerTooLarge
 	}
+	if p != nil {
+		r.report.Problem = p.name()
+	}
 	switch {
 	case p == nil:
 		return nil, nil

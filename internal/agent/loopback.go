@@ -90,6 +90,9 @@ func (r *Response) request() *http.Request {
 	}
 	req.Header.Set(wire.PoolHeader, o.Pool)
 	req.Header.Set(wire.TurnHeader, strconv.Itoa(r.report.Turns+1))
+	if o.ID != "" {
+		req.Header.Set(wire.ParentHeader, o.ID)
+	}
 	if o.Client != "" {
 		req.Header.Set(wire.ClientHeader, o.Client)
 	}

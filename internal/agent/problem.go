@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -30,6 +31,16 @@ type problem struct {
 	dialect.Error
 	status  int          // of the answer that is made of the error
 	instead *ErrorAnswer // the provider's own; nil: it is made of the error
+}
+
+var plainCode = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,64}$`)
+
+// name is the problem's code, if that is one.
+func (p *problem) name() string {
+	if plainCode.MatchString(p.Code) {
+		return p.Code
+	}
+	return "provider_error"
 }
 
 // Problems that no provider made.

@@ -7,6 +7,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 
 	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // Origin is the client's request as its first attempt saw it, after the route's rewrites: what the requests of later turns repeat.
@@ -17,6 +18,7 @@ type Origin struct {
 	Path      string
 	Authority string
 	Client    string // its name, where Envoy knows it
+	ID        string // of the client's request, by which its turns are recorded together; "" if there is none
 	RequestID string // the same in all turns, so that their logs can be joined: Envoy's, where it makes one
 	Header    http.Header
 	Began     time.Time // when the client's request came
@@ -38,8 +40,14 @@ type Report struct {
 	Turns int           // turns whose answers were read to their end
 	Calls int           // calls that were run or refused
 	Usage dialect.Usage // of those turns
-	Key   string        // name of the key that served the last turn after the first; "" if there was none or it is not known
+	Done  []wire.Call   // the first of the calls, at most maxDone
+	// Problem is the code of the error that the response ended with, "" of one that ended well. A provider's own is cut to what names have.
+	Problem string
+	Key     string // name of the key that served the last turn after the first; "" if there was none or it is not known
 }
+
+// maxDone bounds what a Report has of calls.
+const maxDone = 64
 
 // Response is one response to a client. The caller hands in the answer to the first turn, with Write and End if the client asked for
 // a stream and else with Whole, and calls Agent.Finish where that was not all. It is not safe for concurrent use.

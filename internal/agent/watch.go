@@ -174,24 +174,32 @@ var knownCodes = map[string]bool{
 	"invalid_request_error": true, "authentication_error": true, "not_found_error": true, "model_not_found": true, "insufficient_quota": true,
 }
 
+// otherTool stands for the server and the name of a tool that the model made up.
+const otherTool = "_other"
+
+// outcomeOf is what a call came to: the label of keyturn_tool_calls_total.
+func outcomeOf(r dialect.Result) string {
+	switch {
+	case r.Error != nil:
+		return [...]string{"execution_error", "protocol_error", "http_error"}[r.Error.Kind]
+	case r.IsError:
+		return "tool_error"
+	}
+	return "ok"
+}
+
 // tool is the span of a call. mcp adds to it what it knows.
 func (w *watch) tool(ctx context.Context, o *Origin, c dialect.Call) (context.Context, func(dialect.Result)) {
 	began := w.clock.Now()
 	name, server := c.Tool.Tool, c.Tool.Server
 	if name == "" {
-		name, server = "_other", "_other" // the model made it up
+		name, server = otherTool, otherTool
 	}
 	ctx, span := w.tracer.Start(ctx, "execute_tool "+name, trace.WithTimestamp(began), trace.WithAttributes(
 		attribute.String("gen_ai.operation.name", "execute_tool"), attribute.String("gen_ai.tool.name", name), attribute.String("gen_ai.tool.type", "extension"),
 		attribute.String("gen_ai.tool.call.id", c.ID), attribute.String("keyturn.mcp.server", server), o.provider()))
 	return ctx, func(r dialect.Result) {
-		outcome := "ok"
-		switch {
-		case r.Error != nil:
-			outcome = [...]string{"execution_error", "protocol_error", "http_error"}[r.Error.Kind]
-		case r.IsError:
-			outcome = "tool_error"
-		}
+		outcome := outcomeOf(r)
 		attrs := []attribute.KeyValue{o.provider(), attribute.String("server", server), attribute.String("tool", name)}
 		w.calls.Add(ctx, 1, metric.WithAttributes(attrs...), metric.WithAttributes(attribute.String("outcome", outcome)))
 		if outcome != "ok" {

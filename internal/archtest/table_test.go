@@ -40,7 +40,7 @@ var dialectMay = []string{"internal/dialect/turn", "internal/dialect/rawjson", "
 var table = map[string]rule{
 	"cmd/keyturn": {is: "joins the others", may: []string{"*"}, not: []string{"go-control-plane"}},
 	"extproc": {
-		is: "is told everything", may: []string{"keypool", "mcp", "internal/dialect", "internal/agent", "internal/schema"},
+		is: "is told everything", may: []string{"keypool", "mcp", "internal/dialect", "internal/agent", "internal/schema", "internal/redact"},
 		not: []string{"os"},
 	},
 	"sse":             {is: "is pure", not: impure},
@@ -49,7 +49,7 @@ var table = map[string]rule{
 	"envoy":           {is: "writes settings", not: []string{"grpc"}},
 	"envoy/check":     {is: "judges settings", may: []string{"envoy", "envoy/internal/address"}, not: []string{"grpc"}},
 	"envoy/mesh":      {is: "writes settings", may: []string{"envoy", "envoy/internal/address", "envoy/internal/document"}, not: []string{"grpc"}},
-	"envoy/process":   {is: "runs what it is given", may: []string{"envoy", "envoy/internal/address"}, not: []string{"grpc"}},
+	"envoy/process":   {is: "runs what it is given", may: []string{"envoy", "envoy/internal/address", "internal/redact"}, not: []string{"grpc"}},
 	"internal/config": {is: "puts the settings of others into a file", may: []string{"keypool", "mcp", "extproc", "envoy"}, not: envoys},
 	// A dialect knows no other: what two of them share stands in a package of its own, and only the table above names them all.
 	"internal/dialect":           {is: "is pure", not: impure},
@@ -63,9 +63,11 @@ var table = map[string]rule{
 	"internal/dialect/messages":  {is: "is a dialect", may: dialectMay, not: impure},
 	"internal/dialect/check":     {is: "is pure", may: []string{"sse"}, not: impure},
 
-	"internal/schema":     {is: "is pure", not: impure},
-	"internal/agent":      {is: "moves what others understand", may: []string{"internal/dialect", "mcp"}, not: append(slices.Clone(envoys), "os")},
-	"internal/toolserver": {is: "stands for somebody else's server", not: envoys},
+	"internal/schema":        {is: "is pure", not: impure},
+	"internal/record":        {is: "keeps what it is told", not: envoys},
+	"internal/record/sqlite": {is: "keeps what it is told", may: []string{"internal/record"}, not: envoys},
+	"internal/agent":         {is: "moves what others understand", may: []string{"internal/dialect", "mcp"}, not: append(slices.Clone(envoys), "os")},
+	"internal/toolserver":    {is: "stands for somebody else's server", not: envoys},
 	// The scripted provider shares no code with Keyturn, so that each can judge the other. Its dialects know one another as little.
 	"internal/scripted":           {is: "stands for somebody else's server", not: envoys},
 	"internal/scripted/talk":      {is: "stands for somebody else's server", not: envoys},
@@ -79,8 +81,10 @@ var table = map[string]rule{
 	"charts":                      {is: "is data", not: impure},
 	"internal/provider":           {is: "is data", not: impure, all: true},
 	"internal/wire":               {is: "is data", not: impure, all: true},
+	"internal/redact":             {is: "is pure", not: impure},
 	"internal/setting":            {is: "is pure", not: impure, all: true},
 	"internal/archtest":           {test: true},
+	"internal/record/recordtest":  {test: true},
 	"envoy/internal/envoytest":    {test: true},
 	"test":                        {test: true},
 }

@@ -130,10 +130,12 @@ func local(s string) bool {
 	return err == nil && (host == "localhost" || notIP == nil && ip.Unmap().IsLoopback())
 }
 
+// maxSocketPath is how many bytes the path of a socket may have: sun_path of unix(7), less its end.
+const maxSocketPath = 107
+
 // socketAt joins a socket's path to the folder of the configuration. used says whether its length
 // matters. An abstract socket ("unix:@name") has no folder.
 func (r *reader) socketAt(path string, s *string, used bool) {
-	const maxPath = 107 // sun_path of unix(7), less its end
 	name, isSocket := strings.CutPrefix(*s, socket)
 	if !isSocket {
 		return
@@ -141,8 +143,8 @@ func (r *reader) socketAt(path string, s *string, used bool) {
 	if !strings.HasPrefix(name, "@") {
 		name = r.in(name)
 	}
-	if used && len(name) > maxPath {
-		r.refuse(path, "the socket's path has %d bytes, and the system takes at most %d; write a shorter one", len(name), maxPath)
+	if used && len(name) > maxSocketPath {
+		r.refuse(path, "the socket's path has %d bytes, and the system takes at most %d; write a shorter one", len(name), maxSocketPath)
 	}
 	*s = socket + name
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/extproc"
+	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 )
 
@@ -33,8 +34,9 @@ type Config struct {
 	// Warnings are what an operator should know and may leave as it is, each as "FILE:LINE: path: text". Never a secret.
 	Warnings []string
 
-	files []string
-	sum   digest
+	files   []string
+	secrets *[]string // a pointer, since printing c prints none of what it points to
+	sum     digest
 }
 
 // Admin is Keyturn's own HTTP endpoint.
@@ -79,6 +81,8 @@ type Pool struct {
 	BYOK BYOK
 	// Policy says what an answer means for its key.
 	Policy keypool.Policy
+	// Choose says which of the usable keys a request gets.
+	Choose Choose
 	// Cooldown says how long keys rest.
 	Cooldown keypool.Cooldown
 	// ReviveAfter is the time after which a key that was given up is tried again by one request. keypool.Never: it is not.
@@ -87,8 +91,12 @@ type Pool struct {
 	Deadline time.Duration
 	// MaxBody is the largest body in bytes that is read whole. Never zero.
 	MaxBody int64
+	// KeepAlive is how long an unused connection to the provider is kept. Never zero.
+	KeepAlive time.Duration
 	// KeepRateLimitHeaders hands the provider's rate-limit headers to the client.
 	KeepRateLimitHeaders bool
+	// WebSocket lets clients speak Responses over a WebSocket.
+	WebSocket bool
 	// Tools are what the pool gives to models. Nil: none.
 	Tools *extproc.Tools
 }
@@ -107,12 +115,34 @@ type Key struct {
 	Name string
 	// Group is the organisation that the key's limits belong to. Empty: a group of its own.
 	Group string
+	// Tier is from 0 to keypool.MaxTier: keys of a later one are asked when none of the earlier is usable.
+	Tier int
+	// Weight is the key's share of the conversations, where the pool spreads them.
+	Weight int
 	// Secret is the key itself: visible ASCII, never empty.
 	Secret string `json:"-" yaml:"-"`
 	// From says where the key was read, as "env NAME", "file PATH" or "PATH:LINE".
 	From string
 	// Line is the line of the configuration that names the key: its entry, or the keys_file.
 	Line int
+}
+
+// Choose says how a pool chooses among its usable keys, and what keeps the requests of one conversation together.
+type Choose struct {
+	keypool.Choose
+	Stay extproc.Stay
+}
+
+// headers are those of a request that the choice reads, beside what the filter reads anyway.
+func (c Choose) headers() []string {
+	switch {
+	case c.By != keypool.Spread:
+	case c.Stay.By == extproc.StayBySession:
+		return wire.SessionHeaders
+	case c.Stay.By == extproc.StayByHeader:
+		return []string{c.Stay.Header}
+	}
+	return nil
 }
 
 // BYOK says whether clients may bring their own keys.
@@ -179,3 +209,12 @@ type JWT struct {
 
 // Files returns every file that was read for c: the configuration first, then the files that it names.
 func (c *Config) Files() []string { return append([]string(nil), c.files...) }
+
+// Secrets returns every secret that was read for c: the pools' keys, the clients', tokens, tools' credentials and what of a set of keys is
+// private.
+func (c *Config) Secrets() []string {
+	if c.secrets == nil {
+		return nil
+	}
+	return append([]string(nil), *c.secrets...)
+}

@@ -9,6 +9,9 @@ import (
 	"github.com/keyturn/keyturn/mcp"
 )
 
+// DefaultEnvoyAdmin is where Envoy's admin interface is: a socket for its own user alone, since it asks nobody for a password.
+const DefaultEnvoyAdmin = "unix:run/envoy-admin.sock"
+
 // defaults is every value that a file need not give, but for those of its pools. Socket paths are relative to the folder of the file.
 var defaults = Config{
 	Listen: "unix:run/extproc.sock",
@@ -16,7 +19,7 @@ var defaults = Config{
 	Log:    Log{Level: slog.LevelInfo, Format: "auto"},
 	Envoy: Envoy{
 		Listen:          "127.0.0.1:10000",
-		Admin:           "127.0.0.1:9901",
+		Admin:           DefaultEnvoyAdmin,
 		Loopback:        "unix:run/loopback.sock",
 		Inner:           "internal",
 		Attach:          "listener",
@@ -28,10 +31,12 @@ var defaults = Config{
 
 // defaultPool is every value that a pool need not give, but for those that its provider decides.
 var defaultPool = Pool{
+	Choose:      Choose{Choose: keypool.Defaults().Choose},
 	Cooldown:    keypool.Defaults().Cooldown,
 	ReviveAfter: keypool.Defaults().ReviveAfter,
 	Deadline:    extproc.Defaults().Deadline,
 	MaxBody:     extproc.Defaults().MaxBody,
+	KeepAlive:   envoy.DefaultKeepAlive,
 }
 
 // defaultToolServer is every value that an MCP server need not give.

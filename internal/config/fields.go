@@ -87,14 +87,19 @@ func poolFields() object[Pool] {
 				"File of further keys, one a line, appended to keys; `#` begins a comment line. Read again when it changes.").otherwise("none"),
 			is("byok", func(p *Pool) *BYOK { return &p.BYOK }, byokShape{}, "Whether clients may bring their own keys: `deny` replaces what they send."),
 			is("policy", func(p *Pool) *keypool.Policy { return &p.Policy }, policyFields(), "What an answer means for its key."),
+			is("choose", func(p *Pool) *Choose { return &p.Choose }, chooseFields(), "Which of the usable keys a request gets."),
 			is("cooldown", func(p *Pool) *keypool.Cooldown { return &p.Cooldown }, cooldownFields(), "How long keys rest."),
 			is("revive_after", func(p *Pool) *time.Duration { return &p.ReviveAfter }, rest(true),
 				"When a key that was given up is tried again, by one request; doubles up to 24h. 0: never."),
 			is("deadline", func(p *Pool) *time.Duration { return &p.Deadline }, duration(extproc.MinDeadline, extproc.MaxDeadline),
 				"Time for choosing a key and failing over, before the first byte."),
 			is("max_body", func(p *Pool) *int64 { return &p.MaxBody }, size(extproc.MinBody, extproc.MaxBody), "Largest body that is read whole; a larger one passes unread."),
+			is("keep_alive", func(p *Pool) *time.Duration { return &p.KeepAlive }, duration(envoy.MinKeepAlive, envoy.MaxKeepAlive),
+				"How long Envoy keeps an unused connection to the provider: less than the provider keeps it. uvicorn, and so vllm, closes after 5s."),
 			is("keep_ratelimit_headers", func(p *Pool) *bool { return &p.KeepRateLimitHeaders }, boolean(),
 				"Hand the provider's rate-limit headers to the client, though they tell of one key only."),
+			is("websocket", func(p *Pool) *bool { return &p.WebSocket }, boolean(),
+				"Let clients speak Responses over a WebSocket, on which a limited key is not turned and no tools are offered; else 426, at which Codex speaks HTTP."),
 			is("tools", func(p *Pool) **extproc.Tools { return &p.Tools }, optional[extproc.Tools]{poolToolsFields()},
 				"Tools that models get with the client's own, and that Keyturn runs.").otherwise("none"),
 		},
@@ -190,6 +195,36 @@ func oneOfConditions() []any {
 	return all
 }
 
+func chooseFields() object[Choose] {
+	return object[Choose]{
+		fields: []field[Choose]{
+			is("by", func(c *Choose) *keypool.By { return &c.By }, named(keypool.Order, keypool.Spread),
+				"`order`: the first one. `spread`: conversations are spread over the keys by their weights, and each has one key as long as that is usable."),
+			is("stay", func(c *Choose) *extproc.Stay { return &c.Stay }, stay(),
+				"With `spread`, what a conversation is known by: the agent's `session` header, the `client`, a header of yours (`header:NAME`), or `none`: each request is its own."),
+			is("stay_for", func(c *Choose) *time.Duration { return &c.StayFor }, rest(true),
+				"How long a conversation that had to leave its key stays with the one that served it, after each answer: the provider's cache of its prompt is warm there. 0: it goes back at once."),
+		},
+		example: "{by: spread}",
+	}
+}
+
+// stay is what extproc.ParseStay reads.
+func stay() scalar[extproc.Stay] {
+	const form = "session, client, none or header:NAME, of a header that holds no credential"
+	return scalar[extproc.Stay]{
+		word: "text", want: form, tags: asText, schema: map[string]any{"type": "string", "pattern": "^(session|client|none|header:[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100})$"},
+		parse: func(s string) (extproc.Stay, wrong) {
+			v, ok := extproc.ParseStay(s)
+			if !ok {
+				return v, wrong("found " + shown(s) + "; write " + form)
+			}
+			return v, ""
+		},
+		render: extproc.Stay.String,
+	}
+}
+
 func cooldownFields() object[keypool.Cooldown] {
 	return object[keypool.Cooldown]{
 		fields: []field[keypool.Cooldown]{
@@ -209,7 +244,7 @@ func envoyFields() object[Envoy] {
 		fields: []field[Envoy]{
 			is("listen", func(e *Envoy) *string { return &e.Listen }, address{numeric: true}.of(), "Where clients connect. Beyond loopback, clients is required."),
 			is("clients", func(e *Envoy) *Clients { return &e.Clients }, clientFields(), "Who may use the pools: one of the following.").otherwise("everybody, on loopback"),
-			is("admin", func(e *Envoy) *string { return &e.Admin }, address{numeric: true}.of(), "Envoy's own admin endpoint; on loopback only."),
+			is("admin", func(e *Envoy) *string { return &e.Admin }, address{numeric: true}.of(), "Envoy's own admin endpoint: a socket (mode 0600), or an address on loopback, where it only shows and changes nothing."),
 			is("loopback", func(e *Envoy) *string { return &e.Loopback }, address{sockets: true}.of(), "Socket by which Keyturn sends requests of its own through Envoy."),
 			is("inner", func(e *Envoy) *string { return &e.Inner }, innerAddress(),
 				"The listener that every attempt goes through: `internal` to Envoy, or a socket."),

@@ -63,8 +63,8 @@ func cannotRead(err error) string {
 	return "cannot be read; name another"
 }
 
-// secrets reads a file that holds secrets, as written at path, and warns when everybody can.
-func (r *reader) secrets(path, written string, maxBytes int64) ([]byte, bool) {
+// secretFile reads a file that holds secrets, as written at path, and warns when everybody can.
+func (r *reader) secretFile(path, written string, maxBytes int64) ([]byte, bool) {
 	full := r.in(written)
 	data, mode, trouble := r.open(full, maxBytes)
 	if trouble != "" {

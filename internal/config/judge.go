@@ -3,7 +3,9 @@ package config
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/keyturn/keyturn/envoy"
 	"github.com/keyturn/keyturn/extproc"
@@ -51,9 +53,9 @@ func (r *reader) follows(judged, path string) bool {
 
 // KeyPool is what the file says about the keys of a pool, in the words of package keypool.
 func (c *Config) KeyPool(p *Pool) keypool.Config {
-	kc := keypool.Config{Name: p.Name, Policy: p.Policy, Cooldown: p.Cooldown, ReviveAfter: p.ReviveAfter, Secret: []byte(c.Fingerprint)}
+	kc := keypool.Config{Name: p.Name, Policy: p.Policy, Choose: p.Choose.Choose, Cooldown: p.Cooldown, ReviveAfter: p.ReviveAfter, Secret: []byte(c.Fingerprint)}
 	for _, k := range p.Keys {
-		kc.Keys = append(kc.Keys, keypool.KeyConfig{Name: k.Name, Secret: k.Secret, Group: k.Group})
+		kc.Keys = append(kc.Keys, keypool.KeyConfig{Name: k.Name, Secret: k.Secret, Group: k.Group, Tier: k.Tier, Weight: k.Weight})
 	}
 	return kc
 }
@@ -64,7 +66,7 @@ func (p *Pool) Processor(keys *keypool.Pool) extproc.Pool {
 	e := extproc.Pool{
 		Keys: keys, Name: p.Name, Provider: p.Provider, Telemetry: row.Telemetry, AnthropicErrors: row.Native(provider.Messages), QueryKey: row.QueryKey, Schemas: extproc.Schemas(row.Schemas),
 		Header: p.Credential.Header, Scheme: p.Credential.Scheme, BYOK: p.BYOK.Allow, Placeholders: p.BYOK.Placeholders,
-		MaxBody: p.MaxBody, Deadline: p.Deadline, KeepRateLimitHeaders: p.KeepRateLimitHeaders, Tools: p.Tools,
+		MaxBody: p.MaxBody, Deadline: p.Deadline, KeepRateLimitHeaders: p.KeepRateLimitHeaders, WebSocket: p.WebSocket, Stay: p.Choose.Stay, Tools: p.Tools,
 	}
 	if len(p.Clusters) > 0 {
 		e.Cluster = p.Clusters[0]
@@ -115,7 +117,8 @@ func (c *Config) EnvoyConfig() envoy.Config {
 		row, _ := provider.Named(p.Provider)
 		pool := envoy.Pool{
 			Name: p.Name, Messages: row.Native(provider.Messages), Upstream: p.Upstream, Clusters: p.Clusters, Keys: len(p.Keys),
-			BYOK: p.BYOK.Allow, CredentialHeader: p.Credential.Header, MaxBodyBytes: p.MaxBody,
+			BYOK: p.BYOK.Allow, CredentialHeader: p.Credential.Header, MaxBodyBytes: p.MaxBody, KeepAlive: p.KeepAlive,
+			ChosenBy: p.Choose.headers(),
 		}
 		if p.Tools != nil {
 			pool.Tools, pool.ToolTime = true, p.Tools.Time
@@ -126,17 +129,37 @@ func (c *Config) EnvoyConfig() envoy.Config {
 }
 
 // OwnEnvoy is EnvoyConfig for an Envoy of Keyturn's own. Where no pool has tools it has no loopback listener, whose path need not be one that a
-// socket can have then.
+// socket can have then; nor has it an admin interface, where nobody said where and the folder is too deep for a socket.
 func (c *Config) OwnEnvoy() envoy.Config {
 	e := c.EnvoyConfig()
 	if !slices.ContainsFunc(e.Pools, func(p envoy.Pool) bool { return p.Tools }) {
 		e.Loopback = ""
 	}
+	if e.Admin == c.defaultAdmin() && len(e.Admin) > len(socket)+maxSocketPath {
+		e.Admin = ""
+	}
 	return e
+}
+
+// defaultAdmin is DefaultEnvoyAdmin in the folder of the file.
+func (c *Config) defaultAdmin() string {
+	return socket + filepath.Join(filepath.Dir(c.Path), strings.TrimPrefix(DefaultEnvoyAdmin, socket))
+}
+
+// RunEnvoy is OwnEnvoy for an Envoy that runs below this process. Its admin interface is a socket in any case, since it is drained
+// by it; where the file names an address, show says that what can be seen of it is to be shown there, and is empty elsewhere.
+func (c *Config) RunEnvoy() (own envoy.Config, show string) {
+	own = c.OwnEnvoy()
+	if own.Admin = c.Envoy.Admin; !strings.HasPrefix(own.Admin, socket) {
+		show = c.Envoy.Admin
+		own.Admin = c.defaultAdmin()
+	}
+	return own, show
 }
 
 // judgeEnvoy has envoy judge the whole file. It names no lines: what it finds beyond what the file's own checks do should be rare.
 func (r *reader) judgeEnvoy(c *Config) {
+	c.Path = r.file
 	err := envoy.Validate(c.OwnEnvoy())
 	if joined, ok := err.(interface{ Unwrap() []error }); ok { // its parts are wanted, not one of them
 		for _, e := range joined.Unwrap() {

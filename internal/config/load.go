@@ -43,7 +43,7 @@ func (r *reader) read(data []byte) *Config {
 	if len(r.problems) > 0 {
 		return nil
 	}
-	c.Path, c.files = r.file, r.files
+	c.Path, c.files, c.secrets = r.file, r.files, &r.secrets
 	r.sum.Sum(c.sum[:0])
 	for _, w := range inOrder(r.warnings) {
 		c.Warnings = append(c.Warnings, w.Error())

@@ -18,6 +18,9 @@ func startPool(name, of string) Pool {
 	p.Name, p.Provider = name, of
 	if row, known := provider.Named(of); known {
 		p.Credential = Credential{Header: row.Header, Scheme: row.Scheme}
+		if row.KeepAlive != 0 {
+			p.KeepAlive = row.KeepAlive
+		}
 		if row.Upstream != "" {
 			p.Upstream, _ = url.Parse(row.Upstream) // constants, which a test parses
 		}

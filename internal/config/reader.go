@@ -22,6 +22,7 @@ type reader struct {
 	problems []problem
 	warnings []problem
 	files    []string
+	secrets  []string  // every one that was read
 	sum      hash.Hash // of everything that was read
 }
 

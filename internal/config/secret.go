@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/keyturn/keyturn/keypool"
 )
 
 const byReference = "keys by reference only: put it into an environment variable or a file, and name that with env: or file:"
@@ -19,7 +21,10 @@ var inline = map[string]string{
 }
 
 // reference names the place of a secret.
-type reference struct{ Name, Env, File, Group string }
+type reference struct {
+	Name, Env, File, Group string
+	Tier, Weight           int
+}
 
 func variable() scalar[string] {
 	s := text("text", "the name of an environment variable such as OPENAI_KEY", func(s string) wrong {
@@ -99,6 +104,8 @@ func aKey() keyEntry {
 			fileField,
 			is("group", func(e *reference) *string { return &e.Group }, identifier(true),
 				"Organisation whose limits the key shares: keys of one group rest together when the provider says that credit is used up.").otherwise("of its own"),
+			is("tier", func(e *reference) *int { return &e.Tier }, number(0, keypool.MaxTier), "Keys of a later tier are asked when none of the earlier ones is usable.").otherwise("0"),
+			is("weight", func(e *reference) *int { return &e.Weight }, number(1, keypool.MaxWeight), "With `choose: {by: spread}`, the key's share of the conversations beside the others of its tier.").otherwise("1"),
 		},
 		refused: inline, private: true, example: "{env: NAME} or {file: PATH}: keys by reference only", extra: oneOf("env", "file"),
 	}}
@@ -108,7 +115,7 @@ func (e keyEntry) read(r *reader, path string, n *yaml.Node, into *Key) {
 	var ref reference
 	e.mapping.read(r, path, n, &ref)
 	v, from, _ := r.resolve(path, ref, asKey)
-	*into = Key{Name: ref.Name, Group: ref.Group, Secret: v, From: from, Line: r.at(path, "").line}
+	*into = Key{Name: ref.Name, Group: ref.Group, Tier: ref.Tier, Weight: ref.Weight, Secret: v, From: from, Line: r.at(path, "").line}
 }
 
 func (keyEntry) show(Key) string { return "" }
@@ -135,12 +142,17 @@ func (r *reader) resolve(path string, ref reference, is content) (value, from st
 		r.refuse(path, "names both env and file; keep one")
 		return "", "", false
 	case ref.Env != "":
-		return r.fromEnv(path, ref.Env, is)
+		value, from, ok = r.fromEnv(path, ref.Env, is)
 	case ref.File != "":
-		return r.fromFile(path, ref.File, is)
+		value, from, ok = r.fromFile(path, ref.File, is)
+	default:
+		r.refuse(path, "names no key; write env: NAME or file: PATH")
 	}
-	r.refuse(path, "names no key; write env: NAME or file: PATH")
-	return "", "", false
+	r.secrets = append(r.secrets, value)
+	if i := strings.LastIndexByte(value, ' '); i >= 0 { // behind a scheme
+		r.secrets = append(r.secrets, value[i+1:])
+	}
+	return value, from, ok
 }
 
 func (r *reader) fromEnv(path, name string, is content) (value, from string, ok bool) {
@@ -167,7 +179,7 @@ func (r *reader) fromEnv(path, name string, is content) (value, from string, ok 
 
 func (r *reader) fromFile(path, written string, is content) (value, from string, ok bool) {
 	const maxBytes = 64 << 10
-	data, ok := r.secrets(path, written, maxBytes)
+	data, ok := r.secretFile(path, written, maxBytes)
 	if !ok {
 		return "", "", false
 	}
@@ -221,7 +233,7 @@ func lines(data []byte) (texts []string, numbers []int) {
 // keysFile appends the keys of the pool's keys_file; origins says where each key stands.
 func (r *reader) keysFile(path string, p *Pool, origins []origin) []origin {
 	const maxBytes = 1 << 20
-	data, ok := r.secrets(path, p.KeysFile, maxBytes)
+	data, ok := r.secretFile(path, p.KeysFile, maxBytes)
 	if !ok {
 		return origins
 	}
@@ -236,6 +248,7 @@ func (r *reader) keysFile(path string, p *Pool, origins []origin) []origin {
 			r.refuseIn(o, "the line holds %s (one key a line, comments on lines of their own)", w)
 			continue
 		}
+		r.secrets = append(r.secrets, s)
 		p.Keys = append(p.Keys, Key{Secret: s, From: fmt.Sprintf("%s:%d", full, numbers[i]), Line: r.line[path]})
 		origins = append(origins, o)
 	}
@@ -253,7 +266,7 @@ func (c clientKeys) read(r *reader, path string, n *yaml.Node, into *[]ClientKey
 	if r.failed(path) {
 		return
 	}
-	data, ok := r.secrets(path, written, maxBytes)
+	data, ok := r.secretFile(path, written, maxBytes)
 	if !ok {
 		return
 	}
@@ -285,6 +298,7 @@ func (c clientKeys) read(r *reader, path string, n *yaml.Node, into *[]ClientKey
 			r.refuseIn(o, "holds the same key as line %d; give each client its own", secrets[key])
 		default:
 			*into = append(*into, ClientKey{Name: name, Secret: key})
+			r.secrets = append(r.secrets, key)
 		}
 		names[name], secrets[key] = numbers[i], numbers[i]
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -33,7 +34,7 @@ func (r *reader) wholeFile(_ string, c *Config) {
 		path string
 		s    *string
 	}{{"listen", &c.Listen}, {"admin.listen", &c.Admin.Listen}, {"envoy.listen", &c.Envoy.Listen}, {"envoy.admin", &c.Envoy.Admin}, {"envoy.inner", &c.Envoy.Inner}, {"envoy.loopback", &c.Envoy.Loopback}} {
-		r.socketAt(at.path, at.s, at.path != "envoy.loopback" || r.given(at.path) || withTools)
+		r.socketAt(at.path, at.s, at.path != "envoy.loopback" && at.path != "envoy.admin" || r.given(at.path) || at.path == "envoy.loopback" && withTools)
 		if strings.HasSuffix(*at.s, ":0") { // the system chooses a free port
 			continue
 		}
@@ -201,7 +202,27 @@ func (r *reader) wholeJWT(path string, j *JWT) {
 	case json.Unmarshal(data, &set) != nil || len(set.Keys) == 0:
 		r.refuse(at, `%s is no key set; write a JSON object such as {"keys": [...]}`, full)
 	}
+	for _, key := range set.Keys {
+		r.secrets = append(r.secrets, privateParts(key)...)
+	}
 	j.JWKSFile = full
+}
+
+// privateParts are those of a key of a set that whoever has them can sign with, as they stand there and decoded (RFC 7518 section 6).
+func privateParts(key json.RawMessage) (parts []string) {
+	var all map[string]any
+	if json.Unmarshal(key, &all) != nil {
+		return nil
+	}
+	for _, name := range []string{"k", "d", "p", "q", "dp", "dq", "qi"} {
+		if text, ok := all[name].(string); ok {
+			parts = append(parts, text)
+			if decoded, err := base64.RawURLEncoding.DecodeString(text); err == nil {
+				parts = append(parts, string(decoded))
+			}
+		}
+	}
+	return parts
 }
 
 func headerName() scalar[string] {

@@ -37,7 +37,7 @@ func TestMessagesUnused(t *testing.T) {
 // validMessages says what the provider would refuse of a conversation.
 func validMessages(request []byte) error {
 	told := talk.Hear(talk.Messages, request)
-	return errors.Join(told.Err, refused(messagesrules.RefuseConversation(told, "compaction", "acme_note")))
+	return errors.Join(told.Err, refused(messagesrules.RefuseBudget(told)), refused(messagesrules.RefuseConversation(told, "compaction", "acme_note")))
 }
 
 // messageOf is the message that a client makes of a stream, as Anthropic's libraries do; nil if it did not end.

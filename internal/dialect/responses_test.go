@@ -255,7 +255,7 @@ func TestResponsesPending(t *testing.T) {
 		{"previous_response_id, a text", `{"previous_response_id":"resp_01","input":"go on"}`, `"input":[` + pending + `,{"role":"user","content":"go on"}]`},
 		{"previous_response_id, nothing", `{"previous_response_id":"resp_01"}`, `"input":[` + pending + `]`},
 		{"a conversation", `{"conversation":"conv_1","input":[` + answer + `]}`, `"input":[` + pending + `,` + answer + `]`},
-		{"the call is there: so are Keyturn's", `{"input":[{"type":"function_call","call_id":"call_12"},` + answer + `]}`, `"input":[{"type":"function_call","call_id":"call_12"},` + answer + `]`},
+		{"the call is there, and Keyturn's are not", `{"input":[{"type":"function_call","call_id":"call_12"},` + answer + `]}`, `"name":"bmcp_files_read_file"},` + pending + `,` + answer + `]`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			require.Contains(t, string(openResponses(tc.body, m).Request()), tc.want)

@@ -1,7 +1,10 @@
 // Package provider is what Keyturn knows of providers: one row for each. It is data, so everybody may import it.
 package provider
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // Dialect is an API that a provider speaks, by the name that package dialect has for it.
 type Dialect string
@@ -31,6 +34,8 @@ type Provider struct {
 	Scheme   string // the word before the key, "" for the key alone
 	QueryKey bool   // clients may send a key as the parameter key of the path, which no provider may see
 	Keyless  bool   // it serves requests without a key too
+	// KeepAlive is less than how long it keeps an unused connection, where that is known and short. 0: not known.
+	KeepAlive time.Duration
 
 	// Dialects are those that it speaks, its own first: in that one's form are errors on paths of no dialect. None: requests pass unread.
 	Dialects []Dialect

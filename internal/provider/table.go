@@ -1,5 +1,7 @@
 package provider
 
+import "time"
+
 // All are the providers, in the order of the documentation. Those without a comment document their base URL and their header where the
 // source of their failures stands.
 var All = []Provider{
@@ -211,7 +213,8 @@ var All = []Provider{
 	{
 		// With a key where it was started with --api-key: https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html.
 		Name: "vllm", Upstream: "http://127.0.0.1:8000", Header: "authorization", Scheme: "Bearer", Keyless: true,
-		Dialects: []Dialect{Chat, Responses, Messages}, Telemetry: "vllm",
+		KeepAlive: 4 * time.Second, // of 5 s: https://docs.vllm.ai/en/latest/configuration/env_vars.html, VLLM_HTTP_TIMEOUT_KEEP_ALIVE
+		Dialects:  []Dialect{Chat, Responses, Messages}, Telemetry: "vllm",
 		WrongKey: Failure{Status: 401, Source: "https://blog.csdn.net/qq_39325964/article/details/140890400", Body: `{"error":"Unauthorized"}`},
 	},
 	{

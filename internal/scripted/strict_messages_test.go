@@ -20,7 +20,7 @@ type thought struct {
 
 func (c thought) ask(messages ...any) object {
 	return object{
-		"model": "m", "max_tokens": 100, "system": "be brief", "messages": messages, "thinking": object{"type": "enabled", "budget_tokens": 50},
+		"model": "m", "max_tokens": 1100, "system": "be brief", "messages": messages, "thinking": object{"type": "enabled", "budget_tokens": 1024},
 		"tools": []any{tool(messagesPath, "add"), tool(messagesPath, "weather")},
 	}
 }
@@ -116,7 +116,7 @@ func TestBoundThinking(t *testing.T) {
 	require.Contains(t, refused(t, srv, messagesPath, again), "Expected `thinking` or `redacted_thinking`, but found `tool_use`.")
 
 	// Anthropic's way out: blocks that do not fit are dropped.
-	drop := set(c.ask(user, whole[3], whole[4]), "thinking", object{"type": "enabled", "block_binding": object{"prefix_mismatch_behavior": "drop_block"}})
+	drop := set(c.ask(user, whole[3], whole[4]), "thinking", object{"type": "enabled", "budget_tokens": 1024, "block_binding": object{"prefix_mismatch_behavior": "drop_block"}})
 	require.Contains(t, refused(t, srv, messagesPath, drop), bound, "it needs its beta header")
 	b, err := json.Marshal(drop)
 	require.NoError(t, err)

@@ -236,6 +236,9 @@ func TestStrictRequests(t *testing.T) {
 	require.Contains(t, refused(t, srv, "/v1/chat/completions", set(question(""), "stream_options", object{"include_usage": true})), "'stream_options' parameter is only allowed when 'stream' is enabled")
 	require.Contains(t, refused(t, srv, "/v1/chat/completions", set(question(""), "parallel_tool_calls", false)), "only allowed when 'tools' are specified")
 	require.Contains(t, refused(t, srv, "/v1/messages", without(question(""), "max_tokens")), "max_tokens: Field required")
+	for budget, why := range map[int]string{1023: "greater than or equal to 1024", 100_000: "must be greater than `thinking.budget_tokens`"} {
+		require.Contains(t, refused(t, srv, "/v1/messages", set(set(question(""), "max_tokens", 100_000), "thinking", object{"type": "enabled", "budget_tokens": budget})), why)
+	}
 	r := newRequest(t, http.MethodPost, srv.URL+"/v1/messages", "{}")
 	require.Contains(t, do(t, client(t), r).body, "anthropic-version: header is required")
 

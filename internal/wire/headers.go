@@ -20,6 +20,10 @@ const (
 	ModelHeader = HeaderPrefix + "model" // the model, escaped like a segment of a path, so that no body need be read for it
 )
 
+// ParentHeader is on such a request too: IDHeader's value of the client's request, whose record it belongs to. It means nothing without
+// TurnHeader, so no front need take it out.
+const ParentHeader = HeaderPrefix + "parent"
+
 const (
 	// ClusterHeader is set by Keyturn on an attempt: the cluster that it goes to, which the inner listener's route follows.
 	ClusterHeader = HeaderPrefix + "cluster"
@@ -38,6 +42,28 @@ const (
 	UsedKeyHeader  = HeaderPrefix + "used-key"  // the key's masked hint
 )
 
+// On a response to a client that may learn what became of its request.
+const (
+	ToldRequestHeader  = HeaderPrefix + "request"  // the request's id, by which it can be asked for
+	ToldAttemptsHeader = HeaderPrefix + "attempts" // how many attempts it took
+)
+
+// TraceHeader is a client's place in a trace: https://www.w3.org/TR/trace-context/#traceparent-header
+const TraceHeader = "traceparent"
+
+// SessionHeaders are where agents say what they call the conversation that a request belongs to. The first that is there counts.
+var SessionHeaders = []string{
+	"x-claude-code-session-id", // Claude Code
+	"session_id", "session-id", // Codex
+	"x-client-session-id",             // GitHub Copilot's command line
+	"x-interaction-id",                // GitHub Copilot in an editor
+	"x-opencode-session",              // OpenCode
+	"x-session-affinity",              // and an older one
+	"x-kilocode-taskid",               // Kilo Code
+	"x-mux-workspace-id",              // Mux
+	"x-coder-chat-id", "x-session-id", // Coder, and whoever has no better idea
+}
+
 // Envoy's own headers.
 // https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/http/http_conn_man/headers
 const (
@@ -47,8 +73,12 @@ const (
 	AttemptHeader        = EnvoyPrefix + "attempt-count" // on a request: include_request_attempt_count
 	RateLimitedHeader    = EnvoyPrefix + "ratelimited"   // on a response: Envoy never retries one that carries it
 	ForwardedProtoHeader = ForwardedPrefix + "proto"     // without it Envoy finds no route, so the inner listener's route removes it
+	OriginalPathHeader   = EnvoyPrefix + "original-path" // on a request: the path before a route has rewritten it
 	RequestIDHeader      = "x-request-id"                // joins the log lines of one request
 )
+
+// LocationHeader names a place where the client goes on, or what was made (RFC 9110 section 10.2.2).
+const LocationHeader = "location"
 
 // By these headers of a response SDKs decide when to try again, and whether.
 const (

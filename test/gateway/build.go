@@ -2,15 +2,20 @@ package gateway
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 
 	"github.com/keyturn/keyturn/envoy/process"
 )
+
+// parallel is go test's own flag.
+const parallel = "test.parallel"
 
 // tools are the programs under test, made once for a test binary.
 type tools struct {
@@ -61,8 +66,18 @@ func moduleRoot() (string, error) {
 	}
 }
 
-// Main runs the tests of a package that starts gateways, and takes the built programs away after them. Call it from TestMain.
-func Main(m *testing.M) int {
+// Main runs the tests of a package that starts gateways, and takes the built programs away after them. atOnce is how many of its parallel tests
+// run at the same time where -parallel does not say: they wait more than they compute. Call it from TestMain.
+func Main(m *testing.M, atOnce int) int {
+	flag.Parse()
+	told := false
+	flag.Visit(func(f *flag.Flag) { told = told || f.Name == parallel })
+	if !told {
+		if err := flag.Set(parallel, strconv.Itoa(atOnce)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
 	defer func() {
 		if t, err := prepare(); err == nil {
 			os.RemoveAll(filepath.Dir(t.keyturn))

@@ -45,6 +45,8 @@ type Config struct {
 	Envoy, Top map[string]any
 	// Binary is the Envoy to run. The zero value is the one of all tests.
 	Binary process.Binary
+	// Keyturn is the path of the keyturn to run. Empty: the one that is built for all tests.
+	Keyturn string
 	// Provider configures the scripted provider.
 	Provider scripted.Config
 	// Tools starts an MCP server, which keyturn.yaml calls demo, and gives its tools to every pool without tools of its own.
@@ -82,8 +84,10 @@ type Gateway struct {
 	ProviderURL string
 	// Tools is the MCP server demo; nil without Config.Tools.
 	Tools *toolserver.Server
-	// AdminURL and EnvoyAdminURL are the admin endpoints of Keyturn and of Envoy.
-	AdminURL, EnvoyAdminURL string
+	// AdminURL is the admin endpoint of Keyturn.
+	AdminURL string
+	// EnvoyAdminSocket is the path of the socket of Envoy's admin interface.
+	EnvoyAdminSocket string
 	// Dir holds keyturn.yaml, the files of keys, the sockets and the access log.
 	Dir string
 	// Client is the client that Get, Post and Do use. It neither keeps cookies nor follows redirects.
@@ -114,6 +118,7 @@ func Start(t testing.TB, cfg Config) *Gateway {
 	t.Helper()
 	made, err := prepare()
 	require.NoError(t, err)
+	made.keyturn = cmp.Or(cfg.Keyturn, made.keyturn)
 	dir, err := os.MkdirTemp("", "kt") // short, for the sockets' sake
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
@@ -135,8 +140,8 @@ func Start(t testing.TB, cfg Config) *Gateway {
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, gw.Tools.Close()) })
 	}
-	ports := FreePorts(t, 3)
-	gw.URL, gw.AdminURL, gw.EnvoyAdminURL = "http://"+ports[0], "http://"+ports[1], "http://"+ports[2]
+	ports := FreePorts(t, 2)
+	gw.URL, gw.AdminURL, gw.EnvoyAdminSocket = "http://"+ports[0], "http://"+ports[1], filepath.Join(dir, "envoy-admin.sock")
 	gw.writeConfig(t, cfg, server.URL, ports)
 	gw.StartProcessor(t)
 	t.Cleanup(func() { gw.end(t) })
@@ -198,7 +203,7 @@ func (gw *Gateway) writeConfig(t testing.TB, cfg Config, provider string, ports 
 		pools = append(pools, pool)
 	}
 	envoySection := map[string]any{
-		"listen": ports[0], "admin": ports[2], "loopback": "unix:loopback.sock", "access_log": "access.log",
+		"listen": ports[0], "admin": "unix:envoy-admin.sock", "loopback": "unix:loopback.sock", "access_log": "access.log",
 	}
 	mergeInto(envoySection, cfg.Envoy)
 	top := map[string]any{

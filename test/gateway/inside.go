@@ -1,7 +1,10 @@
 package gateway
 
 import (
+	"context"
 	"encoding/json"
+	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -63,11 +66,25 @@ func (gw *Gateway) EnvoyMemory(t testing.TB) float64 {
 
 func (gw *Gateway) envoyAdmin(t testing.TB, path string) string {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, gw.EnvoyAdminURL+path, nil)
+	status, body := AskSocket(t, gw.EnvoyAdminSocket, http.MethodGet, path)
+	require.Equal(t, http.StatusOK, status, body)
+	return body
+}
+
+// AskSocket sends a request to what listens on a socket, and returns the answer.
+func AskSocket(t testing.TB, socket, method, path string) (status int, body string) {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}}}
+	req, err := http.NewRequestWithContext(t.Context(), method, "http://envoy"+path, nil)
 	require.NoError(t, err)
-	resp := gw.Do(t, req)
-	require.Equal(t, http.StatusOK, resp.Status, resp.Body)
-	return resp.Body
+	resp, err := client.Do(req)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	return resp.StatusCode, string(b)
 }
 
 // ResetKeys makes every key of a pool valid again.

@@ -38,7 +38,50 @@ func Marshal(docs []Document, more map[string]string) ([]byte, error) {
 	if err := enc.Close(); err != nil {
 		return nil, err
 	}
-	return out.Bytes(), nil
+	return fold(out.Bytes()), nil
+}
+
+// Of a list that is folded: how many short values it has at least, and how long they are at most, in bytes.
+const (
+	longList   = 8
+	shortValue = 48
+)
+
+var listed = regexp.MustCompile(`^( *)- ([^ #{}\[\]]+|"[^"\\]+"|\{[^#{}\[\]]+\})$`)
+
+// fold puts several values of a long list of short ones on each line: the encoder knows only all of them, or one.
+func fold(doc []byte) []byte {
+	lines := strings.Split(string(doc), "\n")
+	out := make([]string, 0, len(lines))
+	for i := 0; i < len(lines); {
+		var values []string
+		column := ""
+		for ; i+len(values) < len(lines); column = listed.FindStringSubmatch(lines[i])[1] {
+			m := listed.FindStringSubmatch(lines[i+len(values)])
+			if m == nil || len(m[2]) > shortValue || len(values) > 0 && m[1] != column {
+				break
+			}
+			values = append(values, m[2])
+		}
+		if len(values) < longList || len(out) == 0 || strings.TrimSpace(out[len(out)-1]) == "" || !strings.HasSuffix(out[len(out)-1], ":") {
+			out = append(out, lines[i:i+max(len(values), 1)]...)
+			i += max(len(values), 1)
+			continue
+		}
+		i += len(values)
+		out[len(out)-1] += " ["
+		line := column + strings.Repeat(" ", indent) + values[0]
+		for _, v := range values[1:] {
+			if len(line)+len(", ")+len(v) > maxColumns {
+				out = append(out, line+",")
+				line = column + strings.Repeat(" ", indent) + v
+				continue
+			}
+			line += ", " + v
+		}
+		out = append(out, line+"]")
+	}
+	return []byte(strings.Join(out, "\n"))
 }
 
 // comments say why, by the end of a field's path; a value's comment is written where it first appears.
@@ -77,11 +120,12 @@ var comments = map[string]string{
 	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions/common_http_protocol_options/max_headers_count": "Envoy's limits of 100 lines and 60 KiB are near what providers send.",
 	"explicit_http_config/http_protocol_options":                                                            "HTTP/1.1: WebSocket upgrades pass, and a request that is cut off or sent again takes no other with it.",
 	"match_typed_subject_alt_names":                                                                         "Without it any certificate of a trusted authority would get the keys.",
-	"tcp_keepalive":                                                                                         "A model may think for minutes without a byte.",
 	"stream_idle_timeout=0s":                                                                                "The listener in front ends what is idle.",
 	"common_http_protocol_options/idle_timeout=50s":                                                         "Before the provider's load balancer closes the connection: a request that crosses its closing fails.",
 	"circuit_breakers":                                                                                      "Far above any load: Envoy's defaults are 3 retries and 1024 of the rest, and streams are long.",
 	"dns_lookup_family":                                                                                     "IPv4 and IPv6 side by side, whichever connects first.",
+	"access_log/*/typed_config/common_config":                                                               "Envoy tells Keyturn of each request when it is over; nothing waits for it.",
+	"response_handling":                                                                                     "The tokens that the provider's answer names, read as it streams past. Nothing is held or changed.",
 	"use_remote_address":                                                                                    "A client's own x-forwarded-for, x-request-id and x-envoy-* count for nothing.",
 }
 

@@ -52,12 +52,24 @@ func (s *session) runs() bool {
 	case "length", "max_tokens", "content_filter", "error":
 		return false
 	}
-	return !s.last
+	return !s.last && (s.turn.hasTheirs() || s.affords())
+}
+
+// affords reports whether the client allows tokens for another turn. Where it does not, calls are not run: their results would reach
+// nobody, and a client that goes on would have them run again.
+func (s *session) affords() bool {
+	var f requestFields
+	return f.read(s.request) && s.spend(&rawjson.Edits{}, &f)
 }
 
 // reasonWithout is the finish_reason of a turn whose calls of Keyturn's are left out; "" if the provider's own is right.
 func (s *session) reasonWithout() string {
-	if s.turn.hasTheirs() || s.turn.reason != "tool_calls" && s.turn.reason != "function_call" {
+	switch {
+	case s.turn.hasTheirs():
+		return ""
+	case !s.last && s.turn.hasOurs() && s.turn.ended() && !s.affords():
+		return "length"
+	case s.turn.reason != "tool_calls" && s.turn.reason != "function_call":
 		return ""
 	}
 	return "stop"

@@ -1,6 +1,8 @@
 package messages
 
 import (
+	"math"
+
 	"github.com/keyturn/keyturn/internal/dialect/rawjson"
 	"github.com/keyturn/keyturn/internal/dialect/relay"
 	"github.com/keyturn/keyturn/internal/dialect/turn"
@@ -23,7 +25,7 @@ type session struct {
 	streams      bool
 	reads        bool
 	limit        int64 // max_tokens; 0 if the request has none that can be read
-	think        int64 // tokens that every turn must leave room for: thinking.budget_tokens, if it is below max_tokens; else 0
+	think        int64 // thinking.budget_tokens, if it counts against max_tokens; else 0
 	conversation *conversation
 
 	number int      // of the turn, from 1
@@ -164,7 +166,25 @@ func (s *session) decide() {
 			t.mixed = true
 		}
 	}
+	// Where no tokens are left for another turn, the calls are not run: their results would reach nobody, and a client that goes on
+	// would have them run again.
+	if len(calls) > 0 && !t.mixed && s.left() < 1 {
+		for _, b := range calls {
+			b.runs = false
+		}
+		s.spent = true
+		return
+	}
 	t.calls, t.results = calls, make([][]byte, len(calls))
+}
+
+// left is how many tokens the client allows after the turn that ends.
+func (s *session) left() int64 {
+	if s.limit <= 0 {
+		return math.MaxInt64
+	}
+	u := fillNumbers(s.turn.end, s.turn.begin)
+	return s.limit - rawjson.AddInts(s.output, rawjson.Int(u, rawjson.Whole(u), "output_tokens"))
 }
 
 // result is what the turn came to, for the loop.

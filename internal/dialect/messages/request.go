@@ -157,16 +157,18 @@ func (s *session) budget() {
 	}
 }
 
+// minThinking is the smallest thinking.budget_tokens that the API takes.
+const minThinking = 1024
+
 // Continue makes the next turn's request: the client's with what the model said after it, the results of its calls in one message,
-// and what is left of max_tokens, which the API counts for each request. Is there nothing left, or so little that
-// thinking.budget_tokens is not below it, as the API demands, then the response is over: thinking is not cut down unasked.
+// and what is left of max_tokens, which the API counts for each request. It returns false where nothing is left.
 func (s *session) Continue(last bool) bool {
-	s.output = rawjson.AddInts(s.output, s.result().Usage.Output)
-	left := s.limit - s.output
-	if s.limit > 0 && (left < 1 || left <= s.think) {
+	left := s.left()
+	if left < 1 {
 		s.spent = true
 		return false
 	}
+	s.output = rawjson.AddInts(s.output, s.result().Usage.Output)
 	s.usage = slices.Clone(rawjson.AddNumbers(s.usage, fillNumbers(s.turn.end, s.turn.begin)))
 	cameTo := s.close()
 	s.said = append(appendAssistant(rawjson.Separate(s.said), cameTo.content), ',')
@@ -175,6 +177,25 @@ func (s *session) Continue(last bool) bool {
 	s.number++
 	s.begins()
 	return true
+}
+
+// allow notes the tokens of a turn. The API wants budget_tokens below max_tokens, and many clients send all but one token of it: the
+// budget becomes what is left, or the least that there is. Thinking is not turned off, which other settings may need on; so the
+// last tokens of a response may be that least more than the client allows.
+func (s *session) allow(e *rawjson.Edits, left int64) {
+	if s.limit <= 0 {
+		return
+	}
+	if s.think > 0 && left <= s.think {
+		budget := left - 1
+		if budget < minThinking {
+			budget = min(s.think, minThinking)
+			left += budget
+		}
+		at, _ := rawjson.Lookup(s.base, s.fields.thinking, "budget_tokens")
+		e.Replace(at, strconv.AppendInt(nil, budget, 10))
+	}
+	e.Replace(s.fields.maxTokens, strconv.AppendInt(nil, left, 10))
 }
 
 // appendAssistant appends a message of blocks that are joined by commas.
@@ -206,9 +227,7 @@ func (s *session) following(left int64, last bool) []byte {
 			}
 		}
 	}
-	if s.limit > 0 {
-		e.Replace(f.maxTokens, strconv.AppendInt(nil, left, 10))
-	}
+	s.allow(&e, left)
 	if id, ok := rawjson.Lookup(s.container, rawjson.Whole(s.container), "id"); ok {
 		if f.container.Found() && b[f.container.Start] == '{' {
 			e.Set(b, f.container, "id", id.Of(s.container))

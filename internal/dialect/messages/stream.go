@@ -205,7 +205,7 @@ func (s *session) messageDelta(ev *sse.Event) {
 		return
 	}
 	s.relay.Release()
-	if s.number == 1 {
+	if s.number == 1 && !s.spent {
 		s.put(ev, ev.Data)
 		return
 	}

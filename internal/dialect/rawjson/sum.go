@@ -1,6 +1,7 @@
 package rawjson
 
 import (
+	"bytes"
 	"math"
 	"strconv"
 )
@@ -11,9 +12,9 @@ const (
 	maxSummedDepth = 8
 )
 
-// AddNumbers returns the object last with the integers of earlier added to those that have the same place in it.
-// What earlier alone has is appended; everything else of last, unknown members too, stays as it is. Either may be empty or null. It is
-// last where one of them is larger than usage ever is, and what lies deeper stays likewise.
+// AddNumbers returns the object last with the numbers of earlier added to those that have the same place in it, and the elements of
+// arrays put before those of the same place. What earlier alone has is appended; everything else of last, unknown members too, stays as
+// it is. Either may be empty or null. It is last where one of them is larger than usage ever is, and what lies deeper stays likewise.
 func AddNumbers(earlier, last []byte) []byte {
 	switch {
 	case !IsObject(earlier):
@@ -34,27 +35,68 @@ func addMembers(e *Edits, last []byte, at Span, earlier []byte, from Span, depth
 	for m := range Members(earlier, from) {
 		v, ok := place[string(m.Name)]
 		was := m.Val.Of(earlier)
-		_, isInt := ParseInt(was)
+		isNumber := was[0] == '-' || '0' <= was[0] && was[0] <= '9'
 		switch {
-		case !isInt && !IsObject(was):
+		case !isNumber && was[0] != '{' && was[0] != '[':
 		case !ok:
 			more = append(append(append(Separate(more), m.Key.Of(earlier)...), ':'), was...)
 		case IsNull(v.Of(last)):
 			e.Replace(v, was)
-		case isInt:
-			addInts(e, last, v, was)
-		case IsObject(v.Of(last)) && depth > 0:
+		case isNumber:
+			if sum := addNumber(was, v.Of(last)); sum != nil {
+				e.Replace(v, sum)
+			}
+		case was[0] != last[v.Start]:
+		case was[0] == '[':
+			if inside := bytes.TrimSpace(was[1 : len(was)-1]); len(inside) > 0 {
+				e.Replace(v, joined(inside, v.Of(last)))
+			}
+		case depth > 0:
 			addMembers(e, last, v, earlier, m.Val, depth-1)
 		}
 	}
 	e.Push(last, at, more)
 }
 
-func addInts(e *Edits, last []byte, at Span, was []byte) {
-	x, _ := ParseInt(was)
-	if y, isInt := ParseInt(at.Of(last)); isInt && x != 0 {
-		e.Replace(at, strconv.AppendInt(nil, AddInts(x, y), 10))
+// joined is an array with elements, joined by commas, before its own.
+func joined(elements, list []byte) []byte {
+	b := append([]byte{'['}, elements...)
+	if own := bytes.TrimSpace(list[1 : len(list)-1]); len(own) > 0 {
+		b = append(append(b, ','), own...)
 	}
+	return append(b, ']')
+}
+
+// addNumber is the sum of two JSON numbers; nil where it is the second, which then stays as it is written, or that is no number.
+func addNumber(x, y []byte) []byte {
+	n, isInt := ParseInt(x)
+	if m, both := ParseInt(y); isInt && both {
+		if n == 0 {
+			return nil
+		}
+		return strconv.AppendInt(nil, AddInts(n, m), 10)
+	}
+	a, errA := strconv.ParseFloat(string(x), 64)
+	b, errB := strconv.ParseFloat(string(y), 64)
+	if sum := a + b; errA == nil && errB == nil && a != 0 && !math.IsInf(sum, 0) {
+		return appendSum(nil, sum, x, y)
+	}
+	return nil
+}
+
+// maxDecimals bounds the digits behind the point of a sum.
+const maxDecimals = 20
+
+func appendSum(dst []byte, sum float64, x, y []byte) []byte {
+	if bytes.ContainsAny(x, "eE") || bytes.ContainsAny(y, "eE") {
+		return strconv.AppendFloat(dst, sum, 'g', -1, 64)
+	}
+	decimals := 0
+	for _, raw := range [][]byte{x, y} {
+		_, fraction, _ := bytes.Cut(raw, []byte{'.'})
+		decimals = max(decimals, min(len(fraction), maxDecimals))
+	}
+	return strconv.AppendFloat(dst, sum, 'f', decimals, 64)
 }
 
 // FillNumbers returns the object last with the integers and the objects of earlier in it that it has not. Either may be empty or null.

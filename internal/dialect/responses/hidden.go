@@ -8,16 +8,24 @@ import (
 	"github.com/keyturn/keyturn/internal/dialect/rawjson"
 )
 
-// This file puts calls that were hidden, and their results, back into the input of the client's next request.
+// This file puts calls that were hidden, or that the client was shown and does not send back, and their results, into the input of its
+// next request.
 
-// returning is what was hidden, as it comes back: runs in order, none of them twice.
+// returning is what was hidden or left out, as it comes back: runs in order, none of them twice.
 type returning struct {
 	runs *list.List // of *hiddenRun
 	by   map[[sha256.Size]byte]*list.Element
+	sent map[string]bool // ids of the calls that the client does send
 }
 
-func newReturning() returning {
-	return returning{runs: list.New(), by: map[[sha256.Size]byte]*list.Element{}}
+func newReturning(items []inputItem) returning {
+	r := returning{runs: list.New(), by: map[[sha256.Size]byte]*list.Element{}, sent: map[string]bool{}}
+	for i := range items {
+		if item := &items[i]; item.callID != "" && (item.own || item.isCall()) {
+			r.sent[item.callID] = true
+		}
+	}
+	return r
 }
 
 // hiddenRun is a row of items that stood together.
@@ -81,36 +89,60 @@ func withoutIDs(list []byte) []byte {
 	return e.Apply(nil, list)
 }
 
-// restoreHidden puts hidden items back: before and after the items that stood beside them, or where they stood in what was said.
+// restoreHidden puts items back: before and after the items that stood beside them, or where they stood in what was said.
 func (s *session) restoreHidden(e *rawjson.Edits, b []byte, f *requestFields, items []inputItem) {
-	r := newReturning()
+	r := newReturning(items)
+	reasons, until := false, 0 // of the response that the item is of, which ends there
 	for i := range items {
 		if s.opts.Left(i) {
 			return
 		}
-		before, after := s.beside(&items[i])
-		r.add(hiddenRun{at: items[i].at.Start, items: before})
-		r.add(hiddenRun{at: items[i].at.End, after: true, items: after})
+		if i >= until {
+			reasons, until = reasoned(items, i)
+		}
+		before, after, bare := s.beside(&items[i])
+		bare = bare && !reasons
+		r.add(hiddenRun{at: items[i].at.Start, items: before, bare: bare})
+		r.add(hiddenRun{at: items[i].at.End, after: true, items: after, bare: bare})
 	}
-	if s.opts.Hidden && !f.stateful() {
+	if !f.stateful() {
 		s.byText(&r, b, f, items)
 	}
 	r.apply(e)
 }
 
+// reasoned reports whether there is reasoning among the items of the model's that begin with the i-th, or may be, and where they end.
+func reasoned(items []inputItem, i int) (reasons bool, end int) {
+	for ; i < len(items) && items[i].isModels(); i++ {
+		reasons = reasons || items[i].kind == "reasoning" || items[i].reference
+	}
+	return reasons, i
+}
+
 // beside is what stood before and after an item, found by its id, or by that of its call: clients leave out the one or the other.
-func (s *session) beside(item *inputItem) (before, after []byte) {
+// Bare: it goes without ids where the client leaves the reasoning out.
+func (s *session) beside(item *inputItem) (before, after []byte, bare bool) {
+	for _, key := range s.keysOf(item) {
+		before, after = s.recallRun(s.recall(key, "before")), s.recallRun(s.recall(key, "after"))
+		if before != nil || after != nil {
+			return before, after, string(s.recall(key, "reasons")) == "true"
+		}
+	}
+	return nil, nil, false
+}
+
+func (s *session) keysOf(item *inputItem) (keys []string) {
 	if item.id != "" {
-		before, after = s.recall(itemKey(item.id), "before"), s.recall(itemKey(item.id), "after")
+		keys = append(keys, itemKey(item.id))
 	}
-	if before == nil && after == nil && item.callID != "" && item.isCall() {
-		before, after = s.recall(callKey(item.callID), "before"), s.recall(callKey(item.callID), "after")
+	if item.callID != "" && item.isCall() {
+		keys = append(keys, callKey(item.callID))
 	}
-	return before, after
+	return keys
 }
 
 // apply notes the changes. A call comes back with its result or not at all: runs may have been forgotten, or stood beside nothing
-// that the client replays.
+// that the client replays. What the client sends is not there twice.
 func (r returning) apply(e *rawjson.Edits) {
 	calls, results := map[string]bool{}, map[string]bool{}
 	for at := r.runs.Front(); at != nil; at = at.Next() {
@@ -131,7 +163,7 @@ func (r returning) apply(e *rawjson.Edits) {
 		}
 		var kept []byte
 		for item := range rawjson.Elements(list, rawjson.Whole(list)) {
-			if id := rawjson.Text(list, item, "call_id"); calls[id] && results[id] {
+			if id := rawjson.Text(list, item, "call_id"); calls[id] && results[id] && !r.sent[id] {
 				kept = append(rawjson.Separate(kept), item.Of(list)...)
 			}
 		}

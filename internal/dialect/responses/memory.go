@@ -1,7 +1,10 @@
 package responses
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"slices"
+	"strconv"
 
 	"github.com/keyturn/keyturn/internal/dialect/rawjson"
 	"github.com/keyturn/keyturn/internal/dialect/recall"
@@ -11,8 +14,10 @@ import (
 // What is remembered for a client's next request, each an object under one of these keys:
 //
 //	responseKey: the client's id of a response: {"id": that of its last turn, "outputs": [results that the provider waits for]}
-//	callKey:     a call that the client answers, of a turn that called Keyturn's tools too: {"outputs": […], "before": […], "after": […]}
-//	itemKey:     an item that the client saw: {"before": [hidden items that stood before it], "after": […]}
+//	callKey:     a call that the client answers, of a turn that called Keyturn's tools too: {"outputs": […], and what itemKey has}
+//	itemKey:     an item that the client keeps: {"before": the part of runKey that names the items that stood before it and that the
+//	             client may not send back, "after": …, "reasons": whether the client saw reasoning}
+//	runKey:      by a hash of them, such items: calls of Keyturn's, whether they were shown or not, and their results
 //	ownKey:      an mcp_call: {"call": the function_call item, "output": its result as the model had it}; where that is more than
 //	             text, also "shown": what the client saw of it
 //	endKey:      the mcp_call of a turn's last call of Keyturn's: {"id": that of the turn's last item}
@@ -22,6 +27,8 @@ func responseKey(id string) string { return "responses/response/" + id }
 func callKey(id string) string { return "responses/call/" + id }
 
 func itemKey(id string) string { return "responses/item/" + id }
+
+func runKey(name string) string { return "responses/run/" + name }
 
 func ownKey(id string) string { return "responses/own/" + id }
 
@@ -74,7 +81,36 @@ func (s *session) recallList(key, name string) []byte {
 	return slices.Clip(list[1 : len(list)-1])
 }
 
-// remember keeps what the client's next request needs of this response, now that it ends.
+// keepRun keeps items that stood together, joined by commas, and returns their name, a JSON string.
+func (s *session) keepRun(items []byte) []byte {
+	sum := sha256.Sum256(items)
+	name := base64.RawURLEncoding.EncodeToString(sum[:])
+	s.opts.Memory.Put(runKey(name), slices.Concat([]byte{'['}, items, []byte{']'}))
+	return rawjson.AppendString(nil, name)
+}
+
+// recallRun is an array of items by its name; nil if memory does not have it. Each is read once.
+func (s *session) recallRun(named []byte) []byte {
+	name := rawjson.Unquote(named)
+	if name == "" {
+		return nil
+	}
+	run, known := s.runs[name]
+	if known {
+		return run
+	}
+	if v, ok := s.opts.Memory.Get(runKey(name)); ok && rawjson.Valid(v) && v[0] == '[' {
+		run = v
+	}
+	if s.runs == nil {
+		s.runs = map[string][]byte{}
+	}
+	s.runs[name] = run
+	return run
+}
+
+// remember keeps what the client's next request needs of this response, now that it ends. Many clients do not send back what they
+// were shown of Keyturn's calls, so it is remembered like what was hidden.
 func (s *session) remember() {
 	if s.opts.Memory == nil || s.settled == 0 {
 		return
@@ -91,10 +127,8 @@ func (s *session) remember() {
 		r.AddList("outputs", pending)
 		s.opts.Memory.Put(responseKey(s.clientID), r)
 	}
-	if s.opts.Hidden || s.mixed {
-		s.rememberItems(pending)
-	}
-	if s.opts.Hidden && !s.fields.stateful() {
+	s.rememberItems(pending)
+	if !s.fields.stateful() {
 		s.rememberText()
 	}
 }
@@ -121,32 +155,47 @@ func (s *session) rememberEnd() {
 	}
 }
 
-// rememberItems keeps, with each item that the client saw, the hidden ones beside it; and the results that the provider waits for
-// with each call of the client's.
+// rememberItems keeps, with each item that the client keeps, what stood beside it and may not come back; and the results that the
+// provider waits for with each call of the client's.
 func (s *session) rememberItems(pending []byte) {
-	var run []byte  // hidden items since the last one that was seen
+	var run []byte  // such items since the last one that the client keeps
 	var last *shown // that one
-	var seen []*shown
-	add := func(raw []byte) { run = append(rawjson.Separate(run), raw...) }
+	var kept []*shown
+	reasons := false
+	named := func() (name []byte) {
+		if run != nil {
+			name, run = s.keepRun(run), nil
+		}
+		return name
+	}
 	for _, p := range s.said {
 		if p.seen == nil {
-			add(p.raw)
+			run = append(rawjson.Separate(run), p.raw...)
 			continue
 		}
+		reasons = reasons || p.seen.kind == "reasoning"
+		between := named()
 		if last != nil {
-			last.after = run
+			last.after = between
 		}
-		last = &shown{item: p.seen, before: run}
-		seen, run = append(seen, last), nil
+		last = &shown{item: p.seen, before: between}
+		kept = append(kept, last)
 	}
 	if last != nil {
-		last.after = run
+		last.after = named()
 	}
 	waiting := 0
-	for _, v := range seen {
+	for _, v := range kept {
 		var r recall.Record
-		r.AddList("before", v.before)
-		r.AddList("after", v.after)
+		if v.before != nil {
+			r.Add("before", v.before)
+		}
+		if v.after != nil {
+			r.Add("after", v.after)
+		}
+		if len(r) > 0 {
+			r.Add("reasons", strconv.AppendBool(nil, reasons))
+		}
 		if len(r) > 0 && v.item.shown != "" {
 			s.opts.Memory.Put(itemKey(v.item.shown), slices.Clone(r))
 		}
@@ -163,7 +212,7 @@ func (s *session) rememberItems(pending []byte) {
 // maxWaiting bounds with how many of a turn's calls the results are kept that the provider waits for too: the client answers all of them.
 const maxWaiting = 8
 
-// shown is an item that the client saw, with the hidden ones on both sides.
+// shown is an item that the client keeps, with the names of what stood on both sides.
 type shown struct {
 	item          *outputItem
 	before, after []byte

@@ -115,14 +115,11 @@ func (s *session) closeTurn() {
 	for _, i := range s.turn.items {
 		switch {
 		case i == nil || !s.stays(i):
-		case s.hides(i):
+		case i.own:
 			s.said = append(s.said, piece{raw: i.raw})
 		default:
 			s.said = append(s.said, piece{seen: i})
 		}
-	}
-	if !s.opts.Hidden {
-		return
 	}
 	for _, c := range s.calls {
 		s.said = append(s.said, piece{raw: appendOutput(nil, c.callID, c.outputForModel())})

@@ -17,8 +17,7 @@ func (s *session) Continue(last bool) bool {
 	if s.turn.terminal == nil {
 		return false // there are no calls to go on from
 	}
-	limit := rawjson.Int(s.base, rawjson.Whole(s.base), "max_output_tokens")
-	if limit > 0 && limit-s.output < minOutputTokens {
+	if !s.affords() {
 		s.spent = true
 		return false
 	}
@@ -42,7 +41,7 @@ func (s *session) Continue(last bool) bool {
 	}
 	s.ran += int64(len(s.calls))
 	s.usage = slices.Clone(rawjson.AddNumbers(s.usage, s.turn.raw))
-	s.request = s.nextRequest(limit, last)
+	s.request = s.nextRequest(last)
 	s.number++
 	s.begins()
 	return true
@@ -78,7 +77,7 @@ func (s *session) Again() {
 }
 
 // nextRequest is the next turn's request.
-func (s *session) nextRequest(limit int64, last bool) []byte {
+func (s *session) nextRequest(last bool) []byte {
 	b, f := s.base, &s.fields
 	var e rawjson.Edits
 	s.extend(&e, f.input)
@@ -92,7 +91,7 @@ func (s *session) nextRequest(limit int64, last bool) []byte {
 			e.Set(b, f.toolChoice, "mode", []byte(`"auto"`))
 		}
 	}
-	if limit > 0 {
+	if limit := rawjson.Int(b, rawjson.Whole(b), "max_output_tokens"); limit > 0 {
 		e.Replace(f.maxOutputTokens, strconv.AppendInt(nil, limit-s.output, 10))
 	}
 	if f.maxToolCalls.Found() {
@@ -138,23 +137,27 @@ func (s *session) Finish(dst []byte) []byte {
 		s.body = s.edits.Apply(nil, data)
 		return dst
 	}
+	s.event.read(data)
+	s.relay.To(dst)
+	s.conclude(data, kind)
+	if s.doneDue {
+		s.relay.Event("", []byte("[DONE]"))
+	}
+	return s.relay.Out()
+}
+
+// conclude puts out the event that ends the response, which is the current one. Where tokens ran out, the response is incomplete,
+// whatever the turn was.
+func (s *session) conclude(data []byte, kind string) {
+	f := &s.event
+	s.merge(&s.edits, data, f.response)
 	if s.spent {
 		kind = "incomplete"
-	}
-	f := &s.event
-	f.read(data)
-	s.merge(&s.edits, data, f.response)
-	if kind != t.kind {
 		s.edits.Replace(f.kind, []byte("response."+kind))
 	}
 	if f.seq.Found() {
 		s.edits.ReplaceInt(f.seq, s.nextNumber)
 	}
 	s.nextNumber++
-	s.relay.To(dst)
 	s.relay.Event("response."+kind, s.edits.Apply(nil, data))
-	if s.doneDue {
-		s.relay.Event("", []byte("[DONE]"))
-	}
-	return s.relay.Out()
 }

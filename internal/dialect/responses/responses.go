@@ -29,6 +29,7 @@ type session struct {
 	unknown   []string      // ids that the input names, of calls of Keyturn's that memory has lost
 	chain     recall.Digest // of the client's input
 	recalled  map[string]record
+	runs      map[string][]byte // likewise, of runKey
 
 	number     int    // of the turn, from 1
 	clientID   string // the response's id: the first turn's
@@ -65,7 +66,8 @@ type session struct {
 	doneDue    bool // a turn that is not the last had [DONE] after its end
 }
 
-// piece is an item of the conversation as the provider has it: one that the client sees too, or bytes that it does not.
+// piece is an item of the conversation as the provider has it: one that the client has too, or bytes of what it was not shown, or was
+// shown in another form.
 type piece struct {
 	seen *outputItem
 	raw  []byte
@@ -149,7 +151,7 @@ func open(body []byte, o turn.Options) turn.Session {
 		return nil
 	}
 	s.reads = s.injected || s.previous != nil
-	s.recalled = nil
+	s.recalled, s.runs = nil, nil
 	s.base = e.Apply(make([]byte, 0, len(body)+e.Growth()), body)
 	if s.fields = (requestFields{}); !s.fields.read(s.base) {
 		return nil // memory has something that is no JSON

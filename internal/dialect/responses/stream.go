@@ -226,11 +226,14 @@ func (s *session) terminal(ev *sse.Event, f *eventFields, kind string) {
 		}
 	}
 	s.endUnrun(nil)
-	if s.turn.terminal != nil {
-		return
+	switch {
+	case s.turn.terminal != nil:
+	case s.spent:
+		s.conclude(ev.Data, kind)
+	default:
+		s.merge(&s.edits, ev.Data, f.response)
+		s.pass(ev, f)
 	}
-	s.merge(&s.edits, ev.Data, f.response)
-	s.pass(ev, f)
 }
 
 // erring takes an error event. Before the turn has shown anything the turn has failed; later, the response ends with it.

@@ -9,7 +9,7 @@ import (
 	"github.com/keyturn/keyturn/internal/dialect/recall"
 )
 
-// This file finds hidden calls again for clients that replay what was said without the ids of items: by the text of a response and
+// This file finds calls again for clients that replay what was said without the ids of items: by the text of a response and
 // the ids of the client's calls in it, after the same conversation.
 
 // saying names what a response says: its text without white space, which clients trim, join and split, and the ids of the client's calls.
@@ -135,7 +135,10 @@ func (s *session) runByText(r *returning, b []byte, run []inputItem) {
 	for gap := range rawjson.Elements(list, rawjson.Whole(list)) {
 		v, _ := rawjson.Lookup(list, gap, "items")
 		at := int(rawjson.Int(list, gap, "at"))
-		g := &hiddenRun{items: v.Of(list), bare: bare}
+		g := &hiddenRun{items: s.recallRun(v.Of(list)), bare: bare}
+		if g.items == nil {
+			continue
+		}
 		if i, _ := slices.BinarySearch(ends, at+1); i < len(ends) {
 			g.at = run[i].at.Start
 		} else {
@@ -147,15 +150,15 @@ func (s *session) runByText(r *returning, b []byte, run []inputItem) {
 	r.addRow(gaps)
 }
 
-// rememberText keeps what the client did not see of this response by what it did: {"gaps": [{"at": bytes that were said before it,
-// "items": [hidden items]}, …], "reasons": whether the client saw reasoning}.
+// rememberText keeps what the client may not send back of this response by what it does: {"gaps": [{"at": bytes that were said before
+// it, "items": the part of runKey that names it}, …], "reasons": whether the client saw reasoning}.
 func (s *session) rememberText() {
 	said, reasons := sayAfter(s.chain), false
 	var gaps, hidden []byte
 	gap := func() {
 		if hidden != nil {
-			gaps = append(strconv.AppendInt(append(rawjson.Separate(gaps), `{"at":`...), int64(said.said), 10), `,"items":[`...)
-			gaps = append(append(gaps, hidden...), `]}`...)
+			gaps = append(strconv.AppendInt(append(rawjson.Separate(gaps), `{"at":`...), int64(said.said), 10), `,"items":`...)
+			gaps = append(append(gaps, s.keepRun(hidden)...), '}')
 			hidden = nil
 		}
 	}

@@ -132,9 +132,22 @@ func (s *session) hold(b []byte, at rawjson.Span, kind string, complete bool) {
 	if complete && kind == "completed" && (status == "" || status == "completed") {
 		s.calls, s.mixed = s.runnable()
 	}
+	if len(s.calls) > 0 && !s.mixed && !s.affords() {
+		for _, i := range s.calls {
+			i.runs = false
+		}
+		s.calls, s.spent = nil, true
+	}
 	if len(s.calls) > 0 {
 		t.terminal, t.response = slices.Clone(b), at
 	}
+}
+
+// affords reports whether the client allows tokens for another turn. Where it does not, calls are not run: their results would reach
+// nobody, and a client that goes on would have them run again.
+func (s *session) affords() bool {
+	limit := rawjson.Int(s.base, rawjson.Whole(s.base), "max_output_tokens")
+	return limit <= 0 || limit-s.output >= minOutputTokens
 }
 
 // isHosted reports whether an item is a call of a tool that the provider runs: those that max_tool_calls counts.

@@ -54,7 +54,25 @@ func Refuse(t *talk.Told, version string) *talk.Problem {
 	case forced && t.Thinks():
 		return talk.Invalid("", "", "Thinking may not be enabled when tool_choice forces tool use.")
 	}
+	if pr := RefuseBudget(t); pr != nil {
+		return pr
+	}
 	return RefuseConversation(t)
+}
+
+// leastThinking is the smallest budget for thinking ("Extended thinking" in Anthropic's documentation).
+const leastThinking = 1024
+
+// RefuseBudget checks how much the model may think. Interleaved thinking, which may take more than max_tokens, is not known here.
+func RefuseBudget(t *talk.Told) *talk.Problem {
+	switch {
+	case t.Thinking == nil || t.Thinking.Type != "enabled" || t.MaxTokens == nil:
+	case t.Thinking.BudgetTokens < leastThinking:
+		return talk.Invalid("", "", "thinking.enabled.budget_tokens: Input should be greater than or equal to %d", leastThinking)
+	case t.Thinking.BudgetTokens >= *t.MaxTokens:
+		return talk.Invalid("", "", "`max_tokens` must be greater than `thinking.budget_tokens`.")
+	}
+	return nil
 }
 
 // RefuseConversation checks the tools of a request and its messages. Beta are types of blocks that a beta header allows.

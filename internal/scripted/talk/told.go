@@ -35,8 +35,9 @@ type Told struct {
 }
 
 type thinkingTold struct {
-	Type    string `json:"type"`
-	Binding struct {
+	Type         string `json:"type"`
+	BudgetTokens int64  `json:"budget_tokens"`
+	Binding      struct {
 		Mismatch string `json:"prefix_mismatch_behavior"`
 	} `json:"block_binding"`
 }
