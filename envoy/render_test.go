@@ -94,6 +94,10 @@ func goldens(t *testing.T) map[string]envoy.Config {
 			c.Processor = "keyturn.internal:9000"
 			c.Pools = []envoy.Pool{{Name: "openai", Upstream: parse(t, "https://api.openai.com"), Keys: 2}}
 		}),
+		"proxy": with(func(c *envoy.Config) {
+			c.AccessLog, c.Record = "off", envoy.Record{}
+			c.Pools = []envoy.Pool{{Name: "openai", Upstream: parse(t, "https://api.openai.com"), Proxy: parse(t, "http://proxy.internal:3128"), CAFile: "testdata/ca.pem", Keys: 2}}
+		}),
 	}
 }
 

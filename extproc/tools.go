@@ -279,7 +279,7 @@ func (x *exchange) sendWhole(body []byte, same bool) {
 func (x *exchange) sendInstead(a *agent.ErrorAnswer) {
 	x.done = true
 	for name, values := range a.Header {
-		x.mut.set(strings.ToLower(name), "", values[0])
+		x.mut.set(strings.ToLower(name), "", strings.Join(values, ", "))
 	}
 	x.tellUsed()
 	x.describeTurns(&x.dyn)

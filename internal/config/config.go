@@ -91,6 +91,10 @@ type Pool struct {
 	Deadline time.Duration
 	// MaxBody is the largest body in bytes that is read whole. Never zero.
 	MaxBody int64
+	// UpstreamProxy is the HTTP proxy that the provider is reached through. Nil: none.
+	UpstreamProxy *url.URL
+	// UpstreamCA is the file of certificates that the provider's is verified against. Empty: the system's.
+	UpstreamCA string
 	// KeepAlive is how long an unused connection to the provider is kept. Never zero.
 	KeepAlive time.Duration
 	// KeepRateLimitHeaders hands the provider's rate-limit headers to the client.
