@@ -61,10 +61,7 @@ func (x *exchange) wantsTools(m *message) bool {
 
 // remember keeps of the request's headers what later turns repeat: a credential only if it is the client's own for the provider.
 func (x *exchange) remember(m *message, own []byte) {
-	path := string(m.header(":path"))
-	if own == nil && x.pool.queryKey {
-		path = withoutKey(path)
-	}
+	path, _ := splitQuery(string(m.header(":path")), func(string) bool { return own != nil })
 	x.tools = &withTools{memory: x.memory(own), origin: agent.Origin{
 		Pool: x.pool.name, Provider: x.pool.telemetry, Dialect: x.dialect, Began: x.started,
 		Path: path, Authority: string(m.header(":authority")), RequestID: string(x.front.requestID), Client: string(x.front.client), ID: string(x.front.id),
@@ -78,7 +75,7 @@ func (x *exchange) remember(m *message, own []byte) {
 		case "traceparent", "tracestate":
 			o.Trace(name, string(h.value))
 		default:
-			if own != nil || name != x.pool.header && !slices.Contains(wire.Credentials, name) {
+			if !wire.IsProxied(h.name) && (own != nil || name != x.pool.header && !wire.IsCredential(h.name) && !wire.IsPage(h.name) && !slices.Contains(wire.Withheld, name) && !slices.Contains(wire.Accounts, name)) {
 				o.Repeat(name, string(h.value))
 			}
 		}
@@ -170,6 +167,8 @@ func (x *exchange) memory(own []byte) dialect.Memory {
 		return nil
 	case own != nil:
 		return x.pool.memory.For(ownClient(own))
+	case x.front.asked && len(x.front.client) == 0: // a token that names nobody: one client could not be told from another
+		return nil
 	}
 	return x.pool.memory.For(string(x.front.client))
 }

@@ -2,7 +2,7 @@ package check
 
 import (
 	"fmt"
-	"net"
+
 	"path"
 	"slices"
 	"strconv"
@@ -207,11 +207,14 @@ func (c *checker) providerHost(where string, cluster *clusterv3.Cluster, proven 
 		if s := a.GetSocketAddress(); s != nil && s.GetPortValue() == want.Port && strings.EqualFold(s.Address, want.Host) {
 			continue
 		}
+		if c.throughProxy(a, c.pools[cluster.Name]) {
+			continue
+		}
 		s := endpointOther
 		if proven {
 			s = endpointProven
 		}
-		c.find(s.wanting("%s", net.JoinHostPort(want.Host, strconv.FormatUint(uint64(want.Port), 10))), where, printed(a))
+		c.find(s.wanting("%s", hostPort(want)), where, printed(a))
 	}
 }
 
