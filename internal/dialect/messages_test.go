@@ -483,7 +483,7 @@ func TestMessagesLines(t *testing.T) {
 			require.False(t, turn.Cut)
 			message := messageOf(bytes.ReplaceAll(out, []byte("\xef\xbb\xbf"), nil)) // a mark within a stream is a client's to read
 			require.Len(t, message["content"], 2)
-			require.Equal(t, json.Number("18"), message["usage"].(map[string]any)["output_tokens"])
+			require.Equal(t, json.Number("9"), message["usage"].(map[string]any)["output_tokens"])
 		})
 	}
 }

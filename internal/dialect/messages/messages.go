@@ -28,15 +28,16 @@ type session struct {
 	think        int64 // thinking.budget_tokens, if it counts against max_tokens; else 0
 	conversation *conversation
 
-	number int      // of the turn, from 1
-	seen   []*block // that the client sees, of all turns; the place of each is its index
-	past   []pastTurn
-	said   []byte // what the current turn's request has after the client's messages, joined by commas
-	usage  []byte // of the turns before this one, summed; nil if none
-	output int64  // output tokens of all turns that have ended
-	id     []byte // the response's id and model as JSON strings: the first turn's; nil if there was none
-	named  []byte
-	spent  bool // there are too few tokens for another turn
+	number     int      // of the turn, from 1
+	seen       []*block // that the client sees, of all turns; the place of each is its index
+	past       []pastTurn
+	said       []byte // what the current turn's request has after the client's messages, joined by commas
+	usage      []byte // of the turns before this one, summed; nil if none
+	iterations []byte // of each of those turns, with a comma behind each
+	output     int64  // output tokens of all turns that have ended
+	id         []byte // the response's id and model as JSON strings: the first turn's; nil if there was none
+	named      []byte
+	spent      bool // there are too few tokens for another turn
 	// container is where the provider's tools ran last, an object; nil if they did not. Later turns go on in it.
 	container []byte
 
@@ -183,14 +184,14 @@ func (s *session) left() int64 {
 	if s.limit <= 0 {
 		return math.MaxInt64
 	}
-	u := fillNumbers(s.turn.end, s.turn.begin)
+	u := s.used()
 	return s.limit - rawjson.AddInts(s.output, rawjson.Int(u, rawjson.Whole(u), "output_tokens"))
 }
 
 // result is what the turn came to, for the loop.
 func (s *session) result() turn.Turn {
 	t := &s.turn
-	u := fillNumbers(t.end, t.begin)
+	u := s.used()
 	at := rawjson.Whole(u)
 	cameTo := turn.Turn{
 		Failure: t.failure, Cut: !t.over && !t.errored && t.failure == nil, Model: t.model, Reason: t.reason,
