@@ -155,7 +155,7 @@ func (s *session) merged(body []byte) []byte {
 	at := rawjson.Whole(body)
 	var e rawjson.Edits
 	content, _ := rawjson.Lookup(body, at, "content")
-	if s.number > 1 || len(s.turn.calls) > 0 {
+	if s.number > 1 || len(s.turn.calls) > 0 || s.seam.mended {
 		e.Set(body, at, "content", s.shown())
 	} else {
 		i := 0
@@ -183,12 +183,6 @@ func (s *session) merged(body []byte) []byte {
 	return e.Apply(nil, body)
 }
 
-// see gives a block its place in what the client sees.
-func (s *session) see(b *block) {
-	b.shown = len(s.seen)
-	s.seen = append(s.seen, b)
-}
-
 // shown is all that the client sees, an array.
 func (s *session) shown() []byte {
 	size := len(`[]`)
@@ -200,7 +194,7 @@ func (s *session) shown() []byte {
 		if i > 0 {
 			list = append(list, ',')
 		}
-		list = append(list, b.json()...)
+		list = append(list, b.whole()...)
 	}
 	return append(list, ']')
 }

@@ -30,6 +30,7 @@ type session struct {
 
 	number     int      // of the turn, from 1
 	seen       []*block // that the client sees, of all turns; the place of each is its index
+	seam       seams
 	past       []pastTurn
 	said       []byte // what the current turn's request has after the client's messages, joined by commas
 	usage      []byte // of the turns before this one, summed; nil if none
@@ -236,8 +237,12 @@ func (s *session) Finish(dst []byte) []byte {
 	if t.stop == nil {
 		t.stop = []byte(`{"type":"message_stop"}`)
 	}
-	dst = sse.AppendEvent(dst, "message_delta", s.finalDelta(data))
-	return sse.AppendEvent(dst, "message_stop", t.stop)
+	s.relay.To(dst)
+	s.letStop()
+	to := s.relay.Own()
+	*to = sse.AppendEvent(*to, "message_delta", s.finalDelta(data))
+	*to = sse.AppendEvent(*to, "message_stop", t.stop)
+	return s.relay.Out()
 }
 
 // KeepAlive is a ping event, which clients of this API expect at any time.
@@ -252,6 +257,7 @@ func (s *session) Fail(dst []byte, e turn.Error) []byte {
 		return dst
 	}
 	s.relay.Interrupt(dst)
+	s.letStop()
 	s.turn.failure = nil
 	b := rawjson.AppendString([]byte(`{"type":"error","error":{"type":`), e.Type)
 	b = append(rawjson.AppendString(append(b, `,"message":`...), e.Message), `}}`...)
@@ -266,6 +272,13 @@ func (s *session) Relay(dst []byte) []byte {
 	if s.plain {
 		s.body = s.turn.final
 		return dst
+	}
+	if h := s.seam.stop; h != nil { // of a turn before
+		s.seam.stop = nil
+		dst = append(dst, h.raw...)
+		if h.cut {
+			dst = append(dst, "\n\n"...)
+		}
 	}
 	return s.relay.HandOver(dst)
 }
