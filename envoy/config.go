@@ -54,8 +54,11 @@ type Pool struct {
 	Keys             int      // how many keys the pool has: bounds the retries
 	BYOK             bool     // clients may send their own credential, so the routes do not remove it
 	CredentialHeader string   // the header that carries the key; "" = authorization
+	ChosenBy         []string // request headers that a key is chosen by, in lower case
 	MaxBodyBytes     int64    // the largest body that Keyturn asks Envoy to hold whole, in bytes; 0 = 32 MiB
 
+	Proxy     *url.URL      // the HTTP proxy that the provider is reached through, by CONNECT: http or https, host, optional port; nil = none
+	CAFile    string        // PEM bundle that the provider's certificate is verified against; "" = that of the Config
 	KeepAlive time.Duration // how long an unused connection to the provider is kept: less than the provider itself keeps it; 0 = 50 s
 
 	Tools    bool          // Keyturn runs tools for models: it repeats the client's request through the loopback listener, which is required then

@@ -32,7 +32,7 @@ var (
 	SentHeaders = append([]string{
 		":method", ":path", ":authority", ":status",
 		"content-type", "content-length", "content-encoding", "transfer-encoding", "upgrade", "connection",
-		wire.RequestIDHeader, wire.RetryAfterHeader, wire.RetryAfterMillisHeader, wire.ShouldRetryHeader,
+		wire.RequestIDHeader, wire.LocationHeader, wire.RetryAfterHeader, wire.RetryAfterMillisHeader, wire.ShouldRetryHeader,
 	}, wire.OtherLimits...)
 	SentPrefixes = append([]string{wire.HeaderPrefix, wire.EnvoyPrefix, wire.ForwardedPrefix}, wire.LimitPrefixes...)
 )
@@ -80,13 +80,26 @@ func (r *renderer) forwardRules(pools []Pool) *extprocv3.HeaderForwardingRules {
 		}
 		return &extprocv3.HeaderForwardingRules{DisallowedHeaders: l}
 	}
-	for _, n := range slices.Concat(SentHeaders, CredentialHeaders(pools)) {
+	for _, n := range slices.Concat(ReadHeaders(pools), CredentialHeaders(pools)) {
 		l.Patterns = append(l.Patterns, exact(n))
 	}
 	for _, p := range SentPrefixes {
 		l.Patterns = append(l.Patterns, prefix(p))
 	}
 	return &extprocv3.HeaderForwardingRules{AllowedHeaders: l}
+}
+
+// ReadHeaders are SentHeaders and those that keys of these pools are chosen by.
+func ReadHeaders(pools []Pool) []string {
+	names := slices.Clone(SentHeaders)
+	for _, p := range pools {
+		for _, n := range p.ChosenBy {
+			if !slices.Contains(names, n) {
+				names = append(names, n)
+			}
+		}
+	}
+	return names
 }
 
 // HiddenHeaders are the headers that Keyturn must not get where it gets all others.

@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"errors"
+	"fmt"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -18,6 +19,11 @@ type Parts struct{ r renderer }
 // NewParts checks a configuration and fills in its defaults. The error joins every problem. Of cfg, Admin and CAFile are not used.
 func NewParts(cfg Config) (*Parts, error) {
 	p, errs := planOf(cfg)
+	for i, pool := range p.Pools {
+		if pool.Proxy != nil || pool.CAFile != "" {
+			errs = append(errs, fmt.Errorf("pools[%d] %q: upstream_proxy and upstream_ca are of the provider's cluster, which is not Keyturn's here: set them there", i, pool.Name))
+		}
+	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}

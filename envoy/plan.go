@@ -43,7 +43,7 @@ const (
 
 // OwnCluster says whether Render makes a cluster of this name for itself: no pool's may have it.
 func OwnCluster(name string) bool {
-	return name == ProcessorName || name == InnerName || name == jwksCluster
+	return name == ProcessorName || name == InnerName || name == jwksCluster || strings.HasPrefix(name, tunnelPrefix)
 }
 
 // Validate returns what is wrong with cfg, joined; nil when Render takes it and finds the certificates that it needs.
@@ -208,11 +208,28 @@ func (p *plan) checkPools() (errs []error) {
 		if err := address.CheckUpstream(pool.Upstream); err != nil {
 			bad("upstream: %w", err)
 		}
+		if err := checkProxy(pool.Proxy); err != nil {
+			bad("upstream_proxy: %w", err)
+		}
 		for _, err := range p.checkTools(pool) {
 			bad("tools: %w", err)
 		}
 	}
 	return errs
+}
+
+// checkProxy says what is wrong with the URL of a proxy; nil is none.
+func checkProxy(u *url.URL) error {
+	if u == nil {
+		return nil
+	}
+	if err := address.CheckUpstream(u); err != nil {
+		return err
+	}
+	if address.BasePath(u) != "" {
+		return errors.New("may have a host and a port, and no path")
+	}
+	return nil
 }
 
 // checkTools finds what stands in the way of a pool's tools.
@@ -276,7 +293,7 @@ func (p *plan) checkClients() (errs []error) {
 
 func (p *plan) needsCA() bool {
 	for _, pool := range p.Pools {
-		if pool.Upstream != nil && pool.Upstream.Scheme == "https" {
+		if pool.CAFile == "" && pool.Upstream != nil && pool.Upstream.Scheme == "https" || pool.Proxy != nil && pool.Proxy.Scheme == "https" {
 			return true
 		}
 	}

@@ -91,6 +91,9 @@ type exchange struct {
 	walker     *keypool.Walker
 	dialect    dialect.Dialect
 	path       string // without the query
+	asked      []byte // the path as the client has sent it to the front, with the query
+	authority  []byte // of the provider, as the attempt says it
+	elsewhere  string // host that a redirect was not handed on to
 	model      string
 	stored     bool
 	doubted    bool      // a key of this request was retired for the words of an answer alone
@@ -107,6 +110,9 @@ type exchange struct {
 	reused     bool      // the connection that Envoy has lost had carried an answer before
 	laterTurn  bool      // the request is Keyturn's own, for a turn after a response's first
 	repeat     bool      // the next attempt may have this one's key once more
+	talk       uint64    // the conversation, as a hash
+	named      bool      // the request says which that is
+	moved      move      // the conversation is with another key than before
 	tried      []string  // ids of the keys that failed, this attempt's among them
 	own        []byte    // masked hint of the client's own credential
 	done       bool      // nothing more is wanted of this stream
@@ -159,7 +165,7 @@ func kept(b []byte) []byte {
 // clear forgets the attempt, and keeps its buffers for another one.
 func (x *exchange) clear() {
 	x.out.drop()
-	*x = exchange{id: x.id[:0], chunk: kept(x.chunk), mut: mutation{wire: kept(x.mut.wire)}, dyn: dynamic{wire: kept(x.dyn.wire)}}
+	*x = exchange{id: x.id[:0], asked: kept(x.asked), authority: kept(x.authority), chunk: kept(x.chunk), mut: mutation{wire: kept(x.mut.wire)}, dyn: dynamic{wire: kept(x.dyn.wire)}}
 }
 
 // begin makes x, which is clear, ready for an attempt.

@@ -32,10 +32,12 @@ type poolMetrics struct {
 	attempts    [outcomes]atomic.Int64
 	transitions [reasons]atomic.Int64
 	exhaustions [exhaustionKinds]atomic.Int64
+	moves       [moves]atomic.Int64
 	record      []metric.RecordOption
 	byOutcome   [outcomes]metric.ObserveOption
 	byReason    [reasons]metric.ObserveOption
 	byKind      [exhaustionKinds]metric.ObserveOption
+	byMove      [moves]metric.ObserveOption
 	byState     [len(states)]metric.ObserveOption
 }
 
@@ -97,6 +99,8 @@ func newMetrics(provider metric.MeterProvider, pools func() *poolSet) (*metrics,
 	fail(err)
 	exhaustions, err := meter.Int64ObservableCounter("key_pool_exhaustions", metric.WithDescription("Requests that no key of the pool could serve, by what the client was told."))
 	fail(err)
+	moved, err := meter.Int64ObservableCounter("key_pool_moves", metric.WithDescription("Conversations that went on with another key than before, in pools that spread, by the reason: rested (their key could not be used) or failed (it failed for the request)."))
+	fail(err)
 	state, err := meter.Int64ObservableGauge("key_pool_state", metric.WithDescription("Keys by state, as they are at this moment."))
 	fail(err)
 	open, err := meter.Int64ObservableGauge("streams", metric.WithDescription("ext_proc streams open now: attempts whose answer is awaited or read."))
@@ -123,12 +127,15 @@ func newMetrics(provider metric.MeterProvider, pools func() *poolSet) (*metrics,
 			for i := range pm.transitions {
 				o.ObserveInt64(transitions, pm.transitions[i].Load(), pm.byReason[i])
 			}
+			for i := stayed + 1; i < moves; i++ {
+				o.ObserveInt64(moved, pm.moves[i].Load(), pm.byMove[i])
+			}
 			for i := range pm.exhaustions {
 				o.ObserveInt64(exhaustions, pm.exhaustions[i].Load(), pm.byKind[i])
 			}
 		}
 		return nil
-	}, attempts, transitions, exhaustions, state, open)
+	}, attempts, transitions, exhaustions, moved, state, open)
 	return m, err
 }
 
@@ -153,6 +160,9 @@ func (m *metrics) forPool(name string) *poolMetrics {
 	for i := range pm.byKind {
 		pm.byKind[i] = with("outcome", keypool.Kind(i).String())
 	}
+	for i := range pm.byMove {
+		pm.byMove[i] = with("reason", moveNames[i])
+	}
 	for i, s := range states {
 		pm.byState[i] = with("state", s.String())
 	}
@@ -168,11 +178,18 @@ func (s *Server) record(ctx context.Context, x *exchange) {
 		}
 		return
 	}
+	if x.elsewhere != "" {
+		if n, ok := s.withheld.due(s.clock.Now()); ok {
+			s.log.LogAttrs(ctx, slog.LevelWarn, "a redirect was not handed on, since it leads past the gateway: mend the pool's upstream if it is meant",
+				slog.String("pool", x.pool.name), slog.String("to", x.elsewhere), slog.Int64("redirects", n))
+		}
+	}
 	m := x.pool.metrics
 	m.attempts[x.outcome].Add(1)
 	if x.exhaustion != nil && x.outcome == exhausted {
 		m.exhaustions[x.exhaustion.Kind].Add(1)
 	}
+	m.moves[x.moved].Add(1)
 	if x.own == nil && x.status != 0 && x.local == nil {
 		s.metrics.duration.Record(ctx, x.judged.Sub(x.began).Seconds(), m.record...)
 	}

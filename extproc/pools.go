@@ -49,6 +49,8 @@ type Pool struct {
 	Deadline time.Duration
 	// KeepRateLimitHeaders lets the headers of the limits of the pool's keys (x-ratelimit-* and the like) pass to the client.
 	KeepRateLimitHeaders bool
+	// Stay says which requests belong to one conversation, where Keys are chosen by keypool.Spread.
+	Stay Stay
 	// WebSocket lets clients speak Responses over a WebSocket: its key is chosen, and never turned once it is open, and no tools go in.
 	// Otherwise they get 426.
 	WebSocket bool
@@ -75,6 +77,7 @@ type bound struct {
 	keys             *keypool.Pool   // nil: none are needed
 	dialect          dialect.Dialect // of errors, where the path has none
 	header, prefix   string
+	authority        string // the provider's; empty: the front's
 	destination      []byte // wire form: where attempts go
 	requestRemovals  []byte // wire form
 	responseRemovals []byte
@@ -85,6 +88,7 @@ type bound struct {
 	keepLimits       bool
 	queryKey         bool
 	webSocket        bool
+	stay             Stay
 	tools            *Tools
 	memory           *agent.Memory // of tools; nil: none
 	metrics          *poolMetrics
@@ -133,7 +137,8 @@ func bind(p Pool) (*bound, error) {
 	b := &bound{
 		name: name, provider: p.Provider, telemetry: p.Telemetry, schemas: p.Schemas, keys: p.Keys, header: p.Header,
 		byok: p.BYOK, placeholders: map[string]bool{},
-		maxBody: p.MaxBody, deadline: p.Deadline, keepLimits: p.KeepRateLimitHeaders, tools: p.Tools, queryKey: p.QueryKey, webSocket: p.WebSocket,
+		maxBody: p.MaxBody, deadline: p.Deadline, keepLimits: p.KeepRateLimitHeaders, tools: p.Tools, queryKey: p.QueryKey,
+		authority: p.Authority, webSocket: p.WebSocket, stay: p.Stay,
 	}
 	for _, v := range p.Placeholders {
 		b.placeholders[v] = true

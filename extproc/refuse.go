@@ -90,6 +90,9 @@ func (x *exchange) instead(status int, code string, e dialect.Error) {
 	if x.pool != nil {
 		x.tellUsed()
 	}
+	if x.status != 0 && x.local == nil {
+		x.dyn.number(wire.StatusField, float64(x.status))
+	}
 	x.out.immediate(status, &x.mut, dialect.ErrorBody(x.errors(), e), wire.DetailsPrefix+code, x.ended())
 }
 

@@ -41,6 +41,9 @@ func (x *exchange) requestHeaders(m *message, now time.Time) {
 		}
 	}
 	x.mut.wire = append(x.mut.wire, x.pool.destination...)
+	if x.pool.authority != "" {
+		x.authority = append(x.authority[:0], x.pool.authority...)
+	}
 	if own != nil {
 		x.passOwn(m, own, mode)
 		return
@@ -51,6 +54,7 @@ func (x *exchange) requestHeaders(m *message, now time.Time) {
 		x.out.pass(m.kind, &x.mut, mode, &x.dyn)
 		return
 	}
+	x.talk, x.named = x.conversation(m)
 	x.walker = x.walk(x.before.tried)
 	x.key, x.exhaustion = x.walker.Next()
 	if x.exhaustion != nil {
@@ -74,6 +78,10 @@ func (x *exchange) read(m *message, now time.Time) {
 		x.model = agent.ModelOf(string(m.header(wire.ModelHeader)))
 	}
 	x.id = append(x.id[:0], x.front.id...)
+	x.authority = append(x.authority[:0], m.header(":authority")...)
+	if x.asked = append(x.asked[:0], m.header(wire.OriginalPathHeader)...); len(x.asked) == 0 {
+		x.asked = append(x.asked, path...)
+	}
 	x.retries = x.front.retries
 	x.length = contentLength(m)
 	if m.end {
@@ -136,7 +144,7 @@ func contentLength(m *message) int64 {
 
 // walk begins at the pool's first key, leaving out the ids in tried.
 func (x *exchange) walk(tried []string) *keypool.Walker {
-	w := x.pool.keys.Walker(tried...).For(x.model)
+	w := x.pool.keys.Walker(tried...).For(x.model).Of(x.talk)
 	if x.stored {
 		w = w.WithinFirstGroup()
 	}

@@ -86,6 +86,7 @@ func (x *exchange) settle() {
 		x.outcome = succeeded
 		if x.key != nil {
 			x.key.MarkSuccess()
+			x.served()
 		}
 	}
 }
@@ -194,8 +195,11 @@ func (x *exchange) handOver(head *message, k kind) {
 }
 
 // cleanResponse takes out of an answer what is Keyturn's own business, and the pool's unless the credential was the client's own, and says what
-// was used.
-func (x *exchange) cleanResponse(m *message) {
+// was used. It returns false when it has answered in the provider's place: only a redirect is.
+func (x *exchange) cleanResponse(m *message) bool {
+	if !x.relocate(m) {
+		return false
+	}
 	hideLimits := false
 	if x.own == nil {
 		x.mut.wire = append(x.mut.wire, x.pool.responseRemovals...)
@@ -208,6 +212,7 @@ func (x *exchange) cleanResponse(m *message) {
 		}
 	}
 	x.tellUsed()
+	return true
 }
 
 // tellUsed says to the front what served the request. Envoy removes before it sets.

@@ -203,7 +203,9 @@ func (x *exchange) continued(path string, own []byte) string {
 // goodAnswer asks for what must be read of an answer that is not the key's fault, or lets it pass.
 func (x *exchange) goodAnswer(m *message) {
 	x.mut.remove(wire.RetryHeader)
-	x.cleanResponse(m)
+	if !x.cleanResponse(m) {
+		return
+	}
 	r := x.merged()
 	if r == nil || x.status != 200 || m.end || len(m.header("content-encoding")) > 0 {
 		x.finalReply(m.kind)
@@ -288,7 +290,7 @@ func (x *exchange) sendWhole(body []byte, same bool) {
 func (x *exchange) sendInstead(a *agent.ErrorAnswer) {
 	x.done = true
 	for name, values := range a.Header {
-		x.mut.set(strings.ToLower(name), "", values[0])
+		x.mut.set(strings.ToLower(name), "", strings.Join(values, ", "))
 	}
 	x.tellUsed()
 	x.describeTurns(&x.dyn)

@@ -169,6 +169,8 @@ type KeyConfig struct {
 	Name   string // for logs and metrics; "" becomes <pool>-<n>, counted from 1
 	Secret string // the API key
 	Group  string // the organisation whose credit it spends, so that its keys rest together; "": the key stands alone
+	Tier   int    // from 0 to MaxTier: keys of a later tier are asked when no key of the earlier ones is usable
+	Weight int    // with Spread, its share of the conversations beside the others of its tier, from 1 to MaxWeight; 0: 1
 }
 
 // String returns the name and the masked secret.

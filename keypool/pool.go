@@ -40,6 +40,7 @@ type Config struct {
 	Name        string        // the pool, in default names of keys
 	Keys        []KeyConfig   // in order of priority; at least one
 	Policy      Policy        // for Classify; the pool only keeps it
+	Choose      Choose        // which of the usable keys; in order of priority
 	Cooldown    Cooldown      // how long keys rest
 	ReviveAfter time.Duration // wait before a Permanent key is tried again, doubled each time the trial fails; 15 min. Never: it is not tried
 	ReviveMax   time.Duration // bound of the doubling; 24 h
@@ -53,6 +54,7 @@ func Defaults() Config {
 			Default: time.Minute, Min: time.Second, Max: time.Hour,
 			Billing: 10 * time.Minute, BillingMax: 24 * time.Hour,
 		},
+		Choose:      Choose{StayFor: time.Hour},
 		ReviveAfter: 15 * time.Minute,
 		ReviveMax:   24 * time.Hour,
 	}
@@ -65,6 +67,8 @@ type Pool struct {
 	epoch  time.Time // instants count nanoseconds from here, monotonic, so that a step of the wall clock moves no deadline
 	roster atomic.Pointer[roster]
 
+	stays stays
+
 	mu     sync.Mutex // serialises every change of state
 	leases uint64     // number of the last reservation; protected by mu
 }
@@ -73,6 +77,7 @@ type Pool struct {
 type roster struct {
 	cfg     Config // complete, without keys and secret
 	entries []entry
+	ranking *ranking
 	names   map[string]*Key
 	groups  map[string]*account
 }
@@ -155,6 +160,7 @@ func (p *Pool) build(cfg Config, old *roster, now int64) *roster {
 		r.entries = append(r.entries, entry{key: s.key, id: pl.id, account: a})
 		r.names[kc.Name] = s.key
 	}
+	r.ranking = rankKeys(cfg.Choose.By, r.entries, cfg.Keys)
 	cfg.Keys, cfg.Secret = nil, nil
 	r.cfg = cfg
 	return r
@@ -241,6 +247,9 @@ func (c Config) complete() (Config, error) {
 	c.Secret = append([]byte(nil), c.Secret...)
 	c.Policy.Rules = append([]Rule(nil), c.Policy.Rules...)
 	found.AddWithin("policy", c.Policy.check())
+	var choose setting.Problems
+	c.Choose = c.Choose.complete(&choose)
+	found.AddWithin("choose", choose)
 	var cooldown setting.Problems
 	c.Cooldown, cooldown = c.Cooldown.complete()
 	found.AddWithin("cooldown", cooldown)
@@ -267,6 +276,7 @@ func completeKeys(c Config, found *setting.Problems) []KeyConfig {
 		if k.Name == "" {
 			k.Name = DefaultName(c.Name, i)
 		}
+		k = k.checkPlace(setting.Item("keys", i), found)
 		keys[i] = k
 		twice := func(seen map[string]int, of string, cause error) {
 			j, ok := seen[of]

@@ -8,7 +8,7 @@ import (
 // trialWait is what a client is told to wait for when the only usable key is on trial by another request.
 const trialWait = time.Second
 
-// Walker hands out the keys of a pool for one attempt, each at most once, in order of priority. It sees the keys as they were configured when it
+// Walker hands out the keys of a pool for one attempt, each at most once, in the order that Config.Choose says. It sees the keys as they were configured when it
 // began, and their states as they are. It is not safe for concurrent use.
 type Walker struct {
 	pool   *Pool
@@ -18,6 +18,12 @@ type Walker struct {
 	group  bool
 	pos    int
 	held   *Key // the last key handed out, when it is on trial
+
+	conversation uint64
+	stays        *slot    // the key that the conversation stays with; nil: none, or not asked yet
+	asked        bool     // whether stays was asked for
+	ranked       []uint32 // the whole ranking of tier rankedTier, once more than the nearest were needed
+	rankedTier   int
 }
 
 // Walker returns a walker at the first key, which leaves out the keys with these IDs. It keeps the slice. It is small enough to be inlined, so
@@ -29,6 +35,13 @@ func (p *Pool) Walker(tried ...string) *Walker {
 // For leaves out the keys that are parked for the model, and returns the walker. "" is no model.
 func (w *Walker) For(model string) *Walker {
 	w.model = model
+	return w
+}
+
+// Of says which conversation the request belongs to, as a hash, and returns the walker. With Spread the requests of one conversation get one key, as
+// long as it is usable. In a pool that spreads, requests that belong to none get one of their own: any number that others do not have.
+func (w *Walker) Of(conversation uint64) *Walker {
+	w.conversation = conversation
 	return w
 }
 
@@ -46,10 +59,10 @@ func (w *Walker) Next() (*Key, *Error) {
 		w.Release()
 	}
 	now := w.pool.now()
-	for w.pos < len(w.roster.entries) {
-		e := &w.roster.entries[w.pos]
+	for n := w.count(now); w.pos < n; {
+		e := w.entry(w.pos)
 		w.pos++
-		if w.skips(e) {
+		if e == nil || w.skips(e) {
 			continue
 		}
 		k := e.key
@@ -75,9 +88,9 @@ func (w *Walker) Next() (*Key, *Error) {
 // stand in its own way, since Next gives it back: a request that gives up its key for another must Release it first.
 func (w *Walker) Peek() (*Key, *Error) {
 	now := w.pool.now()
-	for i := w.pos; i < len(w.roster.entries); i++ {
-		e := &w.roster.entries[i]
-		if w.skips(e) {
+	for i, n := w.pos, w.count(now); i < n; i++ {
+		e := w.entry(i)
+		if e == nil || w.skips(e) {
 			continue
 		}
 		switch e.key.slot.useAt(now, w.model) {
@@ -101,6 +114,56 @@ func (w *Walker) Release() {
 		w.pool.release(w.held)
 		w.held = nil
 	}
+}
+
+// count is how many entries there are to ask for.
+func (w *Walker) count(now int64) int {
+	if !w.asked {
+		w.asked = true
+		if w.roster.cfg.Choose.By == Spread {
+			w.stays = w.pool.stays.of(w.conversation, now)
+		}
+	}
+	if w.stays != nil {
+		return len(w.roster.entries) + 1
+	}
+	return len(w.roster.entries)
+}
+
+// entry is the i-th of them: the key that the conversation stays with before all others, and those by their ranking. nil: it was before.
+func (w *Walker) entry(i int) *entry {
+	if w.stays == nil {
+		return &w.roster.entries[w.roster.ranking.at(w, i)]
+	}
+	if i == 0 {
+		if at := slices.IndexFunc(w.roster.entries, func(e entry) bool { return e.key.slot == w.stays }); at >= 0 {
+			return &w.roster.entries[at]
+		}
+		return nil
+	}
+	if e := &w.roster.entries[w.roster.ranking.at(w, i-1)]; e.key.slot != w.stays {
+		return e
+	}
+	return nil
+}
+
+// Served says that the provider accepted a key for the walker's conversation. With Spread a conversation that another key served than its own stays
+// with that one for Choose.StayFor, and moved is true when that one is not the one that it had.
+func (w *Walker) Served(k *Key) (moved bool) {
+	cfg := &w.roster.cfg.Choose
+	if cfg.By != Spread || cfg.StayFor == Never {
+		return false
+	}
+	had := w.stays
+	own := w.roster.entries[w.roster.ranking.at(w, 0)].key.slot
+	if k.slot == own {
+		if had != nil {
+			w.pool.stays.forget(w.conversation)
+		}
+		return had != nil
+	}
+	w.pool.stays.put(w.conversation, k.slot, w.pool.now()+int64(cfg.StayFor))
+	return k.slot != had
 }
 
 func (w *Walker) skips(e *entry) bool {

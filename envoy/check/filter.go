@@ -184,7 +184,7 @@ func (c *checker) forwarding(where string, rules *extprocv3.HeaderForwardingRule
 		return (rules.GetAllowedHeaders() == nil || matches(rules.GetAllowedHeaders(), name)) && !matches(rules.GetDisallowedHeaders(), name)
 	}
 	hidden := func(name string) bool { return !sent(name) }
-	names := slices.Clone(envoy.SentHeaders)
+	names := envoy.ReadHeaders(pools)
 	for _, p := range envoy.SentPrefixes {
 		names = append(names, p+"*")
 	}
@@ -210,12 +210,12 @@ func (c *checker) forwarding(where string, rules *extprocv3.HeaderForwardingRule
 func matches(l *matcherv3.ListStringMatcher, name string) bool {
 	return slices.ContainsFunc(l.GetPatterns(), func(m *matcherv3.StringMatcher) bool {
 		fold := func(s string) string {
-			if m.IgnoreCase {
+			if m.GetIgnoreCase() {
 				return strings.ToLower(s)
 			}
 			return s
 		}
-		switch p := m.MatchPattern.(type) {
+		switch p := m.GetMatchPattern().(type) {
 		case *matcherv3.StringMatcher_Exact:
 			return name == fold(p.Exact)
 		case *matcherv3.StringMatcher_Prefix:

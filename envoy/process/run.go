@@ -33,7 +33,7 @@ type RunConfig struct {
 	Stdout      io.Writer // gets what Envoy writes to standard output: the access log "stdout"; nil = nowhere
 	Secrets     []string  // what is blanked, by its value and in every escaping, in all that Envoy writes to its log and to standard output
 
-	Drain time.Duration // how long open requests may take after Stop; 0 = 10 s, negative = they are cut
+	Drain time.Duration // how long open requests may take after Stop; 0 = 10 s, negative = they are cut. Over TCP a rendered admin interface drains nothing.
 	Grace time.Duration // from SIGTERM to SIGKILL; 0 = 5 s
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/extproc"
+	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 )
 
@@ -80,6 +81,8 @@ type Pool struct {
 	BYOK BYOK
 	// Policy says what an answer means for its key.
 	Policy keypool.Policy
+	// Choose says which of the usable keys a request gets.
+	Choose Choose
 	// Cooldown says how long keys rest.
 	Cooldown keypool.Cooldown
 	// ReviveAfter is the time after which a key that was given up is tried again by one request. keypool.Never: it is not.
@@ -88,6 +91,10 @@ type Pool struct {
 	Deadline time.Duration
 	// MaxBody is the largest body in bytes that is read whole. Never zero.
 	MaxBody int64
+	// UpstreamProxy is the HTTP proxy that the provider is reached through. Nil: none.
+	UpstreamProxy *url.URL
+	// UpstreamCA is the file of certificates that the provider's is verified against. Empty: the system's.
+	UpstreamCA string
 	// KeepAlive is how long an unused connection to the provider is kept. Never zero.
 	KeepAlive time.Duration
 	// KeepRateLimitHeaders hands the provider's rate-limit headers to the client.
@@ -112,12 +119,34 @@ type Key struct {
 	Name string
 	// Group is the organisation that the key's limits belong to. Empty: a group of its own.
 	Group string
+	// Tier is from 0 to keypool.MaxTier: keys of a later one are asked when none of the earlier is usable.
+	Tier int
+	// Weight is the key's share of the conversations, where the pool spreads them.
+	Weight int
 	// Secret is the key itself: visible ASCII, never empty.
 	Secret string `json:"-" yaml:"-"`
 	// From says where the key was read, as "env NAME", "file PATH" or "PATH:LINE".
 	From string
 	// Line is the line of the configuration that names the key: its entry, or the keys_file.
 	Line int
+}
+
+// Choose says how a pool chooses among its usable keys, and what keeps the requests of one conversation together.
+type Choose struct {
+	keypool.Choose
+	Stay extproc.Stay
+}
+
+// headers are those of a request that the choice reads, beside what the filter reads anyway.
+func (c Choose) headers() []string {
+	switch {
+	case c.By != keypool.Spread:
+	case c.Stay.By == extproc.StayBySession:
+		return wire.SessionHeaders
+	case c.Stay.By == extproc.StayByHeader:
+		return []string{c.Stay.Header}
+	}
+	return nil
 }
 
 // BYOK says whether clients may bring their own keys.

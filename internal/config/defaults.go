@@ -31,6 +31,7 @@ var defaults = Config{
 
 // defaultPool is every value that a pool need not give, but for those that its provider decides.
 var defaultPool = Pool{
+	Choose:      Choose{Choose: keypool.Defaults().Choose},
 	Cooldown:    keypool.Defaults().Cooldown,
 	ReviveAfter: keypool.Defaults().ReviveAfter,
 	Deadline:    extproc.Defaults().Deadline,

@@ -78,6 +78,10 @@ func poolFields() object[Pool] {
 				"What the presets for the upstream and the credential come from.").otherwise("the name, when that is a provider"),
 			is("upstream", func(p *Pool) **url.URL { return &p.Upstream }, baseURL{},
 				"Base URL of the provider. Required for "+listed(provider.Names(needsUpstream))+".").otherwise("by provider"),
+			is("upstream_proxy", func(p *Pool) **url.URL { return &p.UpstreamProxy }, baseURL{},
+				"HTTP proxy that the provider is reached through, by CONNECT, such as `http://proxy.internal:3128`. HTTPS_PROXY is not read.").otherwise("none"),
+			is("upstream_ca", func(p *Pool) *string { return &p.UpstreamCA }, somewhere("the path of a file of certificates"),
+				"File of certificates (PEM) that the provider's is verified against, in place of the system's. Envoy reads it when it starts.").otherwise("the system's"),
 			is("clusters", func(p *Pool) *[]string { return &p.Clusters }, list[string]{cluster(), "[openai]", 1},
 				"Envoy's cluster of the provider, which attempts go to; with Istio for example `outbound|80||api.openai.com`. Of several the first.").otherwise("[NAME]"),
 			is("credential", func(p *Pool) *Credential { return &p.Credential }, credentialFields(), "The header that carries a key.").otherwise("by provider"),
@@ -87,6 +91,7 @@ func poolFields() object[Pool] {
 				"File of further keys, one a line, appended to keys; `#` begins a comment line. Read again when it changes.").otherwise("none"),
 			is("byok", func(p *Pool) *BYOK { return &p.BYOK }, byokShape{}, "Whether clients may bring their own keys: `deny` replaces what they send."),
 			is("policy", func(p *Pool) *keypool.Policy { return &p.Policy }, policyFields(), "What an answer means for its key."),
+			is("choose", func(p *Pool) *Choose { return &p.Choose }, chooseFields(), "Which of the usable keys a request gets."),
 			is("cooldown", func(p *Pool) *keypool.Cooldown { return &p.Cooldown }, cooldownFields(), "How long keys rest."),
 			is("revive_after", func(p *Pool) *time.Duration { return &p.ReviveAfter }, rest(true),
 				"When a key that was given up is tried again, by one request; doubles up to 24h. 0: never."),
@@ -192,6 +197,36 @@ func oneOfConditions() []any {
 		all = append(all, map[string]any{"required": []string{name}})
 	}
 	return all
+}
+
+func chooseFields() object[Choose] {
+	return object[Choose]{
+		fields: []field[Choose]{
+			is("by", func(c *Choose) *keypool.By { return &c.By }, named(keypool.Order, keypool.Spread),
+				"`order`: the first one. `spread`: conversations are spread over the keys by their weights, and each has one key as long as that is usable."),
+			is("stay", func(c *Choose) *extproc.Stay { return &c.Stay }, stay(),
+				"With `spread`, what a conversation is known by: the agent's `session` header, the `client`, a header of yours (`header:NAME`), or `none`: each request is its own."),
+			is("stay_for", func(c *Choose) *time.Duration { return &c.StayFor }, rest(true),
+				"How long a conversation that had to leave its key stays with the one that served it, after each answer: the provider's cache of its prompt is warm there. 0: it goes back at once."),
+		},
+		example: "{by: spread}",
+	}
+}
+
+// stay is what extproc.ParseStay reads.
+func stay() scalar[extproc.Stay] {
+	const form = "session, client, none or header:NAME, of a header that holds no credential"
+	return scalar[extproc.Stay]{
+		word: "text", want: form, tags: asText, schema: map[string]any{"type": "string", "pattern": "^(session|client|none|header:[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100})$"},
+		parse: func(s string) (extproc.Stay, wrong) {
+			v, ok := extproc.ParseStay(s)
+			if !ok {
+				return v, wrong("found " + shown(s) + "; write " + form)
+			}
+			return v, ""
+		},
+		render: extproc.Stay.String,
+	}
 }
 
 func cooldownFields() object[keypool.Cooldown] {

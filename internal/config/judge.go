@@ -53,9 +53,9 @@ func (r *reader) follows(judged, path string) bool {
 
 // KeyPool is what the file says about the keys of a pool, in the words of package keypool.
 func (c *Config) KeyPool(p *Pool) keypool.Config {
-	kc := keypool.Config{Name: p.Name, Policy: p.Policy, Cooldown: p.Cooldown, ReviveAfter: p.ReviveAfter, Secret: []byte(c.Fingerprint)}
+	kc := keypool.Config{Name: p.Name, Policy: p.Policy, Choose: p.Choose.Choose, Cooldown: p.Cooldown, ReviveAfter: p.ReviveAfter, Secret: []byte(c.Fingerprint)}
 	for _, k := range p.Keys {
-		kc.Keys = append(kc.Keys, keypool.KeyConfig{Name: k.Name, Secret: k.Secret, Group: k.Group})
+		kc.Keys = append(kc.Keys, keypool.KeyConfig{Name: k.Name, Secret: k.Secret, Group: k.Group, Tier: k.Tier, Weight: k.Weight})
 	}
 	return kc
 }
@@ -66,7 +66,7 @@ func (p *Pool) Processor(keys *keypool.Pool) extproc.Pool {
 	e := extproc.Pool{
 		Keys: keys, Name: p.Name, Provider: p.Provider, Telemetry: row.Telemetry, AnthropicErrors: row.Native(provider.Messages), QueryKey: row.QueryKey, Schemas: extproc.Schemas(row.Schemas),
 		Header: p.Credential.Header, Scheme: p.Credential.Scheme, BYOK: p.BYOK.Allow, Placeholders: p.BYOK.Placeholders,
-		MaxBody: p.MaxBody, Deadline: p.Deadline, KeepRateLimitHeaders: p.KeepRateLimitHeaders, WebSocket: p.WebSocket, Tools: p.Tools,
+		MaxBody: p.MaxBody, Deadline: p.Deadline, KeepRateLimitHeaders: p.KeepRateLimitHeaders, WebSocket: p.WebSocket, Stay: p.Choose.Stay, Tools: p.Tools,
 	}
 	if len(p.Clusters) > 0 {
 		e.Cluster = p.Clusters[0]
@@ -118,6 +118,8 @@ func (c *Config) EnvoyConfig() envoy.Config {
 		pool := envoy.Pool{
 			Name: p.Name, Messages: row.Native(provider.Messages), Upstream: p.Upstream, Clusters: p.Clusters, Keys: len(p.Keys),
 			BYOK: p.BYOK.Allow, CredentialHeader: p.Credential.Header, MaxBodyBytes: p.MaxBody, KeepAlive: p.KeepAlive,
+			ChosenBy: p.Choose.headers(),
+			Proxy: p.UpstreamProxy, CAFile: p.UpstreamCA,
 		}
 		if p.Tools != nil {
 			pool.Tools, pool.ToolTime = true, p.Tools.Time

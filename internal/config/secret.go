@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/keyturn/keyturn/keypool"
 )
 
 const byReference = "keys by reference only: put it into an environment variable or a file, and name that with env: or file:"
@@ -19,7 +21,10 @@ var inline = map[string]string{
 }
 
 // reference names the place of a secret.
-type reference struct{ Name, Env, File, Group string }
+type reference struct {
+	Name, Env, File, Group string
+	Tier, Weight           int
+}
 
 func variable() scalar[string] {
 	s := text("text", "the name of an environment variable such as OPENAI_KEY", func(s string) wrong {
@@ -99,6 +104,8 @@ func aKey() keyEntry {
 			fileField,
 			is("group", func(e *reference) *string { return &e.Group }, identifier(true),
 				"Organisation whose limits the key shares: keys of one group rest together when the provider says that credit is used up.").otherwise("of its own"),
+			is("tier", func(e *reference) *int { return &e.Tier }, number(0, keypool.MaxTier), "Keys of a later tier are asked when none of the earlier ones is usable.").otherwise("0"),
+			is("weight", func(e *reference) *int { return &e.Weight }, number(1, keypool.MaxWeight), "With `choose: {by: spread}`, the key's share of the conversations beside the others of its tier.").otherwise("1"),
 		},
 		refused: inline, private: true, example: "{env: NAME} or {file: PATH}: keys by reference only", extra: oneOf("env", "file"),
 	}}
@@ -108,7 +115,7 @@ func (e keyEntry) read(r *reader, path string, n *yaml.Node, into *Key) {
 	var ref reference
 	e.mapping.read(r, path, n, &ref)
 	v, from, _ := r.resolve(path, ref, asKey)
-	*into = Key{Name: ref.Name, Group: ref.Group, Secret: v, From: from, Line: r.at(path, "").line}
+	*into = Key{Name: ref.Name, Group: ref.Group, Tier: ref.Tier, Weight: ref.Weight, Secret: v, From: from, Line: r.at(path, "").line}
 }
 
 func (keyEntry) show(Key) string { return "" }

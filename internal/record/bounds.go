@@ -20,7 +20,10 @@ const (
 // Bound brings what came from elsewhere into the form that every store takes: times in UTC and whole microseconds, text that is UTF-8 without NUL,
 // nothing longer than its bound, no number below 0.
 func (t *Turn) Bound() {
-	t.Start, t.End = t.Start.UTC().Truncate(time.Microsecond), t.End.UTC().Truncate(time.Microsecond)
+	t.Start, t.End = instant(t.Start), instant(t.End)
+	if t.End.Before(t.Start) {
+		t.End = t.Start
+	}
 	for _, s := range []*string{
 		&t.ID, &t.Client, &t.Session, &t.UserAgent, &t.Pool, &t.Provider, &t.Path, &t.Asked, &t.Answered, &t.Key, &t.Tier,
 	} {
@@ -80,7 +83,16 @@ func (c *Content) Bound() {
 	c.ID, c.Call = clean(c.ID, MaxName), clean(c.Call, MaxName)
 	c.Cut = c.Cut || len(c.Text) > MaxText
 	c.Text = clean(c.Text, MaxText)
-	c.Turn, c.At = within(c.Turn, 0, 1<<20), c.At.UTC().Truncate(time.Microsecond)
+	c.Turn, c.At = within(c.Turn, 0, 1<<20), instant(c.At)
+}
+
+// instant is t as every store keeps it: in UTC and whole microseconds, and within what a database's calendar has.
+func instant(t time.Time) time.Time {
+	t = t.UTC().Truncate(time.Microsecond)
+	if y := t.Year(); y < 1970 || y > 9999 {
+		return time.Unix(0, 0).UTC()
+	}
+	return t
 }
 
 func within(n, from, to int) int { return min(max(n, from), to) }

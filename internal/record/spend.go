@@ -87,6 +87,38 @@ func (s Sum) usage() Usage {
 	return u
 }
 
+// Stretch is a time of which a store sums up one kind of its sums. Zero times have no end.
+type Stretch struct {
+	Days        bool // sums of whole days, else of hours
+	From, Until time.Time
+}
+
+// Stretches returns how to sum q, which is complete, up from as few sums as there are: whole days by the day, where nobody asks for hours or
+// sessions.
+func (q SpendQuery) Stretches() []Stretch {
+	first, last := DayOf(q.From.Add(24*time.Hour-1)), DayOf(q.Until)
+	if q.From.IsZero() {
+		first = q.From
+	}
+	if q.Until.IsZero() {
+		last = q.Until
+	}
+	if q.Every == Hour || q.BySession() || !q.Until.IsZero() && !first.Before(last) {
+		return []Stretch{{From: q.From, Until: q.Until}}
+	}
+	all := []Stretch{{true, first, last}}
+	if first.After(q.From) {
+		all = append(all, Stretch{false, q.From, first})
+	}
+	if last.Before(q.Until) {
+		all = append(all, Stretch{false, last, q.Until})
+	}
+	return all
+}
+
+// BySession says whether q sums up by session.
+func (q SpendQuery) BySession() bool { return slices.Contains(q.By, BySession) }
+
 // bucket is a row of spend before it is one.
 type bucket struct {
 	at    time.Time

@@ -42,7 +42,7 @@ type Start struct {
 
 // Bound does for s what Turn.Bound does for a turn.
 func (s *Start) Bound() {
-	s.At = s.At.UTC().Truncate(time.Microsecond)
+	s.At = instant(s.At)
 	for _, p := range []*string{&s.ID, &s.Client, &s.Session, &s.Pool, &s.Path} {
 		*p = clean(*p, MaxName)
 	}

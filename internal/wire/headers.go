@@ -73,8 +73,12 @@ const (
 	AttemptHeader        = EnvoyPrefix + "attempt-count" // on a request: include_request_attempt_count
 	RateLimitedHeader    = EnvoyPrefix + "ratelimited"   // on a response: Envoy never retries one that carries it
 	ForwardedProtoHeader = ForwardedPrefix + "proto"     // without it Envoy finds no route, so the inner listener's route removes it
+	OriginalPathHeader   = EnvoyPrefix + "original-path" // on a request: the path before a route has rewritten it
 	RequestIDHeader      = "x-request-id"                // joins the log lines of one request
 )
+
+// LocationHeader names a place where the client goes on, or what was made (RFC 9110 section 10.2.2).
+const LocationHeader = "location"
 
 // By these headers of a response SDKs decide when to try again, and whether.
 const (

@@ -120,7 +120,6 @@ var comments = map[string]string{
 	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions/common_http_protocol_options/max_headers_count": "Envoy's limits of 100 lines and 60 KiB are near what providers send.",
 	"explicit_http_config/http_protocol_options":                                                            "HTTP/1.1: WebSocket upgrades pass, and a request that is cut off or sent again takes no other with it.",
 	"match_typed_subject_alt_names":                                                                         "Without it any certificate of a trusted authority would get the keys.",
-	"tcp_keepalive":                                                                                         "A model may think for minutes without a byte.",
 	"stream_idle_timeout=0s":                                                                                "The listener in front ends what is idle.",
 	"common_http_protocol_options/idle_timeout=50s":                                                         "Before the provider's load balancer closes the connection: a request that crosses its closing fails.",
 	"circuit_breakers":                                                                                      "Far above any load: Envoy's defaults are 3 retries and 1024 of the rest, and streams are long.",

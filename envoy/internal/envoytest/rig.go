@@ -32,6 +32,9 @@ type Rig struct {
 	Drain     time.Duration // how long Envoy may take to stop
 }
 
+// adminSocket is where the Envoy of a rig has its admin interface.
+const adminSocket = "unix:envoy-admin.sock"
+
 // StartRig renders a configuration with two pools, openai and anthropic, both served by the scripted provider, and
 // starts everything. change may alter the configuration first.
 func StartRig(t *testing.T, change func(*envoy.Config)) *Rig {
@@ -49,7 +52,7 @@ func (r *Rig) Start(t *testing.T, change func(*envoy.Config)) {
 	base := *plain
 	base.Path = "/base"
 	cfg := envoy.Config{
-		Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Processor: "unix:extproc.sock",
+		Listen: "127.0.0.1:0", Admin: adminSocket, Processor: "unix:extproc.sock",
 		Pools: []envoy.Pool{
 			{Name: "openai", Upstream: plain, Keys: 3},
 			{Name: "anthropic", Messages: true, Upstream: &base, Clusters: []string{"claude"}, Keys: 3},
@@ -70,7 +73,7 @@ func (r *Rig) Start(t *testing.T, change func(*envoy.Config)) {
 	doc, err := envoy.Marshal(b)
 	require.NoError(t, err)
 	r.Boot(t, doc)
-	if cfg.Admin == "127.0.0.1:0" { // else the test asks for itself
+	if cfg.Admin == adminSocket { // else the test asks for itself
 		r.FindListener(t)
 	}
 }

@@ -104,7 +104,7 @@ func (s *session) flush(late []*toolCall) {
 		delta := append(append([]byte(`{"tool_calls":`), e.Apply(nil, list)...), '}')
 		to := s.relay.Own()
 		*to = appendChunk(*to, nil, s.chunkOf(delta, []byte("null")))
-		call.held, call.args = nil, nil
+		call.held, call.args = nil, turn.Arguments{}
 	}
 }
 

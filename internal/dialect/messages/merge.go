@@ -123,7 +123,8 @@ func (s *session) Whole(body []byte) turn.Turn {
 		return s.result()
 	}
 	for v := range rawjson.Elements(body, content) {
-		if b := s.newBlock(len(t.blocks), v.Of(body)); !b.own {
+		b := s.newBlock(len(t.blocks), v.Of(body))
+		if b.whole = true; !b.own {
 			s.see(b)
 		}
 	}

@@ -157,12 +157,17 @@ func (s *session) decide() {
 		return
 	}
 	var calls []*block
+	known := map[string]*block{}
 	for _, b := range t.blocks {
-		switch {
+		switch first := known[b.id]; {
 		case b.own && (b.open || b.unknown):
 			return
+		case b.own && first != nil && b.id != "":
+			if first.name != b.name || string(first.arguments()) != string(b.arguments()) {
+				return // their results could not be told apart
+			}
 		case b.own:
-			b.runs = true
+			known[b.id] = b
 			calls = append(calls, b)
 		case b.kind == "tool_use":
 			t.mixed = true
@@ -171,11 +176,11 @@ func (s *session) decide() {
 	// Where no tokens are left for another turn, the calls are not run: their results would reach nobody, and a client that goes on
 	// would have them run again.
 	if len(calls) > 0 && !t.mixed && s.left() < 1 {
-		for _, b := range calls {
-			b.runs = false
-		}
 		s.spent = true
 		return
+	}
+	for _, b := range calls {
+		b.runs = true
 	}
 	t.calls, t.results = calls, make([][]byte, len(calls))
 }

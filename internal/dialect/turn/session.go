@@ -147,7 +147,7 @@ type Call struct {
 	ID        string // the provider's
 	Name      string // as the model called it
 	Tool      Tool   // the tool of that name; zero if none is offered: the call is settled with an error
-	Arguments []byte // as the model wrote them: JSON if all is well, {} for none
+	Arguments []byte // as the model wrote them: JSON if all is well; empty if none came, which is not {}
 }
 
 // Result is what a call came to.
