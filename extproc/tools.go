@@ -24,6 +24,9 @@ type Tools struct {
 	Servers []string
 	// Hidden leaves the calls out of what clients see, also where the dialect has a form for them (mcp_call in Responses).
 	Hidden bool
+	// Usage says what clients read of the tokens of several turns: UsageSum, UsageLast, or "" for the last turn's in Chat and Messages, whose
+	// clients take them for the size of the context, and the sum in Responses. Metadata and metrics always have the sum.
+	Usage string
 	// Turns bounds the turns of one response, the client's own request included; in the last one the model may call no tools.
 	// Zero means 10; the least is 2.
 	Turns int
@@ -41,6 +44,14 @@ type Tools struct {
 	// MemoryBytes is how much of that is remembered for the pool; the oldest goes first. Zero means 64 MiB.
 	MemoryBytes int64
 }
+
+// The values of Tools.Usage.
+const (
+	UsageSum  = "sum"
+	UsageLast = "last"
+)
+
+var countings = map[string]dialect.Counting{"": dialect.UsualCounting, UsageSum: dialect.SumOfTurns, UsageLast: dialect.LastTurn}
 
 // shape is what of a response is read.
 type shape uint8
@@ -103,7 +114,7 @@ func (x *exchange) requestBody(m *message) due {
 // putTools puts the pool's tools into the request, unless it is to pass as it is. m is its body.
 func (x *exchange) putTools(m *message, tools []dialect.Tool) {
 	session := x.dialect.Open(dialect.Request{Path: x.tools.origin.Path, Body: m.body}, dialect.Options{
-		Tools: tools, Hidden: x.pool.tools.Hidden, ModelName: mcp.ModelName, Memory: x.tools.memory, Gone: x.gone,
+		Tools: tools, Hidden: x.pool.tools.Hidden, Counting: countings[x.pool.tools.Usage], ModelName: mcp.ModelName, Memory: x.tools.memory, Gone: x.gone,
 	})
 	if session != nil && int64(len(session.Request())) > x.pool.maxBody { // Envoy could not hold it
 		session = nil
