@@ -70,7 +70,7 @@ func (s *Store) migrate(ctx context.Context) error {
 			return err
 		}
 		if version > len(s.steps) {
-			return fmt.Errorf("the schema keyturn was made by a newer Keyturn (version %d, and this one knows %d)", version, len(s.steps))
+			return fmt.Errorf("%w (version %d, and this one knows %d)", errNewer, version, len(s.steps))
 		}
 		if version == len(s.steps) {
 			return nil
