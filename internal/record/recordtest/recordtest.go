@@ -249,8 +249,8 @@ func spent(turns []*record.Turn, q record.SpendQuery) []record.SpendRow {
 		id := row.At.String()
 		for _, name := range q.By {
 			row.By[name] = values[name]
-			id += "|" + values[name]
 		}
+		id += fmt.Sprint(row.By)
 		if rows[id] == nil {
 			rows[id] = &row
 		}
