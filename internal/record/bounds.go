@@ -119,6 +119,11 @@ func clean(s string, limit int) string {
 	return s
 }
 
+// Possible says whether s can be the value of a field of a turn.
+func Possible(s string) bool {
+	return len(s) <= MaxName && utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
+}
+
 // size is about how many bytes of memory t holds.
 func (t *Turn) size() int {
 	n := int(unsafe.Sizeof(*t)) + len(t.ID) + len(t.Client) + len(t.Session) + len(t.UserAgent) + len(t.Pool) + len(t.Provider) + len(t.Path) +

@@ -217,6 +217,8 @@ func (s *Store) Maintain(ctx context.Context, now time.Time) error {
 		_, err := s.pool.Exec(ctx, statement, sums)
 		failed = append(failed, err)
 	}
+	_, err = s.pool.Exec(ctx, "delete from keyturn.groups where seen < $1", now.Add(-s.o.Retain-48*time.Hour))
+	failed = append(failed, err)
 	_, err = s.pool.Exec(ctx, "delete from keyturn.writers where at < $1", now.Add(-48*time.Hour))
 	return errors.Join(append(failed, err)...)
 }

@@ -110,7 +110,7 @@ func openForReading(path string) (*sqlite.Conn, error) {
 		return nil, err
 	}
 	conn.SetBusyTimeout(busyTimeout)
-	if err := script(conn, "pragma query_only = 1; pragma temp_store = memory; pragma mmap_size = 268435456;"); err != nil {
+	if err := script(conn, "pragma query_only = 1; pragma temp_store = memory;"); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return conn, nil
