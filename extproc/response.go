@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/coding"
 	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 )
@@ -23,7 +24,7 @@ func (x *exchange) responseHeaders(m *message, now time.Time) {
 		return
 	}
 	x.awaiting = m
-	if _, known := codings(m.joined("content-encoding")); !m.end && known && contentLength(m) <= maxErrorBody {
+	if _, known := coding.Names(m.joined("content-encoding")); !m.end && known && contentLength(m) <= maxErrorBody {
 		x.shape = errorBody
 		x.out.pass(m.kind, nil, modes{set: true, request: x.bodyMode, response: x.readable(m)}, nil)
 		return
@@ -99,8 +100,8 @@ func (x *exchange) decide(body []byte, k kind, now time.Time) {
 		return
 	}
 	head := x.awaiting
-	body = decoded(body, head.joined("content-encoding"))
-	if x.key == nil { // it is asked only what Keyturn knows of the refusal
+	body, _ = coding.Decode(body, head.joined("content-encoding"), maxErrorBody) // what cannot be read says nothing
+	if x.key == nil {                                                            // it is asked only what Keyturn knows of the refusal
 		if x.own == nil {
 			x.outcome = surfaced
 		}

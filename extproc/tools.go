@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/keyturn/keyturn/internal/agent"
+	"github.com/keyturn/keyturn/internal/coding"
 	"github.com/keyturn/keyturn/internal/dialect"
 	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
@@ -55,7 +56,7 @@ const (
 // wantsTools reports whether the pool's tools may go into this request.
 func (x *exchange) wantsTools(m *message) bool {
 	return x.pool.tools != nil && !x.laterTurn && x.dialect != nil && !m.end &&
-		string(m.header(":method")) == "POST" && len(m.header("content-encoding")) == 0 && x.length <= x.pool.maxBody
+		string(m.header(":method")) == "POST" && x.length <= x.pool.maxBody
 	// The content type does not matter: curl -d says application/x-www-form-urlencoded, and a body that is no JSON passes as it is.
 }
 
@@ -65,7 +66,7 @@ func (x *exchange) remember(m *message, own []byte) {
 	if own == nil && x.pool.queryKey {
 		path = withoutKey(path)
 	}
-	x.tools = &withTools{memory: x.memory(own), origin: agent.Origin{
+	x.tools = &withTools{memory: x.memory(own), coded: coded{header: m.joined("content-encoding")}, origin: agent.Origin{
 		Pool: x.pool.name, Provider: x.pool.telemetry, Dialect: x.dialect, Began: x.started,
 		Path: path, Authority: string(m.header(":authority")), RequestID: string(x.front.requestID), Client: string(x.front.client), ID: string(x.front.id),
 	}}
@@ -93,7 +94,7 @@ func (x *exchange) requestBody(m *message) due {
 		case x.full:
 			x.busy()
 			return dueReply
-		case int64(len(m.body)) <= x.pool.maxBody:
+		case int64(len(m.body)) <= x.pool.maxBody && x.tools.coded.err == nil:
 			return dueTools
 		}
 		x.tools = nil
@@ -104,7 +105,7 @@ func (x *exchange) requestBody(m *message) due {
 
 // putTools puts the pool's tools into the request, unless it is to pass as it is. m is its body.
 func (x *exchange) putTools(m *message, tools []dialect.Tool) {
-	session := x.dialect.Open(dialect.Request{Path: x.tools.origin.Path, Body: m.body}, dialect.Options{
+	session := x.dialect.Open(dialect.Request{Path: x.tools.origin.Path, Body: x.tools.coded.of(m.body)}, dialect.Options{
 		Tools: tools, Hidden: x.pool.tools.Hidden, ModelName: mcp.ModelName, Memory: x.tools.memory, Gone: x.gone,
 	})
 	if session != nil && int64(len(session.Request())) > x.pool.maxBody { // Envoy could not hold it
@@ -123,6 +124,10 @@ func (x *exchange) putTools(m *message, tools []dialect.Tool) {
 		return
 	}
 	body := session.Request()
+	if x.tools.coded.codes() {
+		x.mut.remove("content-encoding")
+	}
+	x.tools.coded = coded{}
 	x.mut.number("content-length", len(body))
 	x.out.body(m.kind, &x.mut, body, &x.dyn)
 	if !session.Reads() {
@@ -196,8 +201,13 @@ func (x *exchange) goodAnswer(m *message) {
 		return
 	}
 	r := x.merged()
-	if r == nil || x.status != 200 || m.end || len(m.header("content-encoding")) > 0 {
+	if r == nil || x.status != 200 || m.end {
 		x.finalReply(m.kind)
+		return
+	}
+	x.tools.coded = coded{header: m.joined("content-encoding")}
+	if _, known := coding.Names(x.tools.coded.header); !known {
+		x.cannotRead()
 		return
 	}
 	mode := modes{set: true, request: x.bodyMode}
@@ -206,6 +216,10 @@ func (x *exchange) goodAnswer(m *message) {
 	case r.Streams() && x.dialect.IsStream(string(kind)):
 		x.shape, mode.response = streaming, bodyDuplex
 		x.mut.remove("content-length")
+		if x.tools.coded.codes() {
+			x.tools.decoder = coding.NewStream(x.tools.coded.header)
+			x.mut.remove("content-encoding")
+		}
 	case !r.Streams() && bytes.Contains(kind, []byte("json")) && contentLength(m) <= x.pool.maxBody:
 		x.shape, mode.response = wholeBody, x.readable(m)
 	default:
@@ -219,20 +233,40 @@ func (x *exchange) goodAnswer(m *message) {
 // x.streamedOn is to be called once that is sent. So a client that does not read holds one piece, not all that has come.
 func (x *exchange) streamed(body []byte, end bool) due {
 	x.tools.rest, x.tools.last = body, end
+	if d := x.tools.decoder; d != nil {
+		x.tools.rest = nil
+		d.Feed(body, end)
+	}
 	return x.streamedOn()
 }
 
 // hasRest reports whether what has come of a stream is not all read yet.
-func (x *exchange) hasRest() bool { return len(x.tools.rest) > 0 }
+func (x *exchange) hasRest() bool {
+	t := x.tools
+	return len(t.rest) > 0 || t.decoder != nil && t.decoder.More()
+}
 
 // streamedOn takes the next piece of what has come.
 func (x *exchange) streamedOn() due {
 	t := x.tools
-	p := t.rest[:min(len(t.rest), maxChunk)]
-	t.rest = t.rest[len(p):]
+	var p []byte
+	if t.decoder != nil {
+		p = t.decoder.Piece()
+	} else {
+		p = t.rest[:min(len(t.rest), maxChunk)]
+		t.rest = t.rest[len(p):]
+	}
 	var failed bool
 	x.chunk, failed = t.response.Write(x.chunk[:0], p)
-	if !failed && (x.hasRest() || !t.last) {
+	switch {
+	case failed:
+	case x.hasRest():
+		return duePiece
+	case t.decoder != nil && t.decoder.Err() != nil:
+		x.shape = drained
+		x.chunk = t.response.Fail(x.chunk, unreadable)
+		return dueLastPiece
+	case !t.last:
 		return duePiece
 	}
 	t.rest = nil // of a stream that fails nothing more is wanted
@@ -249,15 +283,19 @@ func (x *exchange) wholeAnswer(m *message) due {
 		x.finalReply(m.kind)
 		return dueReply
 	}
-	if x.full {
+	switch {
+	case x.full:
 		x.busy()
 		return dueReply
+	case x.tools.coded.err != nil:
+		x.cannotRead()
+		return dueReply
 	}
-	r := x.tools.response
-	if x.tools.more = r.Whole(m.body); x.tools.more {
+	r, body := x.tools.response, x.tools.coded.of(m.body)
+	if x.tools.more = r.Whole(body); x.tools.more {
 		return dueTurns
 	}
-	x.sendWhole(r.Body(), bytes.Equal(r.Body(), m.body))
+	x.sendWhole(r.Body(), bytes.Equal(r.Body(), body))
 	return dueReply
 }
 
@@ -268,6 +306,9 @@ func (x *exchange) sendWhole(body []byte, same bool) {
 	if same {
 		x.out.pass(responseBody, nil, modes{}, &x.dyn)
 		return
+	}
+	if x.tools.coded.codes() {
+		x.mut.remove("content-encoding")
 	}
 	if !x.partial {
 		x.mut.number("content-length", len(body))
