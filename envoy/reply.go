@@ -85,7 +85,7 @@ var innerReplies = []reply{
 	},
 	{
 		"!response.code_details.startsWith('" + wire.DetailsPrefix + "')", "provider_reset", "api_error",
-		"The provider broke off before it answered (%RESPONSE_CODE_DETAILS%).",
+		"The provider broke off, or sent too many headers (%RESPONSE_CODE_DETAILS%).",
 	},
 }
 
