@@ -12,6 +12,8 @@ import (
 
 	"github.com/keyturn/keyturn/envoy/internal/address"
 	"github.com/keyturn/keyturn/internal/wire"
+
+	"github.com/keyturn/keyturn/envoy"
 )
 
 // clientFilters authenticate clients, as their types are named.
@@ -24,7 +26,7 @@ func (c *checker) clients(m *manager) {
 	}
 	var asking []int
 	for i, f := range m.HttpFilters {
-		if isOneOf(f, clientFilters) && (!f.Disabled || m.turnsOn(f)) {
+		if isOneOf(f, clientFilters) && f.Name != envoy.GuardFilter && (!f.Disabled || m.turnsOn(f)) {
 			asking = append(asking, i)
 		}
 	}

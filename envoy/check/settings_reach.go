@@ -28,9 +28,14 @@ var (
 		consequence: "Envoy's admin interface asks nobody who they are: whoever reaches it reads the configuration, stops Envoy, or has it log every header, keys among them.",
 		remedy:      "Have it listen on a Unix socket; for other machines allow /ready and /stats alone.",
 	}
+	adminPaths = setting{
+		name: "admin.allow_paths", severity: Leaks,
+		consequence: "Every user and every page in a browser on this machine reaches it, and may stop Envoy or have it log every header, keys among them.",
+		remedy:      "Have it listen on a Unix socket of mode 0600, or name the paths that are read.",
+	}
 	adminMode = setting{
 		name: "admin.address.pipe.mode", want: "384 (0600)", severity: Leaks,
-		consequence: "Every user of this machine reaches it, and may stop Envoy or have it log every header, keys among them.",
+		consequence: adminPaths.consequence,
 	}
 	processorPlain = setting{
 		name: "cluster.transport_socket", want: "TLS, a Unix socket, or an address of this machine", severity: Leaks,
