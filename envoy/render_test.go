@@ -137,7 +137,7 @@ func TestSize(t *testing.T) {
 	for _, name := range []string{"one", "https", "inner-socket", "clients", "jwt"} { // one pool without tools
 		doc, err := os.ReadFile(filepath.Join("testdata", "render", name+".yaml"))
 		require.NoError(t, err)
-		require.LessOrEqual(t, bytes.Count(doc, []byte("\n")), 560, name)
+		require.LessOrEqual(t, bytes.Count(doc, []byte("\n")), 400, name)
 	}
 }
 

@@ -81,6 +81,7 @@ type Server struct {
 	later    later
 	conns    connections
 	budget   *budget
+	echoed   seldom
 	beside   Beside
 	stopping atomic.Bool
 	idle     sync.Once // when the server shuts down and no attempt is under way
@@ -139,7 +140,7 @@ func newServer(cfg Config, out *outside) (*Server, error) {
 	if out != nil {
 		s.tools, s.close = out.tools, out.close
 		if s.agent, err = agent.New(agent.Config{
-			Call: out.call, Loopback: out.loopback, Clock: s.clock, Log: s.log, TracerProvider: cfg.TracerProvider, MeterProvider: cfg.MeterProvider,
+			Call: out.call, Loopback: &blanking{out.loopback, s}, Clock: s.clock, Log: s.log, TracerProvider: cfg.TracerProvider, MeterProvider: cfg.MeterProvider,
 		}); err != nil {
 			return nil, err
 		}

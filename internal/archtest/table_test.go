@@ -68,6 +68,8 @@ var table = map[string]rule{
 	"internal/record/sqlite":   {is: "keeps what it is told", may: []string{"internal/record"}, not: envoys},
 	"internal/record/postgres": {is: "keeps what it is told", may: []string{"internal/record"}, not: envoys},
 	"internal/ledger":          {is: "makes records of what it is told", may: []string{"internal/record", "internal/dialect"}, not: []string{"net", "net/http", "os"}},
+	"internal/record/otlp":     {is: "tells what it is told", may: []string{"internal/record"}, not: envoys},
+	"internal/record/recorder": {is: "joins the stores", may: []string{"internal/record", "internal/record/sqlite", "internal/record/postgres"}, not: envoys},
 	"internal/agent":           {is: "moves what others understand", may: []string{"internal/dialect", "mcp"}, not: append(slices.Clone(envoys), "os")},
 	"internal/toolserver":      {is: "stands for somebody else's server", not: envoys},
 	// The scripted provider shares no code with Keyturn, so that each can judge the other. Its dialects know one another as little.

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/extproc"
-	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 )
 
@@ -137,18 +136,6 @@ type Key struct {
 type Choose struct {
 	keypool.Choose
 	Stay extproc.Stay
-}
-
-// headers are those of a request that the choice reads, beside what the filter reads anyway.
-func (c Choose) headers() []string {
-	switch {
-	case c.By != keypool.Spread:
-	case c.Stay.By == extproc.StayBySession:
-		return wire.SessionHeaders
-	case c.Stay.By == extproc.StayByHeader:
-		return []string{c.Stay.Header}
-	}
-	return nil
 }
 
 // BYOK says whether clients may bring their own keys.

@@ -68,6 +68,9 @@ func (p *Pool) Processor(keys *keypool.Pool) extproc.Pool {
 		Header: p.Credential.Header, Scheme: p.Credential.Scheme, BYOK: p.BYOK.Allow, Placeholders: p.BYOK.Placeholders,
 		MaxBody: p.MaxBody, Deadline: p.Deadline, KeepRateLimitHeaders: p.KeepRateLimitHeaders, WebSocket: p.WebSocket, Stay: p.Choose.Stay, Tools: p.Tools,
 	}
+	for _, k := range p.Keys {
+		e.Secrets = append(e.Secrets, k.Secret)
+	}
 	if len(p.Clusters) > 0 {
 		e.Cluster = p.Clusters[0]
 	}
@@ -119,8 +122,7 @@ func (c *Config) EnvoyConfig() envoy.Config {
 		pool := envoy.Pool{
 			Name: p.Name, Messages: row.Native(provider.Messages), Upstream: p.Upstream, Clusters: p.Clusters, Keys: len(p.Keys),
 			BYOK: p.BYOK.Allow, CredentialHeader: p.Credential.Header, MaxBodyBytes: p.MaxBody, KeepAlive: p.KeepAlive,
-			ChosenBy: p.Choose.headers(),
-			Proxy:    p.UpstreamProxy, CAFile: p.UpstreamCA,
+			Proxy: p.UpstreamProxy, CAFile: p.UpstreamCA,
 		}
 		if p.Tools != nil {
 			pool.Tools, pool.ToolTime = true, p.Tools.Time
