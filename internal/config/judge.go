@@ -182,15 +182,23 @@ func (r *reader) judgeRecord(path string, c *Record) {
 	r.judged(path, setting.Of(c.Validate()))
 }
 
-// judgeEnvoy has envoy judge the whole file. It names no lines: what it finds beyond what the file's own checks do should be rare.
+// judgeEnvoy has envoy judge the whole file. What it finds in a pool of which something was said may only follow from that.
 func (r *reader) judgeEnvoy(c *Config) {
 	c.Path = r.file
-	err := envoy.Validate(c.OwnEnvoy())
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { // its parts are wanted, not one of them
-		for _, e := range joined.Unwrap() {
-			r.refuse("", "%v", e)
+	r.judged("", slices.DeleteFunc(setting.Of(envoy.Validate(c.OwnEnvoy())), func(found *setting.Problem) bool {
+		pool, _, within := strings.Cut(found.Path, "].")
+		if !strings.HasPrefix(found.Path, "pools[") || !within {
+			return r.said(found.Path)
 		}
-	}
+		return r.said(pool + "]")
+	}))
+}
+
+// said reports whether something was found at path, or within what stands there.
+func (r *reader) said(path string) bool {
+	return slices.ContainsFunc(r.problems, func(p problem) bool {
+		return p.path == path || strings.HasPrefix(p.path, path+".") || strings.HasPrefix(p.path, path+"[")
+	})
 }
 
 // judgeKeyPool has keypool judge the pool at path. origins say where its keys stand.
