@@ -26,8 +26,8 @@ const MaxMessageTimeout = time.Hour
 // messageTimeout: Envoy's 200 ms would turn a pause of the processor into errors.
 const messageTimeout = 5 * time.Second
 
-// SentHeaders are the headers that an attempt reads; with those that begin with SentPrefixes, all that is sent to Keyturn. Fewer headers are
-// faster on both sides, and what is not sent cannot be logged.
+// SentHeaders are the headers that an attempt reads; with those that begin with SentPrefixes, and strangers, all that is sent to Keyturn. Fewer
+// headers are faster on both sides, and what is not sent cannot be logged.
 var (
 	SentHeaders = append([]string{
 		":method", ":path", ":authority", ":status",
@@ -40,6 +40,25 @@ var (
 // ResponseAttributes tell Envoy's own 502, 503 and 504, about a provider that was not reached, from a provider's, and a connection that was
 // used before from a new one.
 var ResponseAttributes = []string{"response.code_details", "response.flags", "upstream.local_address"}
+
+// strangers are the headers of which no provider may see all, and which hardly a request has: an attempt takes out what is not for it.
+func strangers() (patterns []*matcherv3.StringMatcher) {
+	for _, n := range slices.Concat([]string{wire.ProtocolHeader, wire.OriginHeader}, wire.Accounts, wire.Proxied) {
+		patterns = append(patterns, exact(n))
+	}
+	for _, p := range slices.Concat(wire.ProxiedPrefixes, wire.GatewayPrefixes, []string{wire.FetchPrefix}) {
+		if !slices.Contains(SentPrefixes, p) {
+			patterns = append(patterns, prefix(p))
+		}
+	}
+	for _, p := range wire.ProxiedSuffixes {
+		patterns = append(patterns, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Suffix{Suffix: p}})
+	}
+	for _, p := range wire.CredentialParts {
+		patterns = append(patterns, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Contains{Contains: p}})
+	}
+	return patterns
+}
 
 // filter is Keyturn in the inner listener's chain, for the keys of these pools.
 func (r *renderer) filter(pools []Pool) *hcmv3.HttpFilter {
@@ -86,6 +105,7 @@ func (r *renderer) forwardRules(pools []Pool) *extprocv3.HeaderForwardingRules {
 	for _, p := range SentPrefixes {
 		l.Patterns = append(l.Patterns, prefix(p))
 	}
+	l.Patterns = append(l.Patterns, strangers()...)
 	return &extprocv3.HeaderForwardingRules{AllowedHeaders: l}
 }
 
@@ -125,6 +145,10 @@ func CredentialHeaders(pools []Pool) []string {
 // frontFilters stand before the router of a front, in this order. Where Keyturn is attached to routes they are off, and
 // routes turn them on.
 func (r *renderer) frontFilters() (filters []*hcmv3.HttpFilter) {
+	if len(r.CORS.Origins) > 0 {
+		filters = append(filters, r.preflights())
+	}
+	filters = append(filters, r.guard())
 	if auth := r.authentication(); auth != nil {
 		filters = append(filters, auth)
 	}

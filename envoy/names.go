@@ -7,6 +7,7 @@ const (
 	InnerName     = "keyturn-inner"     // the inner listener, and the cluster that leads to it
 	loopbackName  = "keyturn-loopback"  // the loopback listener among somebody else's
 	jwksCluster   = "keyturn-jwks"
+	tunnelPrefix  = "keyturn-tunnel-" // begins the names of what leads through a pool's proxy
 )
 
 // Minor versions of Envoy 1 from which something changes for Keyturn.

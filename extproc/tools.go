@@ -62,10 +62,7 @@ func (x *exchange) wantsTools(m *message) bool {
 
 // remember keeps of the request's headers what later turns repeat: a credential only if it is the client's own for the provider.
 func (x *exchange) remember(m *message, own []byte) {
-	path := string(m.header(":path"))
-	if own == nil && x.pool.queryKey {
-		path = withoutKey(path)
-	}
+	path, _ := splitQuery(string(m.header(":path")), func(string) bool { return own != nil })
 	x.tools = &withTools{memory: x.memory(own), coded: coded{header: m.joined("content-encoding")}, origin: agent.Origin{
 		Pool: x.pool.name, Provider: x.pool.telemetry, Dialect: x.dialect, Began: x.started,
 		Path: path, Authority: string(m.header(":authority")), RequestID: string(x.front.requestID), Client: string(x.front.client), ID: string(x.front.id),
@@ -79,7 +76,7 @@ func (x *exchange) remember(m *message, own []byte) {
 		case "traceparent", "tracestate":
 			o.Trace(name, string(h.value))
 		default:
-			if own != nil || name != x.pool.header && !slices.Contains(wire.Credentials, name) {
+			if !wire.IsProxied(h.name) && (own != nil || name != x.pool.header && !wire.IsCredential(h.name) && !wire.IsPage(h.name) && !slices.Contains(wire.Withheld, name) && !slices.Contains(wire.Accounts, name)) {
 				o.Repeat(name, string(h.value))
 			}
 		}
@@ -104,9 +101,11 @@ func (x *exchange) requestBody(m *message) due {
 }
 
 // putTools puts the pool's tools into the request, unless it is to pass as it is. m is its body.
-func (x *exchange) putTools(m *message, tools []dialect.Tool) {
-	session := x.dialect.Open(dialect.Request{Path: x.tools.origin.Path, Body: x.tools.coded.of(m.body)}, dialect.Options{
-		Tools: tools, Hidden: x.pool.tools.Hidden, ModelName: mcp.ModelName, Memory: x.tools.memory, Gone: x.gone,
+func (x *exchange) putTools(m *message, tools []dialect.Tool, without dialect.Without) {
+	body := x.tools.coded.of(m.body)
+	tools = without.From(tools)
+	session := x.dialect.Open(dialect.Request{Path: x.tools.origin.Path, Body: body}, dialect.Options{
+		Tools: tools, NoUsage: without.Usage, Hidden: x.pool.tools.Hidden, ModelName: mcp.ModelName, Memory: x.tools.memory, Gone: x.gone,
 	})
 	if session != nil && int64(len(session.Request())) > x.pool.maxBody { // Envoy could not hold it
 		session = nil
@@ -123,7 +122,8 @@ func (x *exchange) putTools(m *message, tools []dialect.Tool) {
 		x.out.pass(m.kind, &x.mut, modes{}, &x.dyn)
 		return
 	}
-	body := session.Request()
+	x.tools.offered, x.tools.form = tools, dialect.Form(body)
+	body = session.Request()
 	if x.tools.coded.codes() {
 		x.mut.remove("content-encoding")
 	}
@@ -175,6 +175,8 @@ func (x *exchange) memory(own []byte) dialect.Memory {
 		return nil
 	case own != nil:
 		return x.pool.memory.For(ownClient(own))
+	case x.front.asked && len(x.front.client) == 0: // a token that names nobody: one client could not be told from another
+		return nil
 	}
 	return x.pool.memory.For(string(x.front.client))
 }
@@ -351,6 +353,9 @@ func (x *exchange) judge(key *keypool.Key, f *dialect.Failure, now time.Time) (a
 // lost answers a provider's refusal that comes of what Keyturn has forgotten. It reports whether it was one.
 func (x *exchange) lost(body []byte) bool {
 	if !x.explainable() {
+		return false
+	}
+	if x.status != 400 && x.status != 404 {
 		return false
 	}
 	e, ok := x.tools.response.Explain(x.status, body)

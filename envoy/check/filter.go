@@ -210,12 +210,12 @@ func (c *checker) forwarding(where string, rules *extprocv3.HeaderForwardingRule
 func matches(l *matcherv3.ListStringMatcher, name string) bool {
 	return slices.ContainsFunc(l.GetPatterns(), func(m *matcherv3.StringMatcher) bool {
 		fold := func(s string) string {
-			if m.IgnoreCase {
+			if m.GetIgnoreCase() {
 				return strings.ToLower(s)
 			}
 			return s
 		}
-		switch p := m.MatchPattern.(type) {
+		switch p := m.GetMatchPattern().(type) {
 		case *matcherv3.StringMatcher_Exact:
 			return name == fold(p.Exact)
 		case *matcherv3.StringMatcher_Prefix:

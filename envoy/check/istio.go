@@ -132,7 +132,9 @@ func (c *checker) reach() error {
 				continue
 			}
 			s := processorReached
-			s.fatal = failed == all // else it was reached once, and may be again
+			if failed < all {
+				s.severity = Costs // it was reached once, and may be again
+			}
 			c.find(s, "cluster "+name, fmt.Sprintf("%d of %d connections failed, none is open", failed, all))
 		}
 	}

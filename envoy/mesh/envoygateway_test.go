@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -73,7 +74,10 @@ func TestEnvoyGatewayGolden(t *testing.T) {
 				Processor: tc.cfg.Processor, Pools: tc.cfg.Pools, Open: true, Loopback: len(tc.cfg.Pools) > 1,
 			})
 			require.NoError(t, err)
-			require.Empty(t, findings)
+			require.Empty(t, slices.DeleteFunc(findings, func(f check.Finding) bool {
+				return f.Setting == "cluster.load_assignment" && strings.HasPrefix(f.Found, c.endpoint.String()) || // which stands for the provider
+					f.Setting == "access_log" && f.Severity == check.Leaks // Envoy Gateway's default has the query; docs/istio.md tells what to write
+			}))
 		})
 	}
 }

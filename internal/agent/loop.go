@@ -217,6 +217,7 @@ func (l *loop) runTurn(ctx context.Context) (e *ending, err error) {
 		return &ending{problem: &tooLarge}, nil
 	}
 	ctx, cancel := context.WithCancel(ctx)
+	l.report.Sent++
 	f := l.fetch(ctx)
 	defer func() {
 		cancel()

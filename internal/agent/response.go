@@ -40,6 +40,7 @@ type Report struct {
 	Turns int           // turns whose answers were read to their end
 	Calls int           // calls that were run or refused
 	Usage dialect.Usage // of those turns
+	Sent  int           // requests of later turns that were sent
 	Done  []wire.Call   // the first of the calls, at most maxDone
 	// Problem is the code of the error that the response ended with, "" of one that ended well. A provider's own is cut to what names have.
 	Problem string
@@ -97,6 +98,12 @@ func (r *Response) Body() []byte { return r.session.Body() }
 // client should read in its place.
 func (r *Response) Explain(status int, body []byte) (dialect.Error, bool) {
 	return r.session.Explain(status, body)
+}
+
+// Refused is what of the things that were put into the first turn's request, tools among them that were offered, an error of the provider's
+// is about.
+func (r *Response) Refused(offered []dialect.Tool, answer []byte) dialect.Without {
+	return dialect.RefusedOf(r.session, offered, answer)
 }
 
 // Report is what the response has come to so far.

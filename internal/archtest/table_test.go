@@ -30,7 +30,7 @@ var outsiders = map[string]string{
 
 var (
 	impure = []string{"net", "net/http", "os", "grpc", "go-control-plane"}
-	envoys = []string{"grpc", "go-control-plane"} // only extproc, envoy and test know Envoy's messages
+	envoys = []string{"grpc", "go-control-plane"} // only extproc, internal/ledger, envoy and test know Envoy's messages
 )
 
 // dialectMay is what every dialect stands on.
@@ -63,12 +63,14 @@ var table = map[string]rule{
 	"internal/dialect/messages":  {is: "is a dialect", may: dialectMay, not: impure},
 	"internal/dialect/check":     {is: "is pure", may: []string{"sse"}, not: impure},
 
-	"internal/coding":        {is: "is pure", not: impure},
-	"internal/schema":        {is: "is pure", not: impure},
-	"internal/record":        {is: "keeps what it is told", not: envoys},
-	"internal/record/sqlite": {is: "keeps what it is told", may: []string{"internal/record"}, not: envoys},
-	"internal/agent":         {is: "moves what others understand", may: []string{"internal/dialect", "internal/coding", "mcp"}, not: append(slices.Clone(envoys), "os")},
-	"internal/toolserver":    {is: "stands for somebody else's server", not: envoys},
+	"internal/coding":          {is: "is pure", not: impure},
+	"internal/schema":          {is: "is pure", not: impure},
+	"internal/record":          {is: "keeps what it is told", not: envoys},
+	"internal/record/sqlite":   {is: "keeps what it is told", may: []string{"internal/record"}, not: envoys},
+	"internal/record/postgres": {is: "keeps what it is told", may: []string{"internal/record"}, not: envoys},
+	"internal/ledger":          {is: "makes records of what it is told", may: []string{"internal/record", "internal/dialect"}, not: []string{"net", "net/http", "os"}},
+	"internal/agent":           {is: "moves what others understand", may: []string{"internal/dialect", "internal/coding", "mcp"}, not: append(slices.Clone(envoys), "os")},
+	"internal/toolserver":      {is: "stands for somebody else's server", not: envoys},
 	// The scripted provider shares no code with Keyturn, so that each can judge the other. Its dialects know one another as little.
 	"internal/scripted":           {is: "stands for somebody else's server", not: envoys},
 	"internal/scripted/talk":      {is: "stands for somebody else's server", not: envoys},

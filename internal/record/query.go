@@ -163,3 +163,6 @@ func DayOf(t time.Time) time.Time {
 	y, m, d := t.UTC().Date()
 	return time.Date(y, m, d, 0, 0, 0, 0, time.UTC)
 }
+
+// Ceil returns the first instant that a store knows, in whole microseconds, that is not before t.
+func Ceil(t time.Time) time.Time { return t.UTC().Add(time.Microsecond - 1).Truncate(time.Microsecond) }

@@ -18,6 +18,7 @@ type session struct {
 	model     string
 	streams   bool
 	reads     bool
+	unasked   bool          // tokens are counted though the client did not ask
 	wantUsage bool          // the client asked for the chunk that counts tokens
 	chain     recall.Digest // of the client's request
 
@@ -129,6 +130,9 @@ func (s *session) Streams() bool { return s.streams }
 
 // Reads implements turn.Session.
 func (s *session) Reads() bool { return s.reads }
+
+// CountsUnasked implements turn.Counter.
+func (s *session) CountsUnasked() bool { return s.unasked }
 
 // Body implements turn.Session.
 func (s *session) Body() []byte { return s.body }

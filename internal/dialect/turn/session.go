@@ -75,6 +75,12 @@ type Session interface {
 	Explain(status int, body []byte) (Error, bool)
 }
 
+// Counter is a Session that may ask the provider to count tokens although the client did not.
+type Counter interface {
+	// CountsUnasked reports whether the request does so.
+	CountsUnasked() bool
+}
+
 // State says how a turn's stream goes on.
 type State uint8
 
@@ -93,6 +99,8 @@ type Options struct {
 	Hidden bool
 	// ModelName is the name by which models know a server's tool: for calls that a client replays whose tool is not offered now.
 	ModelName func(server, tool string) string
+	// NoUsage keeps what asks the provider to count tokens out of requests that do not have it: it refuses that.
+	NoUsage bool
 	// Memory keeps what the client's next request needs and the client cannot replay. Nil remembers nothing.
 	Memory Memory
 	// Gone reports that nobody waits for the response any more: work on a long request ends. Nil: somebody always does.

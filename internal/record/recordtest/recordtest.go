@@ -107,6 +107,7 @@ func Queries() map[string]record.Query {
 		"from":           {From: Midnight.Add(90 * time.Minute)},
 		"until":          {Until: Midnight},
 		"an hour":        {From: Midnight.Add(-time.Hour), Until: Midnight, Limit: 1000},
+		"part of a µs":   {From: Midnight.Add(-time.Hour + 1), Until: Midnight.Add(1), Limit: 1000},
 		"nothing":        {From: Midnight.Add(time.Hour), Until: Midnight},
 		"client":         {Client: "ann"},
 		"session":        {Session: "s1"},

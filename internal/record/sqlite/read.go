@@ -261,7 +261,7 @@ func conditions(q record.Query, after record.Place) []condition {
 }
 
 // ceil is the first microsecond that is not before t.
-func ceil(t time.Time) int64 { return t.Add(time.Microsecond - 1).UnixMicro() }
+func ceil(t time.Time) int64 { return record.Ceil(t).UnixMicro() }
 
 func (c condition) query() string {
 	where := ""
