@@ -147,6 +147,7 @@ type withTools struct {
 	origin   agent.Origin    // what later turns repeat
 	coded    coded           // the body at hand
 	offered  []dialect.Tool  // that were to go into the request, until it is answered
+	left     int             // of them, for which there was no room
 	form     string          // of the request: see dialect.Form
 	decoder  *coding.Stream  // of the answer's stream; nil: it has no codings
 	memory   dialect.Memory  // of what the client cannot replay; nil: none

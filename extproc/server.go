@@ -359,6 +359,7 @@ func (s *Server) send(stream grpc.ServerStream, a *attempt, d due) error {
 		return stream.SendMsg(&a.out)
 	case dueTools:
 		a.putTools(a.message, s.offer(stream.Context(), a.pool, a.dialect), s.without(a))
+		s.tellLeft(a)
 		a.left = s.clock.Now()
 		if a.tools != nil {
 			a.share.keep(a.tools.size)

@@ -105,7 +105,7 @@ func (x *exchange) putTools(m *message, tools []dialect.Tool, without dialect.Wi
 	body := x.tools.coded.of(m.body)
 	tools = without.From(tools)
 	session := x.dialect.Open(dialect.Request{Path: x.tools.origin.Path, Body: body}, dialect.Options{
-		Tools: tools, NoUsage: without.Usage, Hidden: x.pool.tools.Hidden, ModelName: mcp.ModelName, Memory: x.tools.memory, Gone: x.gone,
+		Tools: tools, MaxTools: x.pool.maxTools, NoUsage: without.Usage, Hidden: x.pool.tools.Hidden, ModelName: mcp.ModelName, Memory: x.tools.memory, Gone: x.gone,
 	})
 	if session != nil && int64(len(session.Request())) > x.pool.maxBody { // Envoy could not hold it
 		session = nil
@@ -121,6 +121,9 @@ func (x *exchange) putTools(m *message, tools []dialect.Tool, without dialect.Wi
 		x.tools = nil
 		x.out.pass(m.kind, &x.mut, modes{}, &x.dyn)
 		return
+	}
+	if c, ok := session.(dialect.Crowded); ok {
+		x.tools.left = c.LeftOut()
 	}
 	x.tools.offered, x.tools.form = tools, dialect.Form(body)
 	body = session.Request()

@@ -75,6 +75,8 @@ type (
 	Options = turn.Options
 	// Session is turn.Session.
 	Session = turn.Session
+	// Crowded is turn.Crowded.
+	Crowded = turn.Crowded
 	// State is turn.State.
 	State = turn.State
 	// Turn is turn.Turn.
@@ -113,6 +115,8 @@ const (
 	ImagePart = turn.ImagePart
 	AudioPart = turn.AudioPart
 	FilePart  = turn.FilePart
+
+	AnyTools = turn.AnyTools
 
 	ExecutionError = turn.ExecutionError
 	ProtocolError  = turn.ProtocolError

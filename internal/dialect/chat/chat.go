@@ -95,6 +95,7 @@ func open(body []byte, o turn.Options) turn.Session {
 		opts: o, number: 1,
 		model: rawjson.Word(f.model.Of(body)), streams: string(f.stream.Of(body)) == "true",
 	}
+	s.names.Limit(o.MaxTools)
 	var e rawjson.Edits
 	s.recall(&e, body, &f)
 	if tools := s.offer(body, &f); tools != nil {
@@ -133,6 +134,9 @@ func (s *session) Reads() bool { return s.reads }
 
 // CountsUnasked implements turn.Counter.
 func (s *session) CountsUnasked() bool { return s.unasked }
+
+// LeftOut implements turn.Crowded.
+func (s *session) LeftOut() int { return s.names.Left() }
 
 // Body implements turn.Session.
 func (s *session) Body() []byte { return s.body }

@@ -68,7 +68,7 @@ func (s *session) offer(b []byte, f *requestFields) []byte {
 	for t := range rawjson.Elements(b, f.tools) {
 		has++
 		kind := rawjson.Text(b, t, "type")
-		if !rawjson.Once(b, t, "type", "function", "custom") || has >= turn.MaxTools {
+		if !rawjson.Once(b, t, "type", "function", "custom") || s.names.Full(has) {
 			return nil
 		}
 		if at, ok := rawjson.Lookup(b, t, kind); ok {
