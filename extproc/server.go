@@ -91,6 +91,7 @@ type Server struct {
 	agent    *agent.Agent                                           // nil: no pool may have tools
 	memories *memories
 	offers   *offers
+	refusals *refusals
 	close    func() // what the agent keeps open
 }
 
@@ -136,7 +137,7 @@ func newServer(cfg Config, out *outside) (*Server, error) {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
 	s.memories, s.budget = newMemories(s.clock), newBudget(cfg.MaxMemory, s.clock)
-	s.offers = newOffers(s.clock, s.log)
+	s.offers, s.refusals = newOffers(s.clock, s.log), newRefusals(s.clock)
 	if out != nil {
 		s.tools, s.close = out.tools, out.close
 		if s.agent, err = agent.New(agent.Config{
@@ -358,7 +359,8 @@ func (s *Server) send(stream grpc.ServerStream, a *attempt, d due) error {
 	case dueReply:
 		return stream.SendMsg(&a.out)
 	case dueTools:
-		a.putTools(a.message, s.offer(stream.Context(), a.pool, a.dialect))
+		a.putTools(a.message, s.offer(stream.Context(), a.pool, a.dialect), s.without(a))
+		s.tellLeft(a)
 		a.left = s.clock.Now()
 		if a.tools != nil {
 			a.share.keep(a.tools.size)
