@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"cmp"
 	"net/url"
 	"time"
 
@@ -73,7 +74,14 @@ func (r *renderer) innerCluster() *clusterv3.Cluster {
 
 // poolCluster leads to a pool's provider. Keyturn names it in x-keyturn-cluster.
 func (r *renderer) poolCluster(pool *Pool) *clusterv3.Cluster {
-	return r.remote(pool.Clusters[0], pool.Upstream, pool.KeepAlive)
+	c := r.remote(pool.Clusters[0], pool.Upstream, pool.KeepAlive, cmp.Or(pool.CAFile, r.CAFile))
+	if pool.Proxy == nil {
+		return c
+	}
+	through := cluster(c.Name, address.Address{Internal: tunnel(pool)}, providerConnectTimeout)
+	c.ClusterDiscoveryType, c.LoadAssignment, c.DnsLookupFamily = through.ClusterDiscoveryType, through.LoadAssignment, through.DnsLookupFamily
+	c.UpstreamConnectionOptions = nil // its connections end inside Envoy
+	return c
 }
 
 // remote leads to the server of a URL. A connection is closed when it was unused for keepAlive: a request on one that the server closes fails.
@@ -81,14 +89,14 @@ func (r *renderer) poolCluster(pool *Pool) *clusterv3.Cluster {
 // It speaks HTTP/1.1 on purpose. A WebSocket upgrade passes as it is (over HTTP/2 it needs RFC 8441, which providers
 // rarely offer); a provider that answers before it has read the request resets one connection and no other; and no
 // limit of streams per connection, as HTTP/2 servers have, stands between the clients and the provider.
-func (r *renderer) remote(name string, u *url.URL, keepAlive time.Duration) *clusterv3.Cluster {
+func (r *renderer) remote(name string, u *url.URL, keepAlive time.Duration, caFile string) *clusterv3.Cluster {
 	a := address.OfUpstream(u)
 	c := cluster(name, a, providerConnectTimeout)
 	c.TypedExtensionProtocolOptions = r.http1(keepAlive, providerHeaders, providerHeadersKB)
 	// A model may think for minutes without a byte.
 	c.UpstreamConnectionOptions = &clusterv3.UpstreamConnectionOptions{TcpKeepalive: probes()}
 	if u.Scheme == "https" {
-		c.TransportSocket = r.tls(a)
+		c.TransportSocket = r.tls(a, caFile)
 	}
 	return c
 }
@@ -129,7 +137,7 @@ func cluster(name string, a address.Address, timeout time.Duration) *clusterv3.C
 }
 
 // tls verifies that the provider is who the URL says: the key goes to nobody else.
-func (r *renderer) tls(a address.Address) *corev3.TransportSocket {
+func (r *renderer) tls(a address.Address, caFile string) *corev3.TransportSocket {
 	san := &tlsv3.SubjectAltNameMatcher{SanType: tlsv3.SubjectAltNameMatcher_DNS, Matcher: exact(a.Host)}
 	ctx := &tlsv3.UpstreamTlsContext{Sni: a.Host}
 	if a.IP.IsValid() {
@@ -139,7 +147,7 @@ func (r *renderer) tls(a address.Address) *corev3.TransportSocket {
 	ctx.CommonTlsContext = &tlsv3.CommonTlsContext{
 		AlpnProtocols: []string{"http/1.1"},
 		ValidationContextType: &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{
-			TrustedCa:                 file(r.CAFile),
+			TrustedCa:                 file(caFile),
 			MatchTypedSubjectAltNames: []*tlsv3.SubjectAltNameMatcher{san},
 		}},
 	}

@@ -32,5 +32,5 @@ func Example() {
 		fmt.Println(f)
 	}
 	// Output:
-	// cluster keyturn-inner: cluster.circuit_breakers.max_retries is not set, want 1000 or more: Envoy's default is 3 at once: a retry that it refuses is the provider's 429.
+	// crashes: cluster keyturn-inner: cluster.circuit_breakers.max_retries is not set, want 1000 or more: Envoy's default is 3 at once: a retry that it refuses is the provider's 429. Set cluster.circuit_breakers.max_retries to 1000 or more.
 }

@@ -7,12 +7,12 @@ const (
 	InnerName     = "keyturn-inner"     // the inner listener, and the cluster that leads to it
 	loopbackName  = "keyturn-loopback"  // the loopback listener among somebody else's
 	jwksCluster   = "keyturn-jwks"
+	tunnelPrefix  = "keyturn-tunnel-" // begins the names of what leads through a pool's proxy
 )
 
 // Minor versions of Envoy 1 from which something changes for Keyturn.
 const (
 	MinMinor   = 37 // below it a retry after a paused upstream response corrupts memory
-	ClearMinor = 38 // from here on there is nothing to warn of
 	UsageMinor = 40 // from here on it reads the usage of answers by itself
 )
 

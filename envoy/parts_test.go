@@ -36,3 +36,13 @@ func TestParts(t *testing.T) {
 	_, err = envoy.NewParts(envoy.Config{})
 	require.ErrorContains(t, err, "pools: at least one is needed")
 }
+
+// TestPartsHaveNoProxy: the cluster of a provider is somebody else's there.
+func TestPartsHaveNoProxy(t *testing.T) {
+	cfg := envoy.Config{
+		Listen: "127.0.0.1:0", Processor: "unix:extproc.sock",
+		Pools: []envoy.Pool{{Name: "openai", Upstream: parse(t, "https://api.openai.com"), Proxy: parse(t, "http://proxy:3128")}},
+	}
+	_, err := envoy.NewParts(cfg)
+	require.ErrorContains(t, err, "upstream_proxy")
+}

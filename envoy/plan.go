@@ -43,7 +43,7 @@ const (
 
 // OwnCluster says whether Render makes a cluster of this name for itself: no pool's may have it.
 func OwnCluster(name string) bool {
-	return name == ProcessorName || name == InnerName || name == jwksCluster
+	return name == ProcessorName || name == InnerName || name == jwksCluster || strings.HasPrefix(name, tunnelPrefix)
 }
 
 // Validate returns what is wrong with cfg, joined; nil when Render takes it and finds the certificates that it needs.
@@ -52,7 +52,12 @@ func Validate(cfg Config) error {
 	return errors.Join(errs...)
 }
 
+// OriginPattern is what one of CORS.Origins is. Not null, which any page can make itself.
+const OriginPattern = `^(\*|[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9*._-]+(:[0-9*]+)?|[A-Za-z][A-Za-z0-9+.-]*://\[[0-9A-Fa-f:.]+\](:[0-9*]+)?)$`
+
 var (
+	originPattern = regexp.MustCompile(OriginPattern)
+
 	poolName   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._~-]*$`)
 	headerName = regexp.MustCompile("^[a-z0-9!#$%&'*+.^_`|~-]+$") // RFC 9110 section 5.6.2, in lower case
 )
@@ -72,6 +77,7 @@ type plan struct {
 	Config
 	listen, admin, inner, loopback, processor address.Address
 	jwksURL                                   *url.URL
+	parts                                     bool   // the other parts, listeners for clients among them, are somebody else's
 	bodyBytes                                 uint64 // what the inner listener may hold of one request or response
 }
 
@@ -133,6 +139,11 @@ func planOf(cfg Config) (p *plan, errs []error) {
 	}
 	errs = append(errs, p.checkPools()...)
 	errs = append(errs, p.checkClients()...)
+	for i, o := range p.CORS.Origins {
+		if !originPattern.MatchString(o) {
+			errs = append(errs, fmt.Errorf("cors: origins[%d]: %q is not the origin of a web page: a scheme, a host and perhaps a port, such as https://app.example.com, without a slash at the end", i, o))
+		}
+	}
 	// At least what a front holds: a body that Keyturn reads whole hangs the request when it is larger than this.
 	p.bodyBytes = uint64(max(p.MaxRequestBytes, DefaultBodyBytes))
 	for _, pool := range p.Pools {
@@ -208,11 +219,28 @@ func (p *plan) checkPools() (errs []error) {
 		if err := address.CheckUpstream(pool.Upstream); err != nil {
 			bad("upstream: %w", err)
 		}
+		if err := checkProxy(pool.Proxy); err != nil {
+			bad("upstream_proxy: %w", err)
+		}
 		for _, err := range p.checkTools(pool) {
 			bad("tools: %w", err)
 		}
 	}
 	return errs
+}
+
+// checkProxy says what is wrong with the URL of a proxy; nil is none.
+func checkProxy(u *url.URL) error {
+	if u == nil {
+		return nil
+	}
+	if err := address.CheckUpstream(u); err != nil {
+		return err
+	}
+	if address.BasePath(u) != "" {
+		return errors.New("may have a host and a port, and no path")
+	}
+	return nil
 }
 
 // checkTools finds what stands in the way of a pool's tools.
@@ -276,7 +304,7 @@ func (p *plan) checkClients() (errs []error) {
 
 func (p *plan) needsCA() bool {
 	for _, pool := range p.Pools {
-		if pool.Upstream != nil && pool.Upstream.Scheme == "https" {
+		if pool.CAFile == "" && pool.Upstream != nil && pool.Upstream.Scheme == "https" || pool.Proxy != nil && pool.Proxy.Scheme == "https" {
 			return true
 		}
 	}

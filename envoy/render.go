@@ -73,9 +73,9 @@ func (r *renderer) pack(m interface {
 	return a
 }
 
-// extensions are what the internal listener needs, nil where a socket stands for it.
+// extensions are what internal listeners need, nil where there are none.
 func (r *renderer) extensions() []*corev3.TypedExtensionConfig {
-	if r.inner.Internal == "" {
+	if r.inner.Internal == "" && !r.proxied() {
 		return nil
 	}
 	return []*corev3.TypedExtensionConfig{{
@@ -90,6 +90,11 @@ func (r *renderer) listeners() []*listenerv3.Listener {
 		loopback.Name = "loopback"
 		all = append(all, loopback)
 	}
+	for i := range r.Pools {
+		if r.Pools[i].Proxy != nil {
+			all = append(all, r.tunnelListener(&r.Pools[i]))
+		}
+	}
 	return all
 }
 
@@ -97,9 +102,12 @@ func (r *renderer) clusters() []*clusterv3.Cluster {
 	cs := []*clusterv3.Cluster{r.processorCluster(), r.innerCluster()}
 	for i := range r.Pools {
 		cs = append(cs, r.poolCluster(&r.Pools[i]))
+		if r.Pools[i].Proxy != nil {
+			cs = append(cs, r.proxyCluster(&r.Pools[i]))
+		}
 	}
 	if r.jwksURL != nil {
-		cs = append(cs, r.remote(jwksCluster, r.jwksURL, DefaultKeepAlive))
+		cs = append(cs, r.remote(jwksCluster, r.jwksURL, DefaultKeepAlive, r.CAFile))
 	}
 	return cs
 }
@@ -134,10 +142,6 @@ func (r *renderer) adminInterface() *bootstrapv3.Admin {
 
 func exact(s string) *matcherv3.StringMatcher {
 	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: s}}
-}
-
-func prefix(s string) *matcherv3.StringMatcher {
-	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: s}}
 }
 
 // set is a header to put in place of whatever is there.

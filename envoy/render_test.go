@@ -94,6 +94,10 @@ func goldens(t *testing.T) map[string]envoy.Config {
 			c.Processor = "keyturn.internal:9000"
 			c.Pools = []envoy.Pool{{Name: "openai", Upstream: parse(t, "https://api.openai.com"), Keys: 2}}
 		}),
+		"proxy": with(func(c *envoy.Config) {
+			c.AccessLog, c.Record = "off", envoy.Record{}
+			c.Pools = []envoy.Pool{{Name: "openai", Upstream: parse(t, "https://api.openai.com"), Proxy: parse(t, "http://proxy.internal:3128"), CAFile: "testdata/ca.pem", Keys: 2}}
+		}),
 	}
 }
 
@@ -137,7 +141,7 @@ func TestSize(t *testing.T) {
 	}
 }
 
-// TestCheckAcceptsGoldens holds that Check finds nothing in what Render makes.
+// TestCheckAcceptsGoldens holds that nothing is found in what Render makes, but what it was told to do.
 func TestCheckAcceptsGoldens(t *testing.T) {
 	for name, cfg := range goldens(t) {
 		t.Run(name, func(t *testing.T) {
@@ -147,6 +151,11 @@ func TestCheckAcceptsGoldens(t *testing.T) {
 			require.NoError(t, err)
 			findings, err := check.Envoy(doc, envoytest.Wanted(cfg))
 			require.NoError(t, err)
+			if name == "https" { // its Keyturn is elsewhere, and reached in the clear
+				require.Len(t, findings, 1)
+				require.Equal(t, "not set, to keyturn.internal:9000", findings[0].Found)
+				return
+			}
 			require.Empty(t, findings)
 		})
 	}

@@ -267,7 +267,7 @@ func TestTwoTurns(t *testing.T) {
 				require.Equal(t, map[string]any{
 					"turns": 2.0, "tool_calls": 1.0, "key": "k1...ey", "key_name": "openai-2", "key_id": "0dceb7824476af93",
 					"llm_input_token": 20.0, "llm_output_token": 10.0, "llm_total_token": 30.0,
-					"calls": `[["call_1","demo","echo",1,0,0,"ok"]]`,
+					"calls": `[["call_1","demo","echo",1,0,0,"ok"]]`, "sent": 1.0,
 				}, log)
 				require.Equal(t, "api.openai.com", got.Host)
 				require.Equal(t, "/v1/responses", got.URL.RequestURI())
@@ -567,7 +567,7 @@ func TestWholeAnswer(t *testing.T) {
 		require.JSONEq(t, `{"error":{"code":"rate_limit_exceeded"}}`, string(failed.GetBody()))
 		require.Equal(t, map[string]string{
 			"content-type": "application/json", "retry-after": "3",
-			"x-keyturn-used-pool": "openai", "x-keyturn-used-name": "openai-1", "x-keyturn-used-key": "k0...ey",
+			"x-keyturn-used-pool": "openai", "x-keyturn-used-name": "openai-1", "x-keyturn-used-key": "k0...ey", "x-should-retry": "false",
 		}, sets(failed.GetHeaders()))
 		r.quiet(t)
 	})

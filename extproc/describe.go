@@ -100,6 +100,9 @@ func (x *exchange) describeTurns(d *dynamic) {
 			d.number(wire.CutField, float64(cut))
 		}
 	}
+	if r.Sent > 0 {
+		d.number(wire.SentField, float64(r.Sent))
+	}
 	if r.Problem != "" {
 		d.text(wire.EndingField, r.Problem)
 	}

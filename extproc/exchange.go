@@ -6,6 +6,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/agent"
 	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/redact"
 	"github.com/keyturn/keyturn/keypool"
 )
 
@@ -114,7 +115,11 @@ type exchange struct {
 	named      bool      // the request says which that is
 	moved      move      // the conversation is with another key than before
 	tried      []string  // ids of the keys that failed, this attempt's among them
+	without    []string  // ids of the keys whose organisations do not have what the request names, this attempt's among them
 	own        []byte    // masked hint of the client's own credential
+	presented  []byte    // that credential
+	blanked    []byte    // the body of an error in which a key was found, without it
+	found      [echoes]bool
 	done       bool      // nothing more is wanted of this stream
 	dropped    int       // messages after the end of their direction
 	awaiting   *message  // the head of an answer whose body is to be judged
@@ -150,6 +155,7 @@ type withTools struct {
 	rest     []byte          // what has come of a stream and was not read yet; it belongs to the message at hand
 	last     bool            // nothing comes after rest
 	trailers bool            // the provider's response ended with trailers
+	plain    *redact.Stream  // takes the pool's keys out of a stream
 }
 
 // keptBytes bounds each buffer that is kept for another attempt.
@@ -179,7 +185,7 @@ func (x *exchange) after() trail {
 	if x.repeat {
 		tried = x.before.tried
 	}
-	return trail{tried: tried, attempt: x.attempt, started: x.started, repeated: x.before.repeated || x.repeat, doubted: x.doubted}
+	return trail{tried: tried, without: x.without, attempt: x.attempt, started: x.started, repeated: x.before.repeated || x.repeat, doubted: x.doubted}
 }
 
 // finish gives back what the attempt still holds. It may be called more than once.

@@ -43,12 +43,21 @@ type Config struct {
 	MeterProvider metric.MeterProvider
 	// TracerProvider makes the spans of turns and of calls of tools. Nil makes none.
 	TracerProvider trace.TracerProvider
+	// Beside is served on the same connections: the service that Envoy tells of requests when they are over. Nil: there is none.
+	Beside Beside
 	// Clock tells the time. Nil means the real one.
 	Clock quartz.Clock
 	// Catalogue runs the tools of pools that have some. Nil: none may have.
 	Catalogue *mcp.Catalogue
 	// Loopback is where Envoy listens for the requests of later turns, "unix:PATH" or "host:port". Empty: no pool may have tools.
 	Loopback string
+}
+
+// Beside is another gRPC service, whose streams last as long as Envoy's connections do.
+type Beside interface {
+	Register(s grpc.ServiceRegistrar)
+	// Drain ends the streams once nothing more comes of them. It is called when no attempt is under way any more and the server shuts down.
+	Drain()
 }
 
 // Bodies, in bytes.
@@ -72,7 +81,11 @@ type Server struct {
 	later    later
 	conns    connections
 	budget   *budget
-	withheld seldom // redirects
+	echoed   seldom
+	beside   Beside
+	stopping atomic.Bool
+	idle     sync.Once // when the server shuts down and no attempt is under way
+	withheld seldom    // redirects
 
 	tools    func(ctx context.Context, servers []string) []mcp.Tool // the catalogue's
 	agent    *agent.Agent                                           // nil: no pool may have tools
@@ -106,7 +119,7 @@ func New(cfg Config) (*Server, error) { return newServer(cfg, cfg.outside()) }
 
 // newServer makes a Server whose tools are out's; nil: it has none.
 func newServer(cfg Config, out *outside) (*Server, error) {
-	s := &Server{log: cfg.Log, clock: cfg.Clock, maxRetry: cfg.MaxRetry, health: health.NewServer()}
+	s := &Server{log: cfg.Log, clock: cfg.Clock, maxRetry: cfg.MaxRetry, health: health.NewServer(), beside: cfg.Beside}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -127,7 +140,7 @@ func newServer(cfg Config, out *outside) (*Server, error) {
 	if out != nil {
 		s.tools, s.close = out.tools, out.close
 		if s.agent, err = agent.New(agent.Config{
-			Call: out.call, Loopback: out.loopback, Clock: s.clock, Log: s.log, TracerProvider: cfg.TracerProvider, MeterProvider: cfg.MeterProvider,
+			Call: out.call, Loopback: &blanking{out.loopback, s}, Clock: s.clock, Log: s.log, TracerProvider: cfg.TracerProvider, MeterProvider: cfg.MeterProvider,
 		}); err != nil {
 			return nil, err
 		}
@@ -146,6 +159,9 @@ func newServer(cfg Config, out *outside) (*Server, error) {
 		grpc.InitialConnWindowSize(connectionWindow),
 	)
 	s.grpc.RegisterService(&serviceDesc, s)
+	if s.beside != nil {
+		s.beside.Register(s.grpc)
+	}
 	healthpb.RegisterHealthServer(s.grpc, s.health)
 	s.health.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
 	s.health.SetServingStatus(serviceDesc.ServiceName, healthpb.HealthCheckResponse_SERVING)
@@ -216,6 +232,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		defer close(done)
 		s.grpc.GracefulStop()
 	}()
+	s.stopping.Store(true)
+	s.settled()
 	select {
 	case <-done:
 		return nil
@@ -223,6 +241,13 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.grpc.Stop() // ends GracefulStop too
 		<-done
 		return ctx.Err()
+	}
+}
+
+// settled lets the streams of the service beside this one end, where the server shuts down and no attempt is under way.
+func (s *Server) settled() {
+	if s.beside != nil && s.stopping.Load() && s.metrics.open.Load() == 0 {
+		s.idle.Do(s.beside.Drain)
 	}
 }
 
@@ -242,7 +267,10 @@ var (
 // however long the response streams.
 func (s *Server) process(stream grpc.ServerStream) (err error) {
 	s.metrics.open.Add(1)
-	defer s.metrics.open.Add(-1)
+	defer func() {
+		s.metrics.open.Add(-1)
+		s.settled()
+	}()
 	a := attempts.Get().(*attempt)
 	a.begin(s.pools.Load(), s.maxRetry)
 	defer func() {

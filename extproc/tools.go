@@ -12,6 +12,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/agent"
 	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/redact"
 	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 	"github.com/keyturn/keyturn/mcp"
@@ -23,6 +24,9 @@ type Tools struct {
 	Servers []string
 	// Hidden leaves the calls out of what clients see, also where the dialect has a form for them (mcp_call in Responses).
 	Hidden bool
+	// Usage says what clients read of the tokens of several turns: UsageSum, UsageLast, or "" for the last turn's in Chat and Messages, whose
+	// clients take them for the size of the context, and the sum in Responses. Metadata and metrics always have the sum.
+	Usage string
 	// Turns bounds the turns of one response, the client's own request included; in the last one the model may call no tools.
 	// Zero means 10; the least is 2.
 	Turns int
@@ -40,6 +44,14 @@ type Tools struct {
 	// MemoryBytes is how much of that is remembered for the pool; the oldest goes first. Zero means 64 MiB.
 	MemoryBytes int64
 }
+
+// The values of Tools.Usage.
+const (
+	UsageSum  = "sum"
+	UsageLast = "last"
+)
+
+var countings = map[string]dialect.Counting{"": dialect.UsualCounting, UsageSum: dialect.SumOfTurns, UsageLast: dialect.LastTurn}
 
 // shape is what of a response is read.
 type shape uint8
@@ -61,10 +73,7 @@ func (x *exchange) wantsTools(m *message) bool {
 
 // remember keeps of the request's headers what later turns repeat: a credential only if it is the client's own for the provider.
 func (x *exchange) remember(m *message, own []byte) {
-	path := string(m.header(":path"))
-	if own == nil && x.pool.queryKey {
-		path = withoutKey(path)
-	}
+	path, _ := splitQuery(string(m.header(":path")), func(string) bool { return own != nil })
 	x.tools = &withTools{memory: x.memory(own), origin: agent.Origin{
 		Pool: x.pool.name, Provider: x.pool.telemetry, Dialect: x.dialect, Began: x.started,
 		Path: path, Authority: string(m.header(":authority")), RequestID: string(x.front.requestID), Client: string(x.front.client), ID: string(x.front.id),
@@ -78,7 +87,7 @@ func (x *exchange) remember(m *message, own []byte) {
 		case "traceparent", "tracestate":
 			o.Trace(name, string(h.value))
 		default:
-			if own != nil || name != x.pool.header && !slices.Contains(wire.Credentials, name) {
+			if !wire.IsProxied(h.name) && (own != nil || name != x.pool.header && !wire.IsCredential(h.name) && !wire.IsPage(h.name) && !slices.Contains(wire.Withheld, name) && !slices.Contains(wire.Accounts, name)) {
 				o.Repeat(name, string(h.value))
 			}
 		}
@@ -105,7 +114,7 @@ func (x *exchange) requestBody(m *message) due {
 // putTools puts the pool's tools into the request, unless it is to pass as it is. m is its body.
 func (x *exchange) putTools(m *message, tools []dialect.Tool) {
 	session := x.dialect.Open(dialect.Request{Path: x.tools.origin.Path, Body: m.body}, dialect.Options{
-		Tools: tools, Hidden: x.pool.tools.Hidden, ModelName: mcp.ModelName, Memory: x.tools.memory, Gone: x.gone,
+		Tools: tools, Hidden: x.pool.tools.Hidden, Counting: countings[x.pool.tools.Usage], ModelName: mcp.ModelName, Memory: x.tools.memory, Gone: x.gone,
 	})
 	if session != nil && int64(len(session.Request())) > x.pool.maxBody { // Envoy could not hold it
 		session = nil
@@ -170,6 +179,8 @@ func (x *exchange) memory(own []byte) dialect.Memory {
 		return nil
 	case own != nil:
 		return x.pool.memory.For(ownClient(own))
+	case x.front.asked && len(x.front.client) == 0: // a token that names nobody: one client could not be told from another
+		return nil
 	}
 	return x.pool.memory.For(string(x.front.client))
 }
@@ -205,6 +216,7 @@ func (x *exchange) goodAnswer(m *message) {
 	switch {
 	case r.Streams() && x.dialect.IsStream(string(kind)):
 		x.shape, mode.response = streaming, bodyDuplex
+		x.tools.plain = redact.NewStream(x.pool.secrets)
 		x.mut.remove("content-length")
 	case !r.Streams() && bytes.Contains(kind, []byte("json")) && contentLength(m) <= x.pool.maxBody:
 		x.shape, mode.response = wholeBody, x.readable(m)
@@ -218,7 +230,13 @@ func (x *exchange) goodAnswer(m *message) {
 // streamed takes what has come of a stream, a piece at a time: what goes to the client next is in x.chunk, and while more is unread
 // x.streamedOn is to be called once that is sent. So a client that does not read holds one piece, not all that has come.
 func (x *exchange) streamed(body []byte, end bool) due {
-	x.tools.rest, x.tools.last = body, end
+	pass, found := x.tools.plain.Next(body)
+	if end {
+		rest, more := x.tools.plain.End()
+		pass, found = append(pass[:len(pass):len(pass)], rest...), found || more
+	}
+	x.found[echoBody] = x.found[echoBody] || found
+	x.tools.rest, x.tools.last = pass, end
 	return x.streamedOn()
 }
 
@@ -246,6 +264,9 @@ func (x *exchange) streamedOn() due {
 // wholeAnswer takes a JSON answer. One that turns out to be too large passes as it is, as if it had said how large it is: it may be cut.
 func (x *exchange) wholeAnswer(m *message) due {
 	if int64(len(m.body)) > x.pool.maxBody {
+		if x.withoutKeys(m.body) {
+			x.blanked = m.body
+		}
 		x.finalReply(m.kind)
 		return dueReply
 	}
@@ -253,11 +274,11 @@ func (x *exchange) wholeAnswer(m *message) due {
 		x.busy()
 		return dueReply
 	}
-	r := x.tools.response
+	r, blanked := x.tools.response, x.withoutKeys(m.body)
 	if x.tools.more = r.Whole(m.body); x.tools.more {
 		return dueTurns
 	}
-	x.sendWhole(r.Body(), bytes.Equal(r.Body(), m.body))
+	x.sendWhole(r.Body(), !blanked && bytes.Equal(r.Body(), m.body))
 	return dueReply
 }
 
@@ -279,7 +300,7 @@ func (x *exchange) sendWhole(body []byte, same bool) {
 func (x *exchange) sendInstead(a *agent.ErrorAnswer) {
 	x.done = true
 	for name, values := range a.Header {
-		x.mut.set(strings.ToLower(name), "", values[0])
+		x.mut.set(strings.ToLower(name), "", strings.Join(values, ", "))
 	}
 	x.tellUsed()
 	x.describeTurns(&x.dyn)

@@ -21,10 +21,16 @@ import (
 	"github.com/keyturn/keyturn/internal/config"
 )
 
-// findings is how many things check found and has printed.
+// findings is how many things check found and has printed that make it fail.
 type findings int
 
 func (f findings) Error() string { return fmt.Sprintf("%d findings", int(f)) }
+
+// severityFlag is how bad a finding about Envoy must be to make check fail.
+type severityFlag struct{ check.Severity }
+
+func (f *severityFlag) Set(s string) error { return f.UnmarshalText([]byte(s)) }
+func (f *severityFlag) Type() string       { return "severity" }
 
 // report is what check prints with --json.
 type report struct {
@@ -38,55 +44,77 @@ func newCheck() *cobra.Command {
 		Use:   "check",
 		Short: "Check the configuration, and Envoy's",
 		Long: "Checks keyturn.yaml, and with --envoy or --envoy-admin that an Envoy has every setting that Keyturn needs to keep it alive and\n" +
-			"its keys in turn. Exits with 0 when all is well, with 1 when something was found, with 2 when the command line is wrong.\n" +
+			"its keys in turn, and nothing that gives them away. A finding about Envoy leaks (a credential gets out, or somebody spends keys that are\n" +
+			"not theirs), crashes (Envoy does, or requests fail or go out twice) or costs (speed, memory, some requests, clarity).\n" +
+			"Exits with 0 when all is well, with 1 when something was found that is as bad as --severity says or worse, with 2 when the\n" +
+			"command line is wrong. What is less bad is printed too.\n" +
 			"With --istio the Envoy is the proxy of an Istio mesh, a sidecar or a gateway: --envoy is its config dump\n" +
 			"(istioctl proxy-config all POD -o json), --envoy-admin its admin interface, which also tells whether it reaches Keyturn.\n" +
 			"Without either it is asked at " + proxyAdmin + ", where every container of its pod finds it.",
 		Args: usageArgs(cobra.NoArgs),
 		Example: `  keyturn check
   keyturn check --envoy envoy.yaml
+  keyturn check --envoy-admin http://127.0.0.1:9901 --severity crashes
   istioctl proxy-config all deploy/llm-egress -o json > dump.json && keyturn check --istio --envoy dump.json
   kubectl exec deploy/llm-egress -c keyturn -- keyturn check -c /etc/keyturn/keyturn.yaml --istio`,
 	}
-	path := configFlag(cmd)
-	file := cmd.Flags().String("envoy", "", "also check this Envoy configuration: a bootstrap or a config dump, YAML or JSON `file`")
-	admin := cmd.Flags().String("envoy-admin", "", "also check the running Envoy with this admin `URL`, or unix:PATH")
-	mesh := cmd.Flags().Bool("istio", false, "the Envoy is the proxy of an Istio mesh")
-	asJSON := cmd.Flags().Bool("json", false, "print JSON")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if *file != "" && *admin != "" {
-			return usageError{errors.New("--envoy and --envoy-admin exclude each other")}
+	o := checkOptions{config: configFlag(cmd)}
+	cmd.Flags().StringVar(&o.file, "envoy", "", "also check this Envoy configuration: a bootstrap or a config dump, YAML or JSON `file`")
+	cmd.Flags().StringVar(&o.admin, "envoy-admin", "", "also check the running Envoy with this admin `URL`, or unix:PATH")
+	cmd.Flags().BoolVar(&o.mesh, "istio", false, "the Envoy is the proxy of an Istio mesh")
+	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
+	cmd.Flags().Var(&o.least, "severity", "fail for findings about Envoy of this `severity` and worse: leaks, crashes or costs")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return o.check(cmd) }
+	return cmd
+}
+
+// checkOptions are check's command line.
+type checkOptions struct {
+	config *string
+	source
+	json  bool
+	least severityFlag
+}
+
+// check prints what is found. The error is how much of it makes the command fail, or why nothing could be found.
+func (o *checkOptions) check(cmd *cobra.Command) error {
+	if o.file != "" && o.admin != "" {
+		return usageError{errors.New("--envoy and --envoy-admin exclude each other")}
+	}
+	r := report{Config: []string{}, Warnings: []string{}, Envoy: []check.Finding{}}
+	cfg, err := config.Load(*o.config)
+	if err != nil {
+		r.Config = strings.Split(err.Error(), "\n")
+	} else {
+		r.Warnings = append(r.Warnings, cfg.Warnings...)
+	}
+	if o.mesh && o.file == "" && o.admin == "" {
+		o.admin = proxyAdmin
+	}
+	if o.file != "" || o.admin != "" {
+		var want check.Want
+		if cfg != nil {
+			want = wanted(cfg.EnvoyConfig())
 		}
-		r := report{Config: []string{}, Warnings: []string{}, Envoy: []check.Finding{}}
-		cfg, err := config.Load(*path)
+		found, err := checkEnvoy(cmd.Context(), o.source, want)
 		if err != nil {
-			r.Config = strings.Split(err.Error(), "\n")
-		} else {
-			r.Warnings = append(r.Warnings, cfg.Warnings...)
-		}
-		if *mesh && *file == "" && *admin == "" {
-			*admin = proxyAdmin
-		}
-		if *file != "" || *admin != "" {
-			var want check.Want
-			if cfg != nil {
-				want = wanted(cfg.EnvoyConfig())
-			}
-			found, err := checkEnvoy(cmd.Context(), source{*file, *admin, *mesh}, want)
-			if err != nil {
-				return err
-			}
-			r.Envoy = append(r.Envoy, found...)
-		}
-		if err := r.print(cmd.OutOrStdout(), *asJSON); err != nil {
 			return err
 		}
-		if n := len(r.Config) + len(r.Envoy); n > 0 {
-			return findings(n)
-		}
-		return nil
+		r.Envoy = append(r.Envoy, found...)
 	}
-	return cmd
+	if err := r.print(cmd.OutOrStdout(), o.json, o.file); err != nil {
+		return err
+	}
+	n := len(r.Config)
+	for _, f := range r.Envoy {
+		if f.Severity >= o.least.Severity {
+			n++
+		}
+	}
+	if n > 0 {
+		return findings(n)
+	}
+	return nil
 }
 
 // proxyAdmin is where the proxy of a mesh has its admin interface, for its own pod.
@@ -135,7 +163,8 @@ func wanted(e envoy.Config) check.Want {
 	}
 }
 
-func (r report) print(w io.Writer, asJSON bool) error {
+// print writes the report. file is what the findings' lines are of, "" where Envoy was asked.
+func (r report) print(w io.Writer, asJSON bool, file string) error {
 	if asJSON {
 		e := json.NewEncoder(w)
 		e.SetEscapeHTML(false)
@@ -150,17 +179,25 @@ func (r report) print(w io.Writer, asJSON bool) error {
 		b.WriteString("warning: " + line + "\n")
 	}
 	for _, f := range r.Envoy {
-		weight := "should"
-		if f.Fatal {
-			weight = "must"
+		fmt.Fprintf(&b, "%s: %s: %s is %s; wanted: %s\n", f.Severity, f.Where, f.Setting, f.Found, f.Want)
+		if at := placeIn(file, f); at != "" {
+			fmt.Fprintf(&b, "    at: %s\n", at)
 		}
-		fmt.Fprintf(&b, "%s: %s is %s, %s be %s\n    otherwise: %s\n", f.Where, f.Setting, f.Found, weight, f.Want, f.Consequence)
+		fmt.Fprintf(&b, "    otherwise: %s\n    remedy: %s\n", f.Consequence, f.Remedy)
 	}
 	if len(r.Config)+len(r.Envoy) == 0 {
 		b.WriteString("nothing found\n")
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// placeIn is where a finding is: file and line, where there are such, and the path in the document.
+func placeIn(file string, f check.Finding) string {
+	if file == "" || f.Line == 0 {
+		return f.Path
+	}
+	return strings.TrimSuffix(fmt.Sprintf("%s:%d: %s", file, f.Line, f.Path), ": ")
 }
 
 // maxDump bounds what is read of an Envoy's configuration, in bytes.

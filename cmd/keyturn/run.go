@@ -58,9 +58,6 @@ func runGateway(ctx context.Context, cfg *config.Config, flags runFlags, ready f
 	if err != nil {
 		return err
 	}
-	if bin.Warning != "" {
-		log.Warn("envoy", slog.String("version", bin.Version), slog.String("warning", bin.Warning))
-	}
 	own, showAdmin := cfg.RunEnvoy()
 	rendered, err := renderEnvoy(own)
 	if err != nil {

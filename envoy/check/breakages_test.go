@@ -236,9 +236,9 @@ var breakages = []breakage{
 	{"nothing removed", onMain, "ROUTE/request_headers_to_remove", nil, "", onOpenAI, "", true},
 	{"turn forged", onMain, "ROUTE/request_headers_to_remove", removedAll("x-keyturn-turn"), "route.request_headers_to_remove", onOpenAI, "without x-keyturn-turn", true},
 	{"model forged", onMain, "ROUTE/request_headers_to_remove", removedAll("x-keyturn-model"), "route.request_headers_to_remove", onOpenAI, "without x-keyturn-model", true},
-	{"cluster forged", onMain, "ROUTE/request_headers_to_remove", removedAll("x-keyturn-cluster"), "route.request_headers_to_remove", onOpenAI, "without x-keyturn-cluster", false},
+	{"cluster forged", onMain, "ROUTE/request_headers_to_remove", removedAll("x-keyturn-cluster"), "route.request_headers_to_remove", onOpenAI, "without x-keyturn-cluster", true},
 	{"client's name lost", onMain, "ROUTE/request_headers_to_remove", removedAll("", "x-keyturn-client"), "route.request_headers_to_remove", onOpenAI, "with x-keyturn-client", false},
-	{"client's name forged", onMain, "CHAIN/envoy.filters.http.api_key_auth/typed_config/forwarding", nil, "route.request_headers_to_remove", onBoth, "without x-keyturn-client", false},
+	{"client's name forged", onMain, "CHAIN/envoy.filters.http.api_key_auth/typed_config/forwarding", nil, "", onMain + " + " + onBoth, "", true}, // and in the log's metadata,
 	{"retry header for clients", onMain, "ROUTE/response_headers_to_remove", nil, "route.response_headers_to_remove", onOpenAI, "not set", false},
 	{"used keys for clients", onMain, "CHAIN/keyturn-metadata/typed_config/response_rules", []any{usedRule("x-keyturn-used-pool", true), usedRule("x-keyturn-used-name", true), usedRule("x-keyturn-used-key", false)}, "http_filters.header_to_metadata", onBoth, "without x-keyturn-used-key", false},
 	{"nothing used for the log", onMain, "CHAIN/keyturn-metadata/disabled", true, "http_filters.header_to_metadata", onBoth, "without x-keyturn-used-pool, x-keyturn-used-name, x-keyturn-used-key", false},
@@ -246,7 +246,7 @@ var breakages = []breakage{
 	// its listener
 	{"plain errors", onMain, "HCM/local_reply_config", nil, "local_reply_config", onMain, "not set", false},
 	{"clients unknown", onMain, "CHAIN/envoy.filters.http.api_key_auth/disabled", true, "", onMain + " + " + onBoth, "", true},
-	{"requests held", onMain, "CHAIN/0", map[string]any{"name": "hold", "typed_config": map[string]any{"@type": filterTypes + "buffer.v3.Buffer", "max_request_bytes": 1}}, "", onMain + " + " + onBoth, "", true}, // in place of the clients' filter
+	{"requests held", onMain, "CHAIN/1", map[string]any{"name": "hold", "typed_config": map[string]any{"@type": filterTypes + "buffer.v3.Buffer", "max_request_bytes": 1}}, "", onMain + " + " + onBoth, "", true}, // in place of the clients' filter
 }
 
 // routeBreakages are of what routes say where they say all of it.
@@ -256,7 +256,7 @@ var routeBreakages = []breakage{
 	{"body limit", onMain, "ROUTE/request_body_buffer_limit", nil, "route.request_body_buffer_limit", onOpenAI, "not set", false},
 	{"used keys for clients", onMain, "ROUTE/typed_per_filter_config/keyturn-metadata", nil, "http_filters.header_to_metadata", onOpenAI, "without x-keyturn-used-pool, x-keyturn-used-name, x-keyturn-used-key", false},
 	{"rules off", onMain, "ROUTE/typed_per_filter_config/keyturn-metadata/disabled", true, "http_filters.header_to_metadata", onOpenAI, "without x-keyturn-used-pool, x-keyturn-used-name, x-keyturn-used-key", false},
-	{"other rules", onMain, "ROUTE/typed_per_filter_config/keyturn-metadata", map[string]any{"@type": filterTypes + "header_to_metadata.v3.Config", "response_rules": []any{usedRule("x-other", true)}}, "http_filters.header_to_metadata", onOpenAI, "without x-keyturn-used-pool, x-keyturn-used-name, x-keyturn-used-key", false},
+	{"other rules", onMain, "ROUTE/typed_per_filter_config/keyturn-metadata", map[string]any{"@type": filterTypes + "header_to_metadata.v3.Config", "response_rules": []any{usedRule("x-other", true)}}, "", onOpenAI, "", true},
 	{"attempts not counted", onMain, "HOST/include_request_attempt_count", nil, "virtual_host.include_request_attempt_count", onBoth, "false", false},
 	{"clients unknown on one route", onMain, "ROUTE/typed_per_filter_config|envoy.filters.http.api_key_auth", nil, "", onMain + " + " + onOpenAI, "", true},
 }

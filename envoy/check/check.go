@@ -2,7 +2,10 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/keyturn/keyturn/envoy"
 	"github.com/keyturn/keyturn/envoy/internal/address"
@@ -19,22 +22,25 @@ type Want struct {
 
 // Finding is a setting that is missing or wrong.
 type Finding struct {
-	Setting     string `json:"setting"`     // the field, as a path in Envoy's API: route.retry_policy.num_retries
-	Where       string `json:"where"`       // the listener and route, or the cluster: listener main, route openai
-	Found       string `json:"found"`       // what the document says; "not set" when it says nothing
-	Want        string `json:"want"`        // what it should say
-	Consequence string `json:"consequence"` // what happens otherwise
-	Fatal       bool   `json:"fatal"`       // Envoy crashes or refuses, a credential may leak, or keys do not turn; else it costs speed, requests or clarity
+	Severity    Severity `json:"severity"`    // what kind of harm it does
+	Setting     string   `json:"setting"`     // the field, as a path in Envoy's API: route.retry_policy.num_retries
+	Where       string   `json:"where"`       // the listener and route, or the cluster: listener main, route openai
+	Path        string   `json:"path"`        // where in the document that is, or what should have it, in the document's own words; "" = the whole
+	Line        int      `json:"line"`        // the line of the document's text, from 1; 0 = it has none that tell
+	Found       string   `json:"found"`       // what the document says; "not set" when it says nothing
+	Want        string   `json:"want"`        // what it should say
+	Consequence string   `json:"consequence"` // what happens otherwise
+	Remedy      string   `json:"remedy"`      // what to do
 }
 
 // String is the finding on one line.
 func (f Finding) String() string {
-	return fmt.Sprintf("%s: %s is %s, want %s: %s", f.Where, f.Setting, f.Found, f.Want, f.Consequence)
+	return fmt.Sprintf("%s: %s: %s is %s, want %s: %s %s", f.Severity, f.Where, f.Setting, f.Found, f.Want, f.Consequence, f.Remedy)
 }
 
 // Envoy reads a bootstrap (YAML or JSON) or the answer of Envoy's /config_dump and reports what Keyturn needs and the
-// document lacks: first about the whole, then by listener and route, then by cluster. The error is about a document
-// that cannot be read or is neither.
+// document lacks or says wrong, the worst first: of each severity first about the whole, then by listener and route, then by cluster.
+// The error is about a document that cannot be read or is neither.
 //
 // Of a document that has Keyturn in Envoy's upstream filters, as its first form had, it says that alone.
 //
@@ -49,8 +55,8 @@ func check(doc []byte, want Want, proxy *Proxy) ([]Finding, error) {
 		return nil, err
 	}
 	c := &checker{
-		document: d, want: want, proxy: proxy, pools: map[string]*envoy.Pool{},
-		hops: map[string]bool{}, processors: map[string]bool{}, seen: map[string]bool{},
+		document: d, want: want, proxy: proxy, credentials: credentialNames(want.Pools), pools: map[string]*envoy.Pool{},
+		hops: map[string]bool{}, processors: map[string]bool{}, bases: map[string][]steps{}, seen: map[string]bool{},
 	}
 	if want.Processor != "" {
 		if c.processor, err = address.Parse(want.Processor); err != nil {
@@ -63,23 +69,37 @@ func check(doc []byte, want Want, proxy *Proxy) ([]Finding, error) {
 			c.pools[name] = pool
 		}
 	}
+	c.locate()
 	c.version()
 	if !c.firstForm() {
 		c.recognize()
 		c.whole()
+		c.process()
+		c.tunnels()
 		for _, m := range c.managers {
 			c.manager(m)
 		}
 		for _, name := range c.clusterNames {
 			c.cluster(c.clusters[name])
 		}
+		c.everywhere()
 	}
 	if proxy != nil {
 		if err := c.inMesh(); err != nil {
 			return nil, err
 		}
 	}
+	c.order(doc)
 	return c.findings, nil
+}
+
+// order puts the worst first, and adds the lines.
+func (c *checker) order(doc []byte) {
+	slices.SortStableFunc(c.findings, func(a, b Finding) int { return cmp.Compare(b.Severity, a.Severity) })
+	at := lines(doc, c.found)
+	for i := range c.findings {
+		c.findings[i].Line = at[c.findings[i].Path]
+	}
 }
 
 // clustersOf are the names of Envoy's clusters of the pool's provider. Attempts go to the first.
@@ -93,26 +113,55 @@ func clustersOf(pool *envoy.Pool) []string {
 // checker compares a document with the settings.
 type checker struct {
 	*document
-	want       Want
-	proxy      *Proxy // nil for an Envoy that no mesh configures
-	processor  address.Address
-	pools      map[string]*envoy.Pool // by cluster
-	hops       map[string]bool        // clusters that lead to the inner listener
-	processors map[string]bool        // clusters that lead to Keyturn
-	seen       map[string]bool        // findings reported, by setting, place and consequence
-	findings   []Finding
+	want        Want
+	proxy       *Proxy // nil for an Envoy that no mesh configures
+	processor   address.Address
+	pools       map[string]*envoy.Pool // by cluster
+	credentials []string               // headers that may hold one
+	metadata    []string               // places in the dynamic metadata that do, as namespace:key
+	hops        map[string]bool        // clusters that lead to the inner listener
+	processors  map[string]bool        // clusters that lead to Keyturn
+	bases       map[string][]steps     // where the fields of a listener, a route or a cluster stand, by its name in findings
+	seen        map[string]bool        // findings reported, by setting, place and consequence
+	found       []steps                // the findings' places in the document
+	findings    []Finding
 }
 
-// find reports a setting once for each place.
+// find reports a setting of a listener, a route, a cluster or the whole, once for each.
 func (c *checker) find(s setting, where, found string) {
-	id := s.name + "\x00" + where + "\x00" + s.consequence
+	c.findAt(s, where, c.place(s.name, where), found)
+}
+
+// findAt reports a setting, once for each place in the document.
+func (c *checker) findAt(s setting, where string, at steps, found string) {
+	id := strings.Join([]string{s.name, where, at.String(), s.consequence}, "\x00")
 	if c.seen[id] {
 		return
 	}
 	c.seen[id] = true
+	c.found = append(c.found, at)
 	c.findings = append(c.findings, Finding{
-		Setting: s.name, Where: where, Found: found, Want: s.want, Consequence: s.consequence, Fatal: s.fatal,
+		Severity: s.severity, Setting: s.name, Where: where, Path: at.String(),
+		Found: found, Want: s.want, Consequence: s.consequence, Remedy: s.toDo(),
 	})
+}
+
+// place is where in the document a setting stands, or what should have it.
+func (c *checker) place(name, where string) steps {
+	fields := strings.Split(name, ".")
+	bases := c.bases[where]
+	if len(bases) == 0 {
+		return nil
+	}
+	best, most := bases[0], 0
+	for _, base := range bases {
+		for _, below := range []steps{fields, fields[1:]} { // the first may only say what it is a field of
+			if _, taken, _ := descend(c.at(base), below); len(taken) > most {
+				best, most = base.to(taken...), len(taken)
+			}
+		}
+	}
+	return best
 }
 
 // wanting is a setting whose value depends on the pool.

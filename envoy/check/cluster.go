@@ -2,6 +2,8 @@ package check
 
 import (
 	"fmt"
+
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,6 +13,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"github.com/keyturn/keyturn/envoy"
+	"github.com/keyturn/keyturn/envoy/internal/address"
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
@@ -48,6 +51,7 @@ func (c *checker) cluster(cluster *clusterv3.Cluster) {
 // processorCluster checks the cluster that leads to Keyturn.
 func (c *checker) processorCluster(where string, cluster *clusterv3.Cluster) {
 	c.breakers(where, cluster)
+	c.processorReach(where, cluster)
 	switch {
 	case named(cluster) && len(endpoints(cluster)) == 0:
 		c.find(processorAddress, where, "not set")
@@ -171,7 +175,47 @@ func (c *checker) providerCluster(where string, cluster *clusterv3.Cluster) {
 	if httpOptions(cluster).GetRetryPolicy() != nil {
 		c.find(providerRetry, where, "set")
 	}
-	c.providerTLS(where, cluster)
+	proven := c.providerTLS(where, cluster)
+	c.providerChain(where, cluster)
+	c.providerHost(where, cluster, proven)
+}
+
+// knownClusters are extensions whose endpoints are those that their configuration names, or the authority that Keyturn sets.
+var knownClusters = []string{"dns", "strict_dns", "logical_dns", "static", "eds", "dynamic_forward_proxy"}
+
+// providerHost checks that the cluster leads to the pool's provider. proven: its certificate is verified to be the provider's.
+func (c *checker) providerHost(where string, cluster *clusterv3.Cluster, proven bool) {
+	kind := cluster.GetClusterType().GetName()
+	_, name := path.Split(strings.ReplaceAll(kind, ".", "/"))
+	switch {
+	case cluster.GetType() == clusterv3.Cluster_ORIGINAL_DST && cluster.GetClusterType() == nil, cluster.GetOriginalDstLbConfig() != nil:
+		c.find(endpointChosen, where, "ORIGINAL_DST")
+		return
+	case kind != "" && !slices.Contains(knownClusters, name):
+		c.find(endpointChosen, where, kind)
+		return
+	}
+	upstream := c.pools[cluster.Name].Upstream
+	if c.proxy != nil || upstream == nil {
+		return // a mesh has ways of its own, which its resources name
+	}
+	if named(cluster) && len(endpoints(cluster)) == 0 {
+		c.find(endpointNone.wanting("%s", upstream.Host), where, "not set")
+	}
+	want := address.OfUpstream(upstream)
+	for _, a := range endpoints(cluster) {
+		if s := a.GetSocketAddress(); s != nil && s.GetPortValue() == want.Port && strings.EqualFold(s.Address, want.Host) {
+			continue
+		}
+		if c.throughProxy(a, c.pools[cluster.Name]) {
+			continue
+		}
+		s := endpointOther
+		if proven {
+			s = endpointProven
+		}
+		c.find(s.wanting("%s", hostPort(want)), where, printed(a))
+	}
 }
 
 // thresholds are those of the circuit breakers that requests count for.

@@ -110,9 +110,18 @@ func TestCheckWhole(t *testing.T) {
 				"name": "tls", "typed_config": map[string]any{
 					"@type":                      "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
 					"require_client_certificate": true,
+					"common_tls_context":         map[string]any{"validation_context": map[string]any{"trusted_ca": map[string]any{"filename": "ca.pem"}}},
 				},
 			})
 		}, []string{}},
+		{"client certificates of anybody", func(c *envoy.Config, _ *check.Want) { c.Clients = envoy.Clients{Open: true} }, func(t *testing.T, d tree) {
+			put(t, d.resource(t, onMain), "filter_chains/0/transport_socket", map[string]any{
+				"name": "tls", "typed_config": map[string]any{
+					"@type":                      "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+					"require_client_certificate": true,
+				},
+			})
+		}, []string{"http_filters @ listener main"}},
 		{"a client's name that nobody sets", func(c *envoy.Config, w *check.Want) { c.Clients = envoy.Clients{Open: true}; w.Open = true }, func(t *testing.T, d tree) {
 			put(t, d.resource(t, onMain), "ROUTE/request_headers_to_remove", removedAll(""))
 		}, []string{"route.request_headers_to_remove @ " + onOpenAI}},
@@ -158,7 +167,7 @@ func TestCheckWhole(t *testing.T) {
 				map[string]any{"name": "other", "weight": 1},
 			}})
 			put(t, d.resource(t, onMain), "ROUTE/route/timeout", nil)
-		}, []string{"route.timeout @ listener main, route openai, cluster keyturn-inner", "route.cluster @ listener main, route openai, cluster openai"}},
+		}, []string{"route.weighted_clusters @ listener main, route openai, cluster other", "route.timeout @ listener main, route openai, cluster keyturn-inner", "route.cluster @ listener main, route openai, cluster openai"}},
 		{"said by the virtual host", nil, func(t *testing.T, d tree) {
 			main := d.resource(t, onMain)
 			for _, field := range []string{"request_headers_to_remove", "response_headers_to_remove"} {
@@ -212,9 +221,9 @@ func TestCheckWhole(t *testing.T) {
 			}
 		}, []string{"rds.route_config_name @ listener main", "rds.route_config_name @ " + onInner}},
 		{"an extension nobody knows", nil, func(t *testing.T, d tree) {
-			put(t, d.resource(t, onMain), "CHAIN/0/typed_config", map[string]any{"@type": "type.googleapis.com/example.Unknown", "x": 1})
+			put(t, d.resource(t, onMain), "CHAIN/1/typed_config", map[string]any{"@type": "type.googleapis.com/example.Unknown", "x": 1})
 		}, []string{
-			"route.request_headers_to_remove @ " + onOpenAI, "route.request_headers_to_remove @ listener main, route default", "http_filters @ listener main",
+			"route.request_headers_to_remove @ " + onOpenAI, "route.request_headers_to_remove @ listener main, route default", "http_filters @ listener main", "header_to_metadata @ listener main",
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -228,12 +237,12 @@ func TestCheckWhole(t *testing.T) {
 			if tc.edit != nil {
 				tc.edit(t, d)
 			}
-			require.Equal(t, tc.want, settings(findingsOf(t, d, want)))
+			require.ElementsMatch(t, tc.want, settings(findingsOf(t, d, want)))
 		})
 	}
 }
 
-// TestCheckByHand: the Envoy that somebody added Keyturn's lines to lacks nothing that must be.
+// TestCheckByHand: the Envoy that somebody added Keyturn's lines to lacks nothing.
 func TestCheckByHand(t *testing.T) {
 	doc, err := os.ReadFile(filepath.Join("..", "..", "docs", "envoy.yaml"))
 	require.NoError(t, err)
@@ -242,14 +251,7 @@ func TestCheckByHand(t *testing.T) {
 		Pools:     []envoy.Pool{{Name: "openai", Upstream: envoytest.URL(t, "https://api.openai.com"), Keys: 3}},
 	})
 	require.NoError(t, err)
-	require.Equal(t, []string{
-		"local_reply_config @ listener main", "filter.forward_rules @ listener keyturn-inner", "local_reply_config @ listener keyturn-inner",
-		"cluster.common_http_protocol_options.max_headers_count @ cluster keyturn-inner",
-		"cluster.common_http_protocol_options.max_response_headers_kb @ cluster keyturn-inner",
-	}, settings(findings))
-	for _, f := range findings {
-		require.False(t, f.Fatal, f)
-	}
+	require.Empty(t, findings)
 }
 
 // TestCheckDiscovered reads the dump of an Envoy that got its listeners, clusters and routes by discovery.

@@ -2,7 +2,6 @@ package check
 
 import (
 	"bytes"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -10,18 +9,13 @@ import (
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	bufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/buffer/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/keyturn/keyturn/envoy/internal/address"
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // minIdle is the least that a stream may be idle: keep-alives are sent every 10 s, and models think longer.
 const minIdle = 30 * time.Second
-
-// clientFilters authenticate clients, as their types are named.
-var clientFilters = []string{".api_key_auth.", ".jwt_authn.", ".ext_authz.", ".basic_auth.", ".oauth2.", ".rbac."}
 
 // accessLogs are loggers whose format can be read here.
 var accessLogs = []string{".FileAccessLog", ".StdoutAccessLog", ".StderrAccessLog"}
@@ -44,9 +38,10 @@ func (c *checker) front(m *manager) {
 	if !m.shapes() {
 		c.find(localReply, m.where(), "not set")
 	}
-	if !c.want.Open && !m.local() && !c.sidecar() && !m.authenticates() {
-		c.find(c.known(), m.where(), "not set")
+	if !m.UseRemoteAddress.GetValue() && !c.sidecar() {
+		c.find(remoteAddress, m.where(), said(m.UseRemoteAddress != nil, "false"))
 	}
+	c.clients(m)
 }
 
 // buffer checks that no filter holds the route's requests until they are whole.
@@ -99,28 +94,4 @@ func mentions(m proto.Message, s string) bool {
 // isOneOf reports whether a filter is of one of these types.
 func isOneOf(f *hcmv3.HttpFilter, types []string) bool {
 	return slices.ContainsFunc(types, func(s string) bool { return strings.Contains(f.GetTypedConfig().GetTypeUrl(), s) })
-}
-
-// local reports whether only this machine reaches the listener.
-func (m *manager) local() bool {
-	a := m.listener.GetAddress()
-	if a.GetSocketAddress() == nil {
-		return true // a Unix socket, or internal to Envoy
-	}
-	parsed, err := address.Parse(fmt.Sprintf("[%s]:0", a.GetSocketAddress().Address))
-	return err == nil && parsed.Local()
-}
-
-// authenticates reports whether clients must say who they are.
-func (m *manager) authenticates() bool {
-	for _, f := range m.HttpFilters {
-		if isOneOf(f, clientFilters) && !slices.ContainsFunc(m.routes, func(r *route) bool {
-			_, on := r.effective(f)
-			return !on && !r.past
-		}) {
-			return true
-		}
-	}
-	tls, ok := typedAs(m.chain.GetTransportSocket().GetTypedConfig(), &tlsv3.DownstreamTlsContext{})
-	return ok && tls.RequireClientCertificate.GetValue()
 }

@@ -7,7 +7,6 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	tometadatav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_to_metadata/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 
 	"github.com/keyturn/keyturn/envoy"
 	"github.com/keyturn/keyturn/internal/wire"
@@ -148,6 +147,12 @@ func (c *checker) removes(r *route) {
 		c.passing(r, credentialsRemoved, envoy.CredentialHeaders(pools))
 	}
 	c.passing(r, forgedTurn, []string{wire.TurnHeader, wire.ModelHeader})
+	if set := without([]string{wire.TurnHeader, wire.ModelHeader, wire.ClusterHeader}, func(n string) bool { return !r.request(n).set }); len(set) > 0 {
+		c.find(forgedTurn.wanting("none of them set"), r.place, "with "+strings.Join(set, ", "))
+	}
+	if h := r.request(wire.RetriesHeader); h.client && !h.set {
+		c.find(forgedRetries, r.place, "not set")
+	}
 	c.passing(r, forgedCluster, []string{wire.ClusterHeader})
 	switch named, passed := r.namesClient(), passes(wire.ClientHeader); {
 	case !named && passed:
@@ -166,15 +171,6 @@ func (c *checker) passing(r *route, s setting, names []string) {
 
 // without are those of a list for which something is not so.
 func without[T any](all []T, so func(T) bool) []T { return slices.DeleteFunc(slices.Clone(all), so) }
-
-// namesClient reports whether the clients' authentication says who the client is. What ext_authz adds is not in the document.
-func (r *route) namesClient() bool {
-	return slices.ContainsFunc(r.manager.HttpFilters, func(f *hcmv3.HttpFilter) bool {
-		config, on := r.effective(f)
-		return on && isOneOf(f, clientFilters) &&
-			(mentions(config, wire.ClientHeader) || mentions(f.GetTypedConfig(), wire.ClientHeader) || isOneOf(f, []string{".ext_authz."}))
-	})
-}
 
 // returns checks which headers of a response reach the client: none of Keyturn's words to Envoy; Keyturn reads the rest of
 // its own.

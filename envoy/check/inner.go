@@ -9,16 +9,11 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
-	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/keyturn/keyturn/envoy"
 	"github.com/keyturn/keyturn/internal/wire"
 )
-
-// harmless are filters that may stand between Keyturn and the router, as their types are named: they answer nothing and change
-// no request.
-var harmless = []string{".header_to_metadata.", ".ai_protocol_manager."}
 
 // inner checks the listener that attempts pass.
 func (c *checker) inner(m *manager) {
@@ -62,36 +57,6 @@ func (c *checker) socketMode(m *manager, p *corev3.Pipe, s setting, allowed uint
 	case p.Mode&^allowed != 0:
 		c.find(s, m.where(), fmt.Sprintf("%d (%04o)", p.Mode, p.Mode))
 	}
-}
-
-// innerChain checks the filters of the inner listener.
-func (c *checker) innerChain(m *manager) {
-	a, times := c.keyturn(m.HttpFilters), 0
-	var between []string
-	for _, f := range m.HttpFilters {
-		if c.isKeyturn(f) {
-			times++
-			continue
-		}
-		_, router := typedAs(f.GetTypedConfig(), &routerv3.Router{})
-		if times > 0 && !router && !f.Disabled && !isOneOf(f, harmless) {
-			between = append(between, f.Name)
-		}
-	}
-	if a == nil {
-		c.find(filterMissing, m.where(), "not set")
-		return
-	}
-	if times > 1 {
-		c.find(filterTwice, m.where(), fmt.Sprintf("%d times", times))
-	}
-	if len(between) > 0 {
-		c.find(filterBetween, m.where(), strings.Join(between, ", "))
-	}
-	if a.filter.Disabled && !slices.ContainsFunc(m.routes, func(r *route) bool { return r.overrides(a).on }) {
-		c.find(filterDisabled, m.where(), "true")
-	}
-	c.filter(m.where(), a)
 }
 
 // innerRequests checks what the inner listener does to every attempt.

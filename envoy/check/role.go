@@ -31,11 +31,15 @@ type manager struct {
 	config   *routev3.RouteConfiguration // nil when it is not in the document
 	router   *routerv3.Router            // nil without one
 	role     role
+	place    steps
 	routes   []*route // of the inner listener all; else those to it, or to a pool past it
 }
 
-func newManager(d *document, l *listenerv3.Listener, chain *listenerv3.FilterChain, h *hcmv3.HttpConnectionManager) *manager {
-	m := &manager{HttpConnectionManager: h, listener: l, chain: chain, config: h.GetRouteConfig()}
+func newManager(d *document, l *listenerv3.Listener, chain *listenerv3.FilterChain, h *hcmv3.HttpConnectionManager, at steps) *manager {
+	m := &manager{HttpConnectionManager: h, listener: l, chain: chain, config: h.GetRouteConfig(), place: at}
+	if m.config != nil {
+		d.places[m.config] = at.to("route_config")
+	}
 	if name := h.GetRds().GetRouteConfigName(); name != "" {
 		m.config = d.routes[name]
 	}
@@ -82,6 +86,36 @@ func (c *checker) recognize() {
 		}
 		if m.role == roleFront && m.servesKeyturn() {
 			m.role = roleLoopback
+		}
+		c.strays(m, routes)
+	}
+}
+
+// locate notes where the fields of all that findings are about stand.
+func (c *checker) locate() {
+	c.bases["envoy"], c.bases["admin"] = []steps{c.general}, []steps{c.general}
+	for _, name := range c.clusterNames {
+		at := c.places[c.clusters[name]]
+		c.bases["cluster "+name] = []steps{at, at.to("typed_extension_protocol_options", httpProtocolOptions)}
+	}
+	for _, m := range c.managers {
+		c.locateManager(m, c.findRoutes(m))
+	}
+}
+
+// locateManager notes where the fields of a listener and its routes stand.
+func (c *checker) locateManager(m *manager, routes []*route) {
+	bases := []steps{m.place, c.places[m.listener]}
+	for i, f := range m.HttpFilters {
+		if c.isKeyturn(f) || m.router != nil && i == len(m.HttpFilters)-1 {
+			bases = append(bases, m.place.item("http_filters", i).to("typed_config"))
+		}
+	}
+	c.bases[m.where()] = bases
+	for _, r := range routes {
+		c.bases[r.place] = []steps{r.at}
+		if host := r.at[:len(r.at)-2]; r.weight == nil {
+			c.bases[r.place] = append(c.bases[r.place], host)
 		}
 	}
 }

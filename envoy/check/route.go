@@ -31,6 +31,7 @@ type route struct {
 	host    *routev3.VirtualHost
 	weight  *routev3.WeightedCluster_ClusterWeight // nil where the route has one cluster
 	place   string
+	at      steps
 	cluster string                  // "" where a header names it
 	pool    *envoy.Pool             // that the cluster is of; nil when it is not known
 	past    bool                    // it leads to a pool's cluster past Keyturn
@@ -39,13 +40,18 @@ type route struct {
 
 // findRoutes lists the manager's routes to clusters, each cluster of a weighted route for itself.
 func (c *checker) findRoutes(m *manager) (routes []*route) {
-	for _, host := range m.config.GetVirtualHosts() {
+	for h, host := range m.config.GetVirtualHosts() {
 		for i, r := range host.Routes {
+			if r.GetRoute() == nil { // it answers by itself
+				continue
+			}
 			one := route{Route: r, manager: m, host: host, place: c.routePlace(m, host.Name, r.Name, i)}
+			one.at = c.places[m.config].item("virtual_hosts", h).item("routes", i)
 			one.levels = []map[string]*anypb.Any{r.TypedPerFilterConfig, host.TypedPerFilterConfig, m.config.TypedPerFilterConfig}
 			weighted := r.GetRoute().GetWeightedClusters().GetClusters()
-			for _, w := range weighted {
+			for j, w := range weighted {
 				each := one
+				each.at = one.at.to("route", "weighted_clusters").item("clusters", j)
 				each.weight, each.cluster, each.place = w, w.Name, one.place+", cluster "+w.Name
 				each.levels = append([]map[string]*anypb.Any{w.TypedPerFilterConfig}, one.levels...)
 				routes = append(routes, &each)
@@ -97,6 +103,36 @@ func saysDisabled(a *anypb.Any) bool {
 	r := m.ProtoReflect()
 	f := r.Descriptor().Fields().ByName("disabled")
 	return f != nil && f.Kind() == protoreflect.BoolKind && r.Get(f).Bool()
+}
+
+// chosenOutside reports by what something other than the route chooses its cluster: a header of the request, or code.
+func (r *route) chosenOutside() (s setting, by string) {
+	action := r.GetRoute()
+	switch {
+	case action.GetClusterHeader() != "":
+		return clusterFromClient, action.GetClusterHeader()
+	case r.weight.GetClusterHeader() != "":
+		return clusterFromClient, r.weight.GetClusterHeader()
+	case action.GetClusterSpecifierPlugin() != "":
+		return clusterByPlugin, action.GetClusterSpecifierPlugin()
+	case action.GetInlineClusterSpecifierPlugin() != nil:
+		return clusterByPlugin, action.GetInlineClusterSpecifierPlugin().GetExtension().GetName()
+	}
+	return s, ""
+}
+
+// strays checks routes that may lead anywhere, or in part past Keyturn.
+func (c *checker) strays(m *manager, routes []*route) {
+	for _, r := range routes {
+		if s, by := r.chosenOutside(); by != "" && (m.role != roleOther || c.proxy == nil && len(c.hops) > 0) {
+			c.find(s, r.place, by)
+		}
+		if r.weight != nil && r.cluster != "" && !c.hops[r.cluster] && !r.past && slices.ContainsFunc(routes, func(o *route) bool {
+			return o.Route == r.Route && c.hops[o.cluster]
+		}) {
+			c.find(weightedPast, r.place, r.cluster)
+		}
+	}
 }
 
 // bodyLimit is the route's request_body_buffer_limit, 0 when no level sets it.
@@ -178,14 +214,23 @@ func (c *checker) patience(r *route) {
 
 // retries checks that Envoy makes the attempts that Keyturn asks for.
 func (c *checker) retries(r *route) {
+	if r.GetRoute().GetRetryPolicyTypedConfig() != nil || r.host.RetryPolicyTypedConfig != nil {
+		c.find(retryPlugin, r.place, "set")
+	}
 	policy := cmp.Or(r.GetRoute().RetryPolicy, r.host.RetryPolicy, httpOptions(c.clusters[r.cluster]).GetRetryPolicy())
 	if policy == nil {
 		c.find(retryPolicy, r.place, "not set")
 		return
 	}
 	on := strings.FieldsFunc(policy.RetryOn, func(c rune) bool { return c == ',' || c == ' ' })
-	if !slices.Contains(on, "retriable-headers") {
+	more := without(on, func(word string) bool { return word == "retriable-headers" })
+	if len(more) == len(on) {
 		c.find(retryOn, r.place, list(on))
+	} else if len(more) > 0 {
+		c.find(retryMore, r.place, strings.Join(more, ", "))
+	}
+	if len(policy.RetriableRequestHeaders) > 0 {
+		c.find(retrySome, r.place, "set")
 	}
 	if !slices.ContainsFunc(policy.RetriableHeaders, asksForRetry) {
 		c.find(retryHeaders, r.place, said(len(policy.RetriableHeaders) > 0, "others"))

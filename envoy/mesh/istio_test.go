@@ -112,9 +112,9 @@ func TestIstioGolden(t *testing.T) {
 			require.NotContains(t, string(out), "eprecated")
 
 			pools := slices.Clone(tc.cfg.Pools)
-			findings, err := check.Envoy(doc, check.Want{
+			findings, err := check.Istio(doc, check.Want{
 				Processor: tc.cfg.Processor, Pools: pools, Open: true, Loopback: listeners > 1,
-			})
+			}, check.Proxy{})
 			require.NoError(t, err)
 			require.Empty(t, findings)
 		})

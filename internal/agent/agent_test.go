@@ -37,6 +37,7 @@ type session struct {
 	shown   bool
 	budget  int // turns that Continue allows; 0: any
 	last    bool
+	schema  string // of each tool
 }
 
 func (s *session) Request() []byte { return []byte(s.request) }
@@ -51,7 +52,9 @@ func (s *session) Write(dst, p []byte) ([]byte, dialect.State) {
 		switch {
 		case len(f) == 0:
 		case f[0] == "call":
-			s.turn.Calls = append(s.turn.Calls, dialect.Call{ID: fmt.Sprint("c", len(s.turn.Calls)), Name: f[1], Tool: tool(f[1]), Arguments: []byte(f[2])})
+			c := dialect.Call{ID: fmt.Sprint("c", len(s.turn.Calls)), Name: f[1], Tool: tool(f[1]), Arguments: []byte(strings.Join(f[2:], " "))}
+			c.Tool.Schema = []byte(s.schema)
+			s.turn.Calls = append(s.turn.Calls, c)
 		case f[0] == "own":
 			s.turn.Mixed = true
 		case f[0] == "fail" && !s.shown:
@@ -790,12 +793,14 @@ func TestWhole(t *testing.T) {
 	t.Run("the true status", func(t *testing.T) {
 		r := newRig(t, answer{
 			status: 429, kind: json, body: `{"error":{}}`,
-			header: map[string]string{"Retry-After": "3", "Set-Cookie": "x", "X-Keyturn-Error": "rate_limited", "X-Keyturn-Used-Name": "k1"},
+			header: map[string]string{"Retry-After": "3", "Set-Cookie": "x", "X-Keyturn-Error": "rate_limited", "X-Keyturn-Used-Name": "k1",
+				"X-Should-Retry": "true", "X-Provider": "p", "Openai-Organization": "o", "Keep-Alive": "timeout=5", "X-Envoy-Upstream-Service-Time": "3",
+			},
 		})
 		got := run(t, r, "call a {}")
 		require.Equal(t, 429, got.Status)
 		require.Equal(t, `{"error":{}}`, string(got.Body))
-		require.Equal(t, http.Header{"Content-Type": {json}, "Retry-After": {"3"}, "X-Keyturn-Error": {"rate_limited"}}, got.Header)
+		require.Equal(t, http.Header{"Content-Type": {json}, "Retry-After": {"3"}, "X-Keyturn-Error": {"rate_limited"}, "X-Should-Retry": {"false"}, "X-Provider": {"p"}}, got.Header)
 		require.Equal(t, "k1", r.report.Key)
 	})
 	t.Run("unreachable", func(t *testing.T) {

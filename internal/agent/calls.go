@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,6 +23,10 @@ func (a *Agent) runCall(ctx context.Context, c dialect.Call, limits Limits) dial
 	switch {
 	case c.Tool.Name == "":
 		return refusal("there is no tool called %q; the tools that there are stand in the request", c.Name)
+	case len(bytes.TrimSpace(c.Arguments)) == 0 && takesNothing(c.Tool.Schema):
+		c.Arguments = []byte("{}")
+	case len(bytes.TrimSpace(c.Arguments)) == 0:
+		return refusal("the arguments of %s did not come; call it again with a JSON object, {} if there are none", c.Name)
 	case !json.Valid(c.Arguments):
 		return refusal("the arguments of %s are not JSON; call it again with a JSON object", c.Name)
 	}
@@ -33,6 +38,27 @@ func (a *Agent) runCall(ctx context.Context, c dialect.Call, limits Limits) dial
 		return failed(err)
 	}
 	return converted(res, limits.ResultBytes)
+}
+
+// takesNothing reports whether a tool takes no arguments at all. Of any other those that did not come may be lost, and {} would be
+// another call than the model's.
+func takesNothing(schema []byte) bool {
+	var s struct {
+		Properties           map[string]json.RawMessage `json:"properties"`
+		PatternProperties    map[string]json.RawMessage `json:"patternProperties"`
+		AdditionalProperties json.RawMessage            `json:"additionalProperties"`
+		Required             []string                   `json:"required"`
+	}
+	if json.Unmarshal(schema, &s) != nil {
+		return false
+	}
+	for _, word := range [...]string{`"$ref"`, `"anyOf"`, `"oneOf"`, `"allOf"`} {
+		if bytes.Contains(schema, []byte(word)) {
+			return false
+		}
+	}
+	open := string(s.AdditionalProperties)
+	return len(s.Properties)+len(s.PatternProperties)+len(s.Required) == 0 && (open == "" || open == "false")
 }
 
 // refusal is the result of a call that was not run, or not to its end.

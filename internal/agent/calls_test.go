@@ -207,3 +207,31 @@ func TestPanics(t *testing.T) {
 		raised(t, func() { _ = r.stream(t.Context(), a, "call a {}") })
 	})
 }
+
+// TestArgumentsThatDidNotCome holds that they are not taken for {}, but of a tool that takes none.
+func TestArgumentsThatDidNotCome(t *testing.T) {
+	for schema, runs := range map[string]bool{
+		``: false, `{"type":"object"}`: true, `{"type":"object","properties":{}}`: true, `{"type":"object","properties":{},"additionalProperties":false}`: true,
+		`{"type":"object","properties":{"x":{"type":"number"}}}`: false, `{"type":"object","additionalProperties":{"type":"string"}}`: false,
+		`{"type":"object","required":["x"]}`: false, `{"type":"object","$ref":"#/$defs/a"}`: false, `{"anyOf":[{}]}`: false,
+	} {
+		t.Run(schema, func(t *testing.T) {
+			r := newRig(t, answer{body: "done\n"})
+			ran := ""
+			r.call = func(_ context.Context, _, _ string, args json.RawMessage) (*mcp.Result, error) {
+				ran = string(args)
+				return &mcp.Result{}, nil
+			}
+			k := &keeper{session: &session{schema: schema}}
+			r.session = k
+			r.run(t, "call a ")
+			require.Len(t, k.got, 1)
+			if runs {
+				require.Equal(t, "{}", ran)
+				return
+			}
+			require.Empty(t, ran)
+			require.Contains(t, k.got[0].Error.Message, "did not come")
+		})
+	}
+}

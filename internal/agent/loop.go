@@ -72,7 +72,7 @@ func (a *Agent) Finish(ctx context.Context, r *Response, keys Keys, sink Sink) (
 	case r.Streams():
 		return nil, l.emit(l.session.Fail(l.out[:0], p.Error))
 	}
-	return p.asAnswer(r.origin.Dialect), nil
+	return p.asAnswer(r.origin.Dialect, r.report.Calls > 0), nil
 }
 
 // turns runs the later turns. A problem is still to be told.
@@ -217,6 +217,7 @@ func (l *loop) runTurn(ctx context.Context) (e *ending, err error) {
 		return &ending{problem: &tooLarge}, nil
 	}
 	ctx, cancel := context.WithCancel(ctx)
+	l.report.Sent++
 	f := l.fetch(ctx)
 	defer func() {
 		cancel()

@@ -21,7 +21,7 @@ var ErrNoRoom = errors.New("no room for more of the response")
 // ErrorAnswer is what a client that does not stream gets in place of Response.Body: a later turn failed.
 type ErrorAnswer struct {
 	Status int
-	Header http.Header // the few that matter to the client
+	Header http.Header // a provider's, without those that tell about the account
 	Body   []byte
 }
 
@@ -78,24 +78,36 @@ func (a *Agent) unreachable(ctx context.Context, err error) *problem {
 func refused(answer *http.Response, body []byte) *problem {
 	h := http.Header{}
 	for name, v := range answer.Header {
-		if slices.Contains(handed, strings.ToLower(name)) {
+		if handed(strings.ToLower(name)) {
 			h[name] = v
 		}
 	}
 	return &problem{Error: dialect.ReadError(answer.StatusCode, body), instead: &ErrorAnswer{Status: answer.StatusCode, Header: h, Body: body}}
 }
 
-// handed are the headers of a refusal that tell the client what to do.
-var handed = []string{
-	"content-type", wire.RetryAfterHeader, wire.RetryAfterMillisHeader, wire.ShouldRetryHeader, wire.ErrorHeader, wire.RequestIDHeader, "request-id",
+// handed reports whether a header of a refusal is for the client: not one that tells about the account, of one connection alone, or about
+// bytes that are framed anew; the proxies' own are none of its business.
+func handed(name string) bool {
+	switch {
+	case name == wire.ErrorHeader:
+		return true
+	case strings.HasPrefix(name, wire.HeaderPrefix), strings.HasPrefix(name, wire.EnvoyPrefix), name == "content-length":
+		return false
+	}
+	return !slices.Contains(wire.Account, name) && !slices.Contains(wire.Secrets, name) && !slices.Contains(wire.HopByHop, name)
 }
 
-// asAnswer is the problem as an answer in the words of the client's dialect.
-func (p *problem) asAnswer(d dialect.Dialect) *ErrorAnswer {
-	if p.instead != nil {
-		return p.instead
+// asAnswer is the problem as an answer in the words of the client's dialect. Where calls have run, the client is told not to send its
+// request once more: they would run again, and SDKs do so by themselves.
+func (p *problem) asAnswer(d dialect.Dialect, ran bool) *ErrorAnswer {
+	a := p.instead
+	if a == nil {
+		h := http.Header{"Content-Type": {"application/json"}}
+		h.Set(wire.ErrorHeader, p.Code)
+		a = &ErrorAnswer{Status: p.status, Header: h, Body: d.ErrorBody(p.Error)}
 	}
-	h := http.Header{"Content-Type": {"application/json"}}
-	h.Set(wire.ErrorHeader, p.Code)
-	return &ErrorAnswer{Status: p.status, Header: h, Body: d.ErrorBody(p.Error)}
+	if ran {
+		a.Header.Set(wire.ShouldRetryHeader, "false")
+	}
+	return a
 }

@@ -40,6 +40,7 @@ type Report struct {
 	Turns int           // turns whose answers were read to their end
 	Calls int           // calls that were run or refused
 	Usage dialect.Usage // of those turns
+	Sent  int           // requests of later turns that were sent
 	Done  []wire.Call   // the first of the calls, at most maxDone
 	// Problem is the code of the error that the response ended with, "" of one that ended well. A provider's own is cut to what names have.
 	Problem string

@@ -30,7 +30,7 @@ var outsiders = map[string]string{
 
 var (
 	impure = []string{"net", "net/http", "os", "grpc", "go-control-plane"}
-	envoys = []string{"grpc", "go-control-plane"} // only extproc, envoy and test know Envoy's messages
+	envoys = []string{"grpc", "go-control-plane"} // only extproc, internal/ledger, envoy and test know Envoy's messages
 )
 
 // dialectMay is what every dialect stands on.
@@ -67,6 +67,7 @@ var table = map[string]rule{
 	"internal/record":          {is: "keeps what it is told", not: envoys},
 	"internal/record/sqlite":   {is: "keeps what it is told", may: []string{"internal/record"}, not: envoys},
 	"internal/record/postgres": {is: "keeps what it is told", may: []string{"internal/record"}, not: envoys},
+	"internal/ledger":          {is: "makes records of what it is told", may: []string{"internal/record", "internal/dialect"}, not: []string{"net", "net/http", "os"}},
 	"internal/record/otlp":     {is: "tells what it is told", may: []string{"internal/record"}, not: envoys},
 	"internal/record/recorder": {is: "joins the stores", may: []string{"internal/record", "internal/record/sqlite", "internal/record/postgres"}, not: envoys},
 	"internal/agent":           {is: "moves what others understand", may: []string{"internal/dialect", "mcp"}, not: append(slices.Clone(envoys), "os")},

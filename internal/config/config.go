@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/extproc"
-	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 )
 
@@ -89,8 +88,14 @@ type Pool struct {
 	ReviveAfter time.Duration
 	// Deadline bounds choosing and failing over, up to the first byte to the client. Never zero.
 	Deadline time.Duration
+	// Paths are the beginnings of the paths that the pool serves. Empty: all but what mints credentials or manages an organisation.
+	Paths []string
 	// MaxBody is the largest body in bytes that is read whole. Never zero.
 	MaxBody int64
+	// UpstreamProxy is the HTTP proxy that the provider is reached through. Nil: none.
+	UpstreamProxy *url.URL
+	// UpstreamCA is the file of certificates that the provider's is verified against. Empty: the system's.
+	UpstreamCA string
 	// KeepAlive is how long an unused connection to the provider is kept. Never zero.
 	KeepAlive time.Duration
 	// KeepRateLimitHeaders hands the provider's rate-limit headers to the client.
@@ -133,18 +138,6 @@ type Choose struct {
 	Stay extproc.Stay
 }
 
-// headers are those of a request that the choice reads, beside what the filter reads anyway.
-func (c Choose) headers() []string {
-	switch {
-	case c.By != keypool.Spread:
-	case c.Stay.By == extproc.StayBySession:
-		return wire.SessionHeaders
-	case c.Stay.By == extproc.StayByHeader:
-		return []string{c.Stay.Header}
-	}
-	return nil
-}
-
 // BYOK says whether clients may bring their own keys.
 type BYOK struct {
 	// Allow leaves a client's own credential alone.
@@ -159,6 +152,8 @@ type Envoy struct {
 	Listen string
 	// Clients says who may use the pools.
 	Clients Clients
+	// CORS says which web pages may use the pools.
+	CORS CORS
 	// Admin is Envoy's own admin endpoint; on loopback always.
 	Admin string
 	// Loopback is the socket ("unix:PATH") by which Keyturn sends requests of its own through Envoy.
@@ -177,6 +172,12 @@ type Envoy struct {
 	AccessLog string
 	// BinaryPath is the Envoy to run. Empty: ENVOY_BIN, PATH, the cache.
 	BinaryPath string
+}
+
+// CORS says which web pages may use the pools.
+type CORS struct {
+	// Origins are those of the pages, as browsers send them; a * stands for letters, digits, dots and dashes, and alone for any page.
+	Origins []string
 }
 
 // Clients says who may use the pools: at most one of its fields is set.
@@ -205,6 +206,8 @@ type JWT struct {
 	Audiences []string
 	// JWKSFile or JWKSURL, exactly one, is where the issuer's public keys are.
 	JWKSFile, JWKSURL string
+	// RequireExp refuses tokens that do not say when they end.
+	RequireExp bool
 }
 
 // Files returns every file that was read for c: the configuration first, then the files that it names.

@@ -78,6 +78,10 @@ func poolFields() object[Pool] {
 				"What the presets for the upstream and the credential come from.").otherwise("the name, when that is a provider"),
 			is("upstream", func(p *Pool) **url.URL { return &p.Upstream }, baseURL{},
 				"Base URL of the provider. Required for "+listed(provider.Names(needsUpstream))+".").otherwise("by provider"),
+			is("upstream_proxy", func(p *Pool) **url.URL { return &p.UpstreamProxy }, baseURL{},
+				"HTTP proxy that the provider is reached through, by CONNECT, such as `http://proxy.internal:3128`. HTTPS_PROXY is not read.").otherwise("none"),
+			is("upstream_ca", func(p *Pool) *string { return &p.UpstreamCA }, somewhere("the path of a file of certificates"),
+				"File of certificates (PEM) that the provider's is verified against, in place of the system's. Envoy reads it when it starts.").otherwise("the system's"),
 			is("clusters", func(p *Pool) *[]string { return &p.Clusters }, list[string]{cluster(), "[openai]", 1},
 				"Envoy's cluster of the provider, which attempts go to; with Istio for example `outbound|80||api.openai.com`. Of several the first.").otherwise("[NAME]"),
 			is("credential", func(p *Pool) *Credential { return &p.Credential }, credentialFields(), "The header that carries a key.").otherwise("by provider"),
@@ -85,6 +89,9 @@ func poolFields() object[Pool] {
 				"The keys, by reference only; the order is the priority. Required unless keys_file is given, or the provider needs none: "+listed(provider.Names(keyless))+".").otherwise("none"),
 			is("keys_file", func(p *Pool) *string { return &p.KeysFile }, secretFile(),
 				"File of further keys, one a line, appended to keys; `#` begins a comment line. Read again when it changes.").otherwise("none"),
+			is("paths", func(p *Pool) *[]string { return &p.Paths }, list[string]{pattern("path", "the beginning of a path such as /v1/responses, in which * is a whole segment", extproc.PathPattern, false), "[/v1/responses]", 1},
+				"The endpoints that the pool serves, by the beginnings of their paths at the provider; `*` stands for one segment. What mints credentials or manages an organisation only where an entry names it.").
+				otherwise("all but those"),
 			is("byok", func(p *Pool) *BYOK { return &p.BYOK }, byokShape{}, "Whether clients may bring their own keys: `deny` replaces what they send."),
 			is("policy", func(p *Pool) *keypool.Policy { return &p.Policy }, policyFields(), "What an answer means for its key."),
 			is("choose", func(p *Pool) *Choose { return &p.Choose }, chooseFields(), "Which of the usable keys a request gets."),
@@ -245,6 +252,7 @@ func envoyFields() object[Envoy] {
 			is("listen", func(e *Envoy) *string { return &e.Listen }, address{numeric: true}.of(), "Where clients connect. Beyond loopback, clients is required."),
 			is("clients", func(e *Envoy) *Clients { return &e.Clients }, clientFields(), "Who may use the pools: one of the following.").otherwise("everybody, on loopback"),
 			is("admin", func(e *Envoy) *string { return &e.Admin }, address{numeric: true}.of(), "Envoy's own admin endpoint: a socket (mode 0600), or an address on loopback, where it only shows and changes nothing."),
+			is("cors", func(e *Envoy) *CORS { return &e.CORS }, corsFields(), "Which web pages may use the pools, and read the answers.").otherwise("none"),
 			is("loopback", func(e *Envoy) *string { return &e.Loopback }, address{sockets: true}.of(), "Socket by which Keyturn sends requests of its own through Envoy."),
 			is("inner", func(e *Envoy) *string { return &e.Inner }, innerAddress(),
 				"The listener that every attempt goes through: `internal` to Envoy, or a socket."),
@@ -259,6 +267,18 @@ func envoyFields() object[Envoy] {
 		},
 		example: "{listen: 127.0.0.1:10000}",
 		after:   (*reader).wholeEnvoy,
+	}
+}
+
+func corsFields() object[CORS] {
+	return object[CORS]{
+		fields: []field[CORS]{
+			is("origins", func(c *CORS) *[]string { return &c.Origins },
+				list[string]{pattern("text", "the origin of a web page, without a slash at the end, such as https://app.example.com", envoy.OriginPattern, false), "[https://app.example.com]", 1},
+				"Their origins, as browsers send them; `*` stands for letters, digits, dots and dashes, and alone for any page of the world. Without `clients`, requests of other pages are refused.").
+				otherwise("none"),
+		},
+		example: "{origins: [https://app.example.com]}",
 	}
 }
 
@@ -296,7 +316,9 @@ func jwtFields() object[JWT] {
 				list[string]{pattern("text", "an audience as tokens name it", `^[!-~]+$`, false), "[keyturn]", 1}, "A token's `aud` must be one of these.").otherwise("any"),
 			is("jwks_file", func(j *JWT) *string { return &j.JWKSFile }, somewhere("the path of the issuer's key set"), "File of the issuer's public keys (JWKS).").otherwise("none"),
 			is("jwks_url", func(j *JWT) *string { return &j.JWKSURL }, text("URL", "an https URL", jwksURL), "Where Envoy fetches the issuer's public keys.").otherwise("none"),
+			is("require_exp", func(j *JWT) *bool { return &j.RequireExp }, boolean(), "Refuse tokens that never expire (without `exp`)."),
 		},
+		start:   func(func(string) string) JWT { return JWT{RequireExp: true} },
 		example: "{issuer: ISSUER, jwks_url: URL}",
 		extra:   oneOf("jwks_file", "jwks_url"),
 		after:   (*reader).wholeJWT,

@@ -64,15 +64,18 @@ func (c *Config) KeyPool(p *Pool) keypool.Config {
 func (p *Pool) Processor(keys *keypool.Pool) extproc.Pool {
 	row, _ := provider.Named(p.Provider)
 	e := extproc.Pool{
-		Keys: keys, Name: p.Name, Provider: p.Provider, Telemetry: row.Telemetry, AnthropicErrors: row.Native(provider.Messages), QueryKey: row.QueryKey, Schemas: extproc.Schemas(row.Schemas),
+		Keys: keys, Name: p.Name, Provider: p.Provider, Telemetry: row.Telemetry, AnthropicErrors: row.Native(provider.Messages), Paths: p.Paths, Schemas: extproc.Schemas(row.Schemas),
 		Header: p.Credential.Header, Scheme: p.Credential.Scheme, BYOK: p.BYOK.Allow, Placeholders: p.BYOK.Placeholders,
 		MaxBody: p.MaxBody, Deadline: p.Deadline, KeepRateLimitHeaders: p.KeepRateLimitHeaders, WebSocket: p.WebSocket, Stay: p.Choose.Stay, Tools: p.Tools,
+	}
+	for _, k := range p.Keys {
+		e.Secrets = append(e.Secrets, k.Secret)
 	}
 	if len(p.Clusters) > 0 {
 		e.Cluster = p.Clusters[0]
 	}
 	if p.Upstream != nil {
-		e.Authority = p.Upstream.Host
+		e.Authority, e.BasePath = p.Upstream.Host, p.Upstream.Path
 	}
 	return e
 }
@@ -102,6 +105,7 @@ func (c *Config) EnvoyConfig() envoy.Config {
 	out := envoy.Config{
 		Listen: e.Listen, Admin: e.Admin, Inner: e.Inner, Loopback: e.Loopback, Processor: c.Listen,
 		Clients:         envoy.Clients{Open: e.Clients.Open},
+		CORS:            envoy.CORS(e.CORS),
 		MaxRequestBytes: e.MaxRequestBytes, IdleTimeout: e.IdleTimeout, AccessLog: e.AccessLog,
 	}
 	if e.Attach == envoy.Route.String() {
@@ -111,14 +115,14 @@ func (c *Config) EnvoyConfig() envoy.Config {
 		out.Clients.APIKeys = append(out.Clients.APIKeys, envoy.ClientKey{Name: k.Name, Secret: k.Secret})
 	}
 	if j := e.Clients.JWT; j != nil {
-		out.Clients.JWT = (*envoy.JWT)(j)
+		out.Clients.JWT = &envoy.JWT{Issuer: j.Issuer, Audiences: j.Audiences, JWKSFile: j.JWKSFile, JWKSURL: j.JWKSURL, WithoutExp: !j.RequireExp}
 	}
 	for _, p := range c.Pools {
 		row, _ := provider.Named(p.Provider)
 		pool := envoy.Pool{
 			Name: p.Name, Messages: row.Native(provider.Messages), Upstream: p.Upstream, Clusters: p.Clusters, Keys: len(p.Keys),
 			BYOK: p.BYOK.Allow, CredentialHeader: p.Credential.Header, MaxBodyBytes: p.MaxBody, KeepAlive: p.KeepAlive,
-			ChosenBy: p.Choose.headers(),
+			Proxy: p.UpstreamProxy, CAFile: p.UpstreamCA,
 		}
 		if p.Tools != nil {
 			pool.Tools, pool.ToolTime = true, p.Tools.Time

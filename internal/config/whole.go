@@ -46,6 +46,7 @@ func (r *reader) wholeFile(_ string, c *Config) {
 		taken[*at.s] = at.path
 	}
 	r.apart(c.Pools)
+	r.unused(c.Pools)
 	r.wholeTools(c)
 	if len(r.problems) == 0 { // else most of what it finds was said, with its line
 		r.judgeEnvoy(c)
@@ -102,6 +103,7 @@ func (r *reader) wholePool(path string, p *Pool) {
 		r.refuse(within(path, "name"), "%s would take the place of the providers' own paths, such as /v1/messages; begin it otherwise", p.Name)
 	}
 	r.wholeUpstream(path, p)
+	r.wholeCA(path, p)
 	if !r.given(within(path, "clusters")) && p.Name != "" {
 		p.Clusters = []string{p.Name}
 	}

@@ -192,7 +192,7 @@ func TestChatVendorsInTheSecondTurn(t *testing.T) {
 				s := openChat(t, chatRequest(`,"tools":[`+chatMail+`]`), nil)
 				got, turn := play(t, s, nil, [][]byte{[]byte(first)})
 				require.Len(t, turn.Calls, 1)
-				require.JSONEq(t, `{}`, string(turn.Calls[0].Arguments))
+				require.Empty(t, turn.Calls[0].Arguments, "none came")
 				s.Settle(nil, 0, dialect.Result{})
 				require.True(t, s.Continue(false))
 				got, turn = play(t, s, got, cut)
@@ -264,7 +264,7 @@ func TestChatCallsAreFound(t *testing.T) {
 		},
 		{
 			"no index and no ids in one chunk", chatPieces(`{"function":{"name":"`+f+`","arguments":""}},{"function":{"name":"`+f+`","arguments":"{}"}}`) + chatFinish("stop"),
-			[]call{{"call_keyturn_1_0", f, `{}`}, {"call_keyturn_1_1", f, `{}`}},
+			[]call{{"call_keyturn_1_0", f, ``}, {"call_keyturn_1_1", f, `{}`}},
 			"",
 		},
 		{
@@ -343,6 +343,61 @@ func TestChatCallsAreFound(t *testing.T) {
 				`{"id":"a","function":{"name":"`+f+`","arguments":"{}"}}`, `{"id":"b","function":{"name":"send_mail","arguments":"{}"}}`) + chatFinish("stop"),
 			[]call{{"a", f, `{}`}},
 			"b send_mail {}",
+		},
+		{
+			"index 0, an id with every piece", chatPieces(
+				`{"index":0,"id":"a","function":{"name":"`+f+`","arguments":""}}`, `{"index":0,"id":"b","function":{"arguments":"{\"x\":"}}`,
+				`{"index":0,"id":"c","function":{"arguments":"1}"}}`) + chatFinish("tool_calls"),
+			[]call{{"a", f, `{"x":1}`}},
+			"",
+		},
+		{
+			"index 0, an id and the name with every piece", chatPieces(
+				`{"index":0,"id":"a","function":{"name":"`+f+`","arguments":""}}`, `{"index":0,"id":"b","function":{"name":"`+f+`","arguments":"{\"x\":"}}`,
+				`{"index":0,"id":"c","function":{"name":"`+f+`","arguments":"1}"}}`, `{"index":0,"id":"d","function":{"name":"`+f+`","arguments":""}}`) + chatFinish("tool_calls"),
+			[]call{{"a", f, `{"x":1}`}},
+			"",
+		},
+		{
+			"all arguments so far with each piece", chatPieces(
+				`{"index":0,"id":"a","function":{"name":"`+f+`","arguments":"{\"x\""}}`, `{"index":0,"function":{"arguments":"{\"x\":1"}}`,
+				`{"index":0,"function":{"arguments":"{\"x\":1}"}}`, `{"index":0,"function":{"arguments":"{\"x\":1}"}}`) + chatFinish("tool_calls"),
+			[]call{{"a", f, `{"x":1}`}},
+			"",
+		},
+		{
+			"{} first", chatPieces(`{"index":0,"id":"a","function":{"name":"`+f+`","arguments":"{}"}}`, `{"index":0,"function":{"arguments":"{\"x\":"}}`,
+				`{"index":0,"function":{"arguments":"1}"}}`) + chatFinish("tool_calls"),
+			[]call{{"a", f, `{"x":1}`}},
+			"",
+		},
+		{
+			"whole once more", chatPieces(`{"index":0,"id":"a","function":{"name":"`+f+`","arguments":"{\"x\":1}"}}`,
+				`{"index":0,"id":"a","function":{"name":"`+f+`","arguments":"{\"x\": 1}"}}`) + chatFinish("tool_calls"),
+			[]call{{"a", f, `{"x":1}`}},
+			"",
+		},
+		{
+			"whole once more with another id", chatPieces(`{"index":0,"id":"a","function":{"name":"`+f+`","arguments":"{\"x\":1}"}}`,
+				`{"index":0,"id":"b","function":{"name":"`+f+`","arguments":""}}`, `{"index":0,"function":{"arguments":"{\"x\":1}"}}`) + chatFinish("tool_calls"),
+			[]call{{"a", f, `{"x":1}`}},
+			"",
+		},
+		{
+			"whole once more with another index", chatPieces(`{"index":0,"id":"a","function":{"name":"`+f+`","arguments":"{\"x\":1}"}}`,
+				`{"index":1,"id":"a","function":{"name":"`+f+`","arguments":"{\"x\":1}"}}`) + chatFinish("tool_calls"),
+			[]call{{"a", f, `{"x":1}`}},
+			"",
+		},
+		{
+			"custom null", chatPieces(`{"index":0,"id":"a","type":"function","custom":null,"function":{"name":"`+f+`","arguments":"{}"}}`) + chatFinish("tool_calls"),
+			[]call{{"a", f, `{}`}},
+			"",
+		},
+		{
+			"finish_reason that is empty", strings.ReplaceAll(chatPieces(`{"index":0,"id":"a","function":{"name":"`+f+`","arguments":"{}"}}`), `"finish_reason":null`, `"finish_reason":""`) + chatFinish("tool_calls"),
+			[]call{{"a", f, `{}`}},
+			"",
 		},
 		{"cut off by the limit", chatPieces(`{"index":0,"id":"a","function":{"name":"`+f+`","arguments":"{}"}}`) + chatFinish("length"), nil, ""},
 		{"cut off by a filter", chatPieces(`{"index":0,"id":"a","function":{"name":"`+f+`","arguments":"{}"}}`) + chatFinish("content_filter"), nil, ""},

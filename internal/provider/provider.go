@@ -32,7 +32,6 @@ type Provider struct {
 	Example  string // of an upstream, where the pool names it
 	Header   string // the request header that carries a key, in lower case
 	Scheme   string // the word before the key, "" for the key alone
-	QueryKey bool   // clients may send a key as the parameter key of the path, which no provider may see
 	Keyless  bool   // it serves requests without a key too
 	// KeepAlive is less than how long it keeps an unused connection, where that is known and short. 0: not known.
 	KeepAlive time.Duration

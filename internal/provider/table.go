@@ -58,7 +58,7 @@ var All = []Provider{
 	},
 	{
 		// Its OpenAI endpoint: https://ai.google.dev/gemini-api/docs/openai. The native one takes a key in the path as well.
-		Name: "gemini", Upstream: "https://generativelanguage.googleapis.com", Header: "authorization", Scheme: "Bearer", QueryKey: true,
+		Name: "gemini", Upstream: "https://generativelanguage.googleapis.com", Header: "authorization", Scheme: "Bearer",
 		Dialects: []Dialect{Chat}, Telemetry: "gcp.gemini", Schemas: GeminiSchemas,
 		WrongKey:  Failure{Status: 400, Source: "https://ai.google.dev/gemini-api/docs/troubleshooting", Body: googleBadKey},
 		Forbidden: Failure{Status: 403, Source: "https://ai.google.dev/gemini-api/docs/troubleshooting", Body: googleForbidden},
@@ -196,7 +196,7 @@ var All = []Provider{
 	{
 		// In express mode, with an API key: Gemini's own API, which is none of the dialects. Elsewhere Vertex takes tokens that end after an hour.
 		// https://cloud.google.com/vertex-ai/generative-ai/docs/start/express-mode/vertex-ai-express-mode-api-reference
-		Name: "vertex", Upstream: "https://aiplatform.googleapis.com", Header: "x-goog-api-key", QueryKey: true, Telemetry: "gcp.vertex_ai", Schemas: GeminiSchemas,
+		Name: "vertex", Upstream: "https://aiplatform.googleapis.com", Header: "x-goog-api-key", Telemetry: "gcp.vertex_ai", Schemas: GeminiSchemas,
 		WrongKey:  Failure{Status: 400, Source: "https://cloud.google.com/vertex-ai/generative-ai/docs/start/express-mode/overview", Body: googleBadKey},
 		Forbidden: Failure{Status: 403, Source: "https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/api-errors", Body: googleForbidden},
 		Limited: Failure{

@@ -11,6 +11,7 @@ const (
 	StartHeader   = HeaderPrefix + "start"   // when the request began, in seconds since 1970: %START_TIME(%s.%3f)%
 	PoolHeader    = HeaderPrefix + "pool"    // the pool's name
 	ClientHeader  = HeaderPrefix + "client"  // the client's name, by Envoy's authentication
+	AskedHeader   = HeaderPrefix + "asked"   // "1": the front asked the client who it is. Without ClientHeader nobody can tell it from others
 	RetriesHeader = HeaderPrefix + "retries" // num_retries of the route; without it Keyturn cannot tell the last attempt
 )
 
@@ -96,7 +97,7 @@ var (
 	Credentials = []string{AuthorizationHeader, "x-api-key", "api-key", "x-goog-api-key"}
 
 	// Secrets are between the client, the proxies and the provider: no attempt reads them and no turn repeats them.
-	Secrets = []string{"cookie", "set-cookie", "proxy-authorization"}
+	Secrets = []string{"cookie", "proxy-authorization"}
 
 	// Withheld are those that no provider may see from a client whose credential is replaced: other credentials of the client's, and names
 	// of organisations that would not fit the pool's key (OpenAI answers mismatched_organization with a 401). x-request-id is the proxy's own.

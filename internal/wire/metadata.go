@@ -23,6 +23,8 @@ const (
 	WaitField      = "wait"       // how long the key rests for it, in seconds
 	CallsField     = "calls"      // the calls of tools, as Calls writes them
 	CutField       = "cut"        // how many calls did not fit
+	StatusField    = "status"     // the provider's, where the client got another
+	SentField      = "sent"       // how many requests of later turns were sent
 	EndingField    = "ending"     // the code of the error that the later turns ended with
 
 	TurnsField        = "turns"                          // of a response with tools: how many turns it had

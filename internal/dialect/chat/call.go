@@ -20,7 +20,8 @@ type toolCall struct {
 	id      string
 	name    string
 	owner   turn.Owner // known when the name of the tool is
-	seen    int        // number of the chunk that its last piece came in
+	came    int        // number of the chunk that its first piece came in
+	seen    int        // and of its last
 
 	// Of a call of the client's.
 	begun bool // the client has seen of it
@@ -28,11 +29,12 @@ type toolCall struct {
 	argue bool // it has arguments
 
 	// Of a call of Keyturn's, or of one that may be.
-	args  []byte  // inside of the JSON string
+	args  turn.Arguments
 	extra []field // members that OpenAI does not document, such as extra_content with Gemini's thought_signature
 	inner []field // the same, within function
 	held  []byte  // pieces, joined by commas, while it is not known whose it is
 
+	gone    bool   // it is a part of another call, or came before
 	element []byte // where nothing streams: the call as the provider sent it
 }
 
@@ -41,12 +43,18 @@ type claim struct {
 	id      string // "" if it says none
 	index   int64
 	indexed bool
-	named   bool // it has the tool's name, or a part of that
-	chunk   int  // number of the chunk that it came in
+	name    string // the tool's, or a part of that; "" if it says none
+	chunk   int    // number of the chunk that it came in
 }
 
+// named reports whether the piece has the tool's name, or a part of that.
+func (p claim) named() bool { return p.name != "" }
+
 func (s *session) claimOf(c *chunk, p *callDelta) claim {
-	what := claim{named: p.name.Found() && !blank(p.name.Of(c.b)), chunk: s.chunks}
+	what := claim{chunk: s.chunks}
+	if p.name.Found() {
+		what.name = rawjson.Unquote(p.name.Of(c.b))
+	}
 	if p.index.Val.Found() {
 		what.index, what.indexed = rawjson.ParseInt(p.index.Val.Of(c.b))
 	}
@@ -69,7 +77,7 @@ var numberings = [...]func(p claim, call *toolCall, last bool) bool{
 	},
 	// The id comes after the first piece, which had the number alone; but not within one chunk, nor with a second name.
 	func(p claim, call *toolCall, _ bool) bool {
-		return p.id != "" && call.id == "" && p.numbers(call) && call.seen != p.chunk && !(p.named && call.name != "")
+		return p.id != "" && call.id == "" && p.numbers(call) && call.seen != p.chunk && !(p.named() && call.name != "")
 	},
 	// The id comes once, then the number (OpenAI).
 	func(p claim, call *toolCall, _ bool) bool { return p.id == "" && p.indexed && p.numbers(call) },
@@ -87,6 +95,15 @@ func (s *session) begun(p claim) *toolCall {
 			}
 		}
 	}
+	if p.id == "" || !p.indexed || p.named() {
+		return nil
+	}
+	// Some providers make an id for every piece, and clients go by the number. Others give all calls one number: see join.
+	for _, call := range slices.Backward(calls) {
+		if p.numbers(call) {
+			return call
+		}
+	}
 	return nil
 }
 
@@ -100,9 +117,9 @@ func (s *session) find(c *chunk, p *callDelta) *toolCall {
 	call := s.begun(what)
 	switch {
 	case what.id != "":
-	case call == nil && !what.named:
+	case call == nil && !what.named():
 		call = last // it says nothing of whose it is
-	case call != nil && what.named && call.name != "" && (call.seen == what.chunk || s.complete(call, p, c)):
+	case call != nil && what.named() && call.name != "" && (call.seen == what.chunk || s.follows(call, what, p, c)):
 		call = nil // a second name: another call, by a provider that numbers none
 	}
 	if call == nil && len(t.calls) >= maxCalls {
@@ -110,31 +127,36 @@ func (s *session) find(c *chunk, p *callDelta) *toolCall {
 		call = last
 	}
 	if call == nil {
-		call = &toolCall{indexed: what.indexed, index: what.index, shown: -1}
+		call = &toolCall{indexed: what.indexed, index: what.index, shown: -1, came: s.chunks}
 		t.calls = append(t.calls, call)
 	}
 	return call
 }
 
-// complete reports whether a call has all its arguments, so that a piece with a name but no id begins another.
-func (s *session) complete(call *toolCall, p *callDelta, c *chunk) bool {
-	if call.owner == turn.Client {
+// follows reports whether a call has all its arguments, so that a piece with a name but no id begins another.
+func (s *session) follows(call *toolCall, what claim, p *callDelta, c *chunk) bool {
+	switch {
+	case call.owner == turn.Client:
 		return call.argue && p.args.Found() && bytes.HasPrefix(p.args.Of(c.b), []byte(`"{`))
-	}
-	t := &s.turn
-	if !bytes.HasSuffix(bytes.TrimSpace(call.args), []byte{'}'}) || t.looked > maxLooked+4*t.bytes {
+	case what.name == call.name && call.args.Blank(): // {} comes before the arguments, in some bridges
 		return false
 	}
-	t.looked += len(call.args)
-	return rawjson.Valid([]byte(rawjson.Unquote(quoted(call.args))))
+	return s.complete(call)
+}
+
+// complete reports whether a call, which is not the client's, has all its arguments.
+func (s *session) complete(call *toolCall) bool {
+	t := &s.turn
+	if t.looked > maxLooked+4*t.bytes {
+		return false
+	}
+	t.looked += call.args.Len()
+	return call.args.Complete()
 }
 
 // maxLooked bounds, beside four times what has come, the bytes of arguments that are looked at to find out whether they are complete:
 // otherwise each piece of one call could cost all pieces before it.
 const maxLooked = 64 << 10
-
-// quoted is a JSON string of its inside.
-func quoted(inner []byte) []byte { return append(append([]byte{'"'}, inner...), '"') }
 
 // update takes what a piece says of its call, and decides whose it is.
 func (s *session) update(call *toolCall, c *chunk, p *callDelta) {
@@ -145,7 +167,9 @@ func (s *session) update(call *toolCall, c *chunk, p *callDelta) {
 	argue := p.args.Found() && !blank(p.args.Of(c.b))
 	if call.owner != turn.Client {
 		if p.name.Found() && (call.name == "" || !call.argue) {
-			if name := rawjson.Unquote(p.name.Of(c.b)); name != call.name {
+			if name := rawjson.Unquote(p.name.Of(c.b)); strings.HasPrefix(name, call.name) { // all of it so far
+				call.name = name
+			} else {
 				call.name += name
 			}
 		}
@@ -211,10 +235,9 @@ func (call *toolCall) collect(c *chunk, p *callDelta) {
 	if p.args.Found() {
 		switch raw := p.args.Of(c.b); raw[0] {
 		case '"':
-			call.args = append(call.args, raw[1:len(raw)-1]...)
-		case '{': // as an object, not as its text
-			text := rawjson.AppendString(nil, raw)
-			call.args = append(call.args, text[1:len(text)-1]...)
+			call.args.Add(raw[1 : len(raw)-1])
+		case '{':
+			call.args.AddObject(raw)
 		}
 	}
 	if !p.more {
@@ -297,12 +320,8 @@ func (s *session) name(calls []*toolCall) {
 // call is what the loop is told of a call.
 func (s *session) call(c *toolCall) turn.Call {
 	name := strings.TrimSpace(c.name)
-	args := []byte(rawjson.Unquote(quoted(c.args)))
-	if len(bytes.TrimSpace(args)) == 0 {
-		args = []byte("{}")
-	}
 	tool, _ := s.names.Own(name)
-	return turn.Call{ID: c.id, Name: name, Tool: tool, Arguments: args}
+	return turn.Call{ID: c.id, Name: name, Tool: tool, Arguments: c.args.Text()}
 }
 
 // appendTo appends the call as it goes back to the provider.
@@ -314,13 +333,19 @@ func (call *toolCall) appendTo(dst []byte) []byte {
 	dst = rawjson.AppendString(dst, call.id)
 	dst = append(dst, `,"type":"function","function":{"name":`...)
 	dst = rawjson.AppendString(dst, strings.TrimSpace(call.name))
-	dst = append(dst, `,"arguments":"`...)
-	if len(call.args) == 0 {
-		dst = append(dst, "{}"...)
-	}
-	dst = append(append(dst, call.args...), '"')
+	dst = append(dst, `,"arguments":`...)
+	dst = call.appendArguments(dst)
 	dst = append(appendFields(dst, call.inner), '}')
 	return append(appendFields(dst, call.extra), '}')
+}
+
+// appendArguments appends the arguments as they go back to the provider: byte for byte where they are an object.
+func (call *toolCall) appendArguments(dst []byte) []byte {
+	text := call.args.Text()
+	if raw := append(append([]byte{'"'}, call.args.Raw()...), '"'); turn.IsObject(text) && rawjson.Unquote(raw) == string(text) {
+		return append(dst, raw...)
+	}
+	return rawjson.AppendString(dst, turn.Object(text))
 }
 
 // appendFields appends members, each after a comma.

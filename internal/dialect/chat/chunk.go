@@ -168,7 +168,7 @@ func (c *chunk) inCall(name []byte, key rawjson.Span, at int) int {
 		p.custom = p.custom || end >= 0 && string(c.b[at:end]) == `"custom"`
 	case "function":
 	case "custom":
-		p.custom = true
+		p.custom = p.custom || end >= 0 && !rawjson.IsNull(c.b[at:end])
 	default:
 		p.more = true
 	}

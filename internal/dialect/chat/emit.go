@@ -18,7 +18,7 @@ func (s *session) common(c *chunk) {
 	}
 	switch {
 	case c.says(c.usage):
-		if s.usage != nil {
+		if s.usage != nil && s.opts.Counting.Sums(false) {
 			s.edits.Replace(c.usage.Val, rawjson.AddNumbers(s.usage, bytes.Clone(c.usage.Val.Of(c.b))))
 		}
 	case c.usage.Val.Found() && !s.wantUsage:
@@ -104,7 +104,7 @@ func (s *session) flush(late []*toolCall) {
 		delta := append(append([]byte(`{"tool_calls":`), e.Apply(nil, list)...), '}')
 		to := s.relay.Own()
 		*to = appendChunk(*to, nil, s.chunkOf(delta, []byte("null")))
-		call.held, call.args = nil, nil
+		call.held, call.args = nil, turn.Arguments{}
 	}
 }
 

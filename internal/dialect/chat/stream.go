@@ -98,7 +98,7 @@ type gist struct {
 // gistOf keeps what a chunk says of the turn, and tells what of it is for the client.
 func (s *session) gistOf(c *chunk, truncated bool) gist {
 	t := &s.turn
-	g := gist{role: c.role.Val.Found(), finish: c.says(c.finish)}
+	g := gist{role: c.role.Val.Found(), finish: c.finish.Val.Found() && !blank(c.finish.Val.Of(c.b))}
 	t.broken = t.broken || c.count > 1
 	t.finished = t.finished || g.finish && !truncated
 	g.theirs, g.ours, g.late = s.pieces(c, g.finish)

@@ -23,6 +23,7 @@ func (s *session) close() {
 	late := s.settleOwners()
 	s.relay.Release()
 	s.flush(late)
+	s.join()
 	switch ours := t.ours(); {
 	case len(ours) == 0:
 		if t.finished && !t.over {

@@ -143,11 +143,13 @@ func (s *session) wholeCall(b []byte, at rawjson.Span) *toolCall {
 	if v, ok := rawjson.Lookup(b, at, "function", "arguments"); ok {
 		switch raw := v.Of(b); raw[0] {
 		case '"':
-			c.args = raw[1 : len(raw)-1]
-		case '{': // as an object, not as its text
-			text := rawjson.AppendString(nil, raw)
-			c.args = text[1 : len(text)-1]
+			c.args.Add(raw[1 : len(raw)-1])
+		case '{':
+			c.args.AddObject(raw)
 		}
+	}
+	if c.args.Len() == 0 { // nothing can have been lost on the way
+		c.args.Add([]byte("{}"))
 	}
 	return c
 }
@@ -180,11 +182,8 @@ func (s *session) echo(message rawjson.Span) []byte {
 		if name := strings.TrimSpace(c.name); name != c.name {
 			own.Set(raw, function, "name", rawjson.AppendString(nil, name))
 		}
-		if v, ok := rawjson.Lookup(raw, function, "arguments"); !ok || raw[v.Start] != '"' || len(c.args) == 0 {
-			args := quoted(c.args)
-			if len(c.args) == 0 {
-				args = []byte(`"{}"`)
-			}
+		args := c.appendArguments(nil)
+		if v, ok := rawjson.Lookup(raw, function, "arguments"); !ok || !bytes.Equal(v.Of(raw), args) {
 			own.Set(raw, function, "arguments", args)
 		}
 		c.element = own.Apply(nil, raw)
@@ -211,7 +210,7 @@ func (s *session) merged(reason string) []byte {
 			}
 		}
 	}
-	if s.usage != nil {
+	if s.usage != nil && (s.opts.Counting.Sums(false) || t.usage == nil) {
 		e.Set(b, rawjson.Whole(b), "usage", rawjson.AddNumbers(s.usage, t.usage))
 	}
 	choice, _ := onlyChoice(b)

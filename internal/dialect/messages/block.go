@@ -15,16 +15,25 @@ type block struct {
 	shown int    // the client's; -1 if it is hidden
 	raw   []byte // as it began, or whole
 	open  bool   // more of it is to come
+	whole bool   // it came in one piece
 
 	kind, id, name string
 	own            bool // a call of Keyturn's
 	runs           bool // it is to be run
 	tool           turn.Tool
+	omitted        bool // a thought of a later turn that the client does not see
+
+	// Of texts.
+	more         []*block // texts that go on with this one, at seams
+	gap          string   // what sets one of them apart from what was said before
+	spoke, apart bool     // something was said; and it ends with a new line
 	// unknown says that deltas came whose kind is not known. The block then goes on as it began with the deltas that are: the
 	// provider takes it or says what is wrong. A call with such deltas is not run.
 	unknown bool
 
-	strings   [deltaKinds][]byte // what deltas append, by their kind
+	strings   [inputDelta][]byte // what deltas append, by their kind
+	input     turn.Arguments     // what deltas of the input append
+	argues    bool               // one came, if only an empty one
 	citations []byte             // joined by commas
 	replaced  [2][]byte          // what a compaction's delta sets
 	done      []byte             // the block put together
@@ -64,6 +73,7 @@ func (s *session) newBlock(at int, raw []byte) *block {
 	if b.kind == "tool_use" && s.names.Owner(b.name) == turn.Keyturn {
 		b.own = true
 		b.tool, _ = s.names.Own(b.name)
+		s.seam.open = true
 	}
 	s.turn.blocks = append(s.turn.blocks, b)
 	if s.turn.byIndex == nil {
@@ -73,11 +83,19 @@ func (s *session) newBlock(at int, raw []byte) *block {
 	return b
 }
 
+// seen reports whether the client sees the block.
+func (b *block) seen() bool { return !b.own && !b.omitted }
+
 // find is the last block that began with an index; nil if there is none.
 func (t *currentTurn) find(at int) *block { return t.byIndex[at] }
 
 // add takes what a delta of a kind brings: a JSON string.
 func (b *block) add(kind deltaKind, value []byte) {
+	if kind == inputDelta {
+		b.argues = true
+		b.input.Add(value[1 : len(value)-1])
+		return
+	}
 	b.strings[kind] = append(b.strings[kind], value[1:len(value)-1]...)
 }
 
@@ -130,8 +148,8 @@ func (b *block) json() []byte {
 		}
 		e.Set(b.raw, at, kind.member(), slices.Concat([]byte{'"'}, first, b.strings[kind], []byte{'"'}))
 	}
-	if input := b.arguments(); len(b.strings[inputDelta]) > 0 || b.kind == "tool_use" && !rawjson.IsObject(input) {
-		e.Set(b.raw, at, inputDelta.member(), asInput(input))
+	if input := b.arguments(); b.input.Len() > 0 || b.kind == "tool_use" && !turn.IsObject(input) {
+		e.Set(b.raw, at, inputDelta.member(), turn.Object(input))
 	}
 	for i, v := range b.replaced {
 		if v != nil {
@@ -151,24 +169,17 @@ func (b *block) json() []byte {
 	return b.done
 }
 
-// arguments are a call's, as the model wrote them.
+// arguments are a call's, as the model wrote them; empty if none came: what a block begins with says nothing of them while it is {}, and is
+// followed by a delta at the least.
 func (b *block) arguments() []byte {
-	if written := rawjson.Unquote(slices.Concat([]byte{'"'}, b.strings[inputDelta], []byte{'"'})); len(bytes.TrimSpace([]byte(written))) > 0 {
-		return []byte(written)
+	if written := b.input.Text(); len(bytes.TrimSpace(written)) > 0 {
+		return written
 	}
-	if v, ok := rawjson.Lookup(b.raw, rawjson.Whole(b.raw), "input"); ok && !rawjson.IsNull(v.Of(b.raw)) {
-		return v.Of(b.raw)
+	v, ok := rawjson.Lookup(b.raw, rawjson.Whole(b.raw), "input")
+	if !ok || rawjson.IsNull(v.Of(b.raw)) || !b.whole && !b.argues && rawjson.SkipSpace(b.raw, v.Start+1) == v.End-1 {
+		return nil
 	}
-	return []byte("{}")
-}
-
-// asInput is what a call's input is on its way back, where the API takes an object only: anything else is wrapped, as Anthropic
-// advises for JSON that a model did not finish ("Fine-grained tool streaming").
-func asInput(arguments []byte) []byte {
-	if rawjson.IsObject(arguments) && rawjson.Valid(arguments) {
-		return arguments
-	}
-	return append(rawjson.AppendString([]byte(`{"INVALID_JSON":`), arguments), '}')
+	return v.Of(b.raw)
 }
 
 // blank reports whether the block is a text without a letter, which the API does not take back.

@@ -2,6 +2,7 @@ package recall_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -41,4 +42,34 @@ func TestRecord(t *testing.T) {
 	r.Add("last", []byte(`null`))
 	require.Equal(t, `{"a\"b":1,"list":[1,{"x":2}],"last":null}`, string(r))
 	require.True(t, json.Valid(r))
+}
+
+// TestSqueeze holds that a text's digest is that of all its characters, and of nothing between them.
+func TestSqueeze(t *testing.T) {
+	digest := func(pieces ...string) string {
+		h, n := recall.NewHasher(), 0
+		for _, p := range pieces {
+			n += h.Squeeze(p)
+		}
+		h.Squeezed(n)
+		d := h.Digest()
+		return d.String()
+	}
+	long := strings.Repeat("é a", 400) // more than is hashed at a time
+	require.Equal(t, digest(long), digest(" "+strings.ReplaceAll(long, " ", "\n\t")+"\u00a0"))
+	for at := range long { // between characters
+		require.Equal(t, digest(long), digest(long[:at], long[at:]), "%d", at)
+	}
+	seen := map[string]bool{}
+	for i := range len(long) {
+		if long[i] == 'a' {
+			d := digest(long[:i] + "b" + long[i+1:])
+			require.False(t, seen[d], "%d", i)
+			seen[d] = true
+		}
+	}
+	require.NotContains(t, seen, digest(long))
+	require.NotEqual(t, digest("ab"), digest("a"))
+	h := recall.NewHasher()
+	require.Equal(t, 3, h.Squeeze(" é b "))
 }

@@ -20,8 +20,8 @@ func (s *session) begin(i *outputItem) {
 	if s.hides(i) {
 		return
 	}
-	arguments := i.arguments
-	if i.raw != nil || arguments == nil { // all of it is here at once
+	arguments := i.soFar()
+	if i.raw != nil { // all of it is here at once
 		arguments = []byte(`""`)
 	}
 	i.final = mcpItem(i, "in_progress", arguments, rawjson.Null, rawjson.Null)
@@ -89,14 +89,6 @@ func (s *session) Settle(dst []byte, n int, r turn.Result) []byte {
 	}
 	s.end(i, status, o)
 	return s.relay.Out()
-}
-
-// said are the arguments of a call, a JSON string.
-func (i *outputItem) said() []byte {
-	if i.arguments == nil {
-		return []byte(`""`)
-	}
-	return i.arguments
 }
 
 // mcpItem is a call as an mcp_call item ("MCP tool call" in OpenAI's API reference).

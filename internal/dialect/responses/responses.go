@@ -1,7 +1,6 @@
 package responses
 
 import (
-	"slices"
 	"strconv"
 
 	"github.com/keyturn/keyturn/internal/dialect/rawjson"
@@ -104,7 +103,8 @@ type outputItem struct {
 
 	own       bool // a call of Keyturn's
 	tool      turn.Tool
-	arguments []byte // JSON string
+	arguments []byte // JSON string, once all are here; nil until then
+	deltas    turn.Arguments
 	begun     bool   // the client was told that it began
 	ended     bool   // and that it has ended
 	runs      bool   // it is to be run
@@ -193,9 +193,7 @@ func (i *outputItem) read(raw []byte) {
 		case "status":
 			i.status = rawjson.Unquote(v)
 		case "arguments":
-			if v[0] == '"' {
-				i.arguments = slices.Clone(v)
-			}
+			i.argued(v)
 		}
 	}
 }

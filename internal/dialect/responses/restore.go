@@ -237,11 +237,19 @@ func (s *session) functionCall(b []byte, item *inputItem) []byte {
 	c = rawjson.AppendString(append(c, `,"name":`...), s.modelName(rawjson.Text(b, item.at, "server_label"), rawjson.Text(b, item.at, "name")))
 	c = append(c, `,"arguments":`...)
 	if arguments, ok := rawjson.Lookup(b, item.at, "arguments"); ok && b[arguments.Start] == '"' {
-		c = append(c, arguments.Of(b)...)
+		c = append(c, asObject(arguments.Of(b))...)
 	} else {
 		c = append(c, `"{}"`...)
 	}
 	return append(c, `,"status":"completed"}`...)
+}
+
+// asObject is a JSON string of arguments as providers take it back.
+func asObject(said []byte) []byte {
+	if text := []byte(rawjson.Unquote(said)); !turn.IsObject(text) {
+		return rawjson.AppendString(nil, turn.Object(text))
+	}
+	return said
 }
 
 // modelName is the name by which the model called a server's tool.

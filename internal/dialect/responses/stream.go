@@ -142,6 +142,10 @@ func (s *session) itemAdded(ev *sse.Event, f *eventFields) {
 	}
 	i := s.item(f.indexValue)
 	s.identify(i, f.item.Of(ev.Data))
+	if i.arguments != nil && i.raw == nil { // more of them may follow
+		i.deltas.Add(i.arguments[1 : len(i.arguments)-1])
+		i.arguments = nil
+	}
 	if i.own {
 		s.begin(i)
 		return
@@ -195,8 +199,13 @@ func (s *session) itemEvent(ev *sse.Event, f *eventFields, short []byte) {
 	if !isArguments || s.hides(i) {
 		return
 	}
-	if string(of) == "delta" {
+	switch string(of) {
+	case "delta":
 		i.argue(ev.Data, f.object)
+	case "done":
+		if v, ok := rawjson.Lookup(ev.Data, f.object, "arguments"); ok {
+			i.argued(v.Of(ev.Data))
+		}
 	}
 	kind := "response.mcp_call_arguments." + string(of)
 	e := &s.edits

@@ -1,7 +1,6 @@
 package responses
 
 import (
-	"bytes"
 	"cmp"
 	"slices"
 	"strings"
@@ -11,18 +10,6 @@ import (
 )
 
 // This file has what is known of a turn at its end, whether it streamed or not.
-
-// argue adds a delta of arguments: b[at] is its event. Two JSON strings are joined without being read.
-func (i *outputItem) argue(b []byte, at rawjson.Span) {
-	delta, ok := rawjson.Lookup(b, at, "delta")
-	if !ok || b[delta.Start] != '"' {
-		return
-	}
-	if i.arguments == nil {
-		i.arguments = []byte(`""`)
-	}
-	i.arguments = append(i.arguments[:len(i.arguments)-1], b[delta.Start+1:delta.End]...)
-}
 
 // done takes the item as it is when it is complete.
 func (s *session) done(i *outputItem, raw []byte) {
@@ -49,6 +36,7 @@ func renamed(raw []byte, id string) []byte {
 
 // runnable are the turn's calls of Keyturn's that are complete.
 func (s *session) runnable() (calls []*outputItem, mixed bool) {
+	ran := map[string]bool{}      // calls that are to be run, by what they are
 	answered := map[string]bool{} // calls whose results the turn has too: the provider ran them
 	for _, i := range s.turn.items {
 		if i != nil && i.callID != "" && strings.HasSuffix(i.kind, "_output") {
@@ -58,8 +46,10 @@ func (s *session) runnable() (calls []*outputItem, mixed bool) {
 	for _, i := range s.turn.items {
 		switch {
 		case i == nil:
-		case i.own && i.raw != nil && (i.status == "completed" || i.status == ""):
+		case i.own && i.raw != nil && (i.status == "completed" || i.status == "") && !ran[i.key()]:
+			ran[i.key()] = i.callID != ""
 			i.runs = true
+			i.raw = i.forProvider()
 			calls = append(calls, i)
 		case i.isCall() && !answered[i.callID]:
 			mixed = true
@@ -70,11 +60,7 @@ func (s *session) runnable() (calls []*outputItem, mixed bool) {
 
 // call is what the loop is told of an item.
 func (i *outputItem) call() turn.Call {
-	c := turn.Call{ID: i.callID, Name: i.name, Tool: i.tool, Arguments: []byte(rawjson.Unquote(i.arguments))}
-	if len(bytes.TrimSpace(c.Arguments)) == 0 {
-		c.Arguments = []byte("{}")
-	}
-	return c
+	return turn.Call{ID: i.callID, Name: i.name, Tool: i.tool, Arguments: i.text()}
 }
 
 // result is what the turn came to, for the loop.
@@ -157,47 +143,6 @@ func isHosted(kind string) bool {
 		return true
 	}
 	return false
-}
-
-// adopt takes the items of the response's output that no event of their own told of.
-func (s *session) adopt(b []byte, list rawjson.Span) {
-	known := map[string]*outputItem{}
-	for _, i := range slices.Backward(s.turn.items) { // of two with one id the first counts
-		if i != nil && i.id != "" {
-			known[i.id] = i
-		}
-	}
-	place := -1
-	for v := range rawjson.Elements(b, list) {
-		place++
-		raw := v.Of(b)
-		id := rawjson.Text(raw, rawjson.Whole(raw), "id")
-		i := known[id]
-		if i == nil && place < len(s.turn.items) && s.turn.items[place] != nil && (id == "" || s.turn.items[place].id == "") {
-			i = s.turn.items[place]
-		}
-		if i == nil {
-			if place >= maxItems {
-				return
-			}
-			if i = s.item(min(place, len(s.turn.items))); i.raw != nil || i.kind != "" {
-				i = s.item(len(s.turn.items))
-			}
-		}
-		if i.raw != nil {
-			continue
-		}
-		if i.kind == "" {
-			s.identify(i, raw)
-		}
-		s.done(i, raw)
-		if i.id != "" && known[i.id] == nil {
-			known[i.id] = i
-		}
-		if !i.own {
-			s.see(i, s.nextIndex)
-		}
-	}
 }
 
 // maxItems bounds the output_index that is believed.

@@ -1,0 +1,383 @@
+package ledger
+
+import (
+	"math"
+	"strings"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+
+	"github.com/keyturn/keyturn/internal/record"
+	"github.com/keyturn/keyturn/internal/wire"
+)
+
+// Bounds of what is kept of an entry, in bytes.
+const (
+	maxEntry = 1 << 20 // larger ones are not read
+	maxName  = 256     // names, models, user agents, paths
+	maxID    = 64
+	maxShort = 64
+)
+
+// part is what one log entry tells: of a client's request at the front, or of an attempt.
+type part struct {
+	front   bool
+	cluster string // that the router chose; "" when none did
+	id      string // of the client's request; what the front says counts only where its router ran
+
+	start                   time.Time
+	took                    time.Duration
+	lastIn                  time.Duration // this and the next four: since start, zero where it did not happen
+	toUpstream              time.Duration // first byte
+	firstBack, lastBack     time.Duration // of the upstream's response
+	firstByte, lastByte     time.Duration // of the response to the client
+	attempts                int           // of the front's router
+	flags                   uint32        // bits by the numbers of ResponseFlags' fields
+	details                 string        // who made the response, and why
+	status                  int
+	bytesIn, bytesOut       int64
+	method, path, userAgent string
+	session, trace          string
+	contentType, errorCode  string
+
+	noted note
+	usage *usage
+}
+
+// note is what Keyturn, or the front, has left in the metadata.
+type note struct {
+	id, pool, provider, kind, key, keyName string
+	client, model, outcome, class, ending  string
+	attempt, turn, turns, status, cut      int
+	sent                                   int // requests of later turns
+	wait                                   time.Duration
+	calls                                  []wire.Call
+	tokens                                 record.Usage // that Keyturn itself has read
+}
+
+// usage is what Envoy has read of the provider's answer.
+type usage struct {
+	model string
+	record.Usage
+}
+
+// size is about what a part costs in memory, in bytes.
+func (p *part) size() int {
+	n := 1024 + len(p.path) + len(p.userAgent) + len(p.details)
+	for i := range p.noted.calls {
+		n += 128 + len(p.noted.calls[i].Tool)
+	}
+	return n
+}
+
+// readEntry reads an envoy.data.accesslog.v3.HTTPAccessLogEntry; nil: it is broken, or tells of what is not over.
+func readEntry(b []byte, front bool) *part {
+	p := &part{front: front}
+	whole, over := true, true
+	ok := each(b, func(f field) {
+		switch f.num {
+		case 1:
+			var done bool
+			done, ok := p.common(f.bytes)
+			whole, over = whole && ok, over && done
+		case 3:
+			whole = p.request(f.bytes) && whole
+		case 4:
+			whole = p.response(f.bytes) && whole
+		}
+	})
+	if !ok || !whole || !over || p.start.IsZero() {
+		return nil
+	}
+	if p.noted.id != "" {
+		p.id = p.noted.id
+	}
+	return p
+}
+
+// common reads an AccessLogCommon.
+func (p *part) common(b []byte) (over, ok bool) {
+	over = true
+	ok = each(b, func(f field) {
+		switch f.num {
+		case 5:
+			p.start = instant(f.bytes)
+		case 6:
+			p.lastIn = duration(f.bytes)
+		case 7:
+			p.toUpstream = duration(f.bytes)
+		case 9:
+			p.firstBack = duration(f.bytes)
+		case 10:
+			p.lastBack = duration(f.bytes)
+		case 11:
+			p.firstByte = duration(f.bytes)
+		case 12:
+			p.lastByte = duration(f.bytes)
+		case 15:
+			p.cluster = text(f.bytes, maxName)
+		case 16:
+			p.flags = readFlags(f.bytes)
+		case 17:
+			p.metadata(f.bytes)
+		case 23:
+			p.took = duration(f.bytes)
+		case 24:
+			p.attempts = int(min(f.n, math.MaxInt32))
+		case 27:
+			over = f.n == 0 // intermediate_log_entry
+		}
+	})
+	p.took = max(p.took, p.lastByte)
+	return over, ok
+}
+
+// Bits of part.flags: the numbers of the fields of ResponseFlags.
+const (
+	flagUpstreamTimeout  = 3
+	flagLocalReset       = 4
+	flagUpstreamReset    = 5
+	flagUpstreamUnreach  = 6
+	flagUpstreamEnded    = 7
+	flagClientEnded      = 15
+	flagIdle             = 17
+	flagStreamDuration   = 20
+	flagDurationTimeout  = 23
+	flagUpstreamProtocol = 24
+	flagClientReset      = 28
+)
+
+// flagNames are what a record calls the ends that they stand for, the first that is set.
+var flagNames = []struct {
+	flag int
+	name string
+}{
+	{flagIdle, "idle_timeout"},
+	{flagUpstreamTimeout, "provider_timeout"},
+	{flagStreamDuration, "provider_timeout"},
+	{flagDurationTimeout, "provider_timeout"},
+	{flagUpstreamProtocol, "provider_protocol_error"},
+	{flagUpstreamUnreach, "provider_unreachable"},
+	{flagUpstreamEnded, "provider_reset"},
+	{flagUpstreamReset, "provider_reset"},
+	{flagLocalReset, "provider_reset"},
+}
+
+// readFlags reads a ResponseFlags.
+func readFlags(b []byte) (flags uint32) {
+	each(b, func(f field) {
+		if f.num < 32 && (f.n != 0 || f.bytes != nil) {
+			flags |= 1 << f.num
+		}
+	})
+	return flags
+}
+
+// has reports whether one of the flags is set.
+func (p *part) has(flags ...int) bool {
+	for _, f := range flags {
+		if p.flags&(1<<f) != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// broken names what ended the response before its end; "" when nothing did.
+func (p *part) broken() string {
+	for _, f := range flagNames {
+		if p.has(f.flag) {
+			return f.name
+		}
+	}
+	return ""
+}
+
+// request reads an HTTPRequestProperties.
+func (p *part) request(b []byte) bool {
+	path, headers := "", map[string]string{}
+	ok := each(b, func(f field) {
+		switch f.num {
+		case 1:
+			p.method = corev3.RequestMethod_name[int32(min(f.n, math.MaxInt32))]
+		case 5:
+			path = pathOf(f.bytes)
+		case 6:
+			p.userAgent = text(f.bytes, maxName)
+		case 10:
+			p.path = pathOf(f.bytes)
+		case 12:
+			p.bytesIn = count(f.n)
+		case 13:
+			name, value := entry(f.bytes)
+			if len(name) <= maxShort {
+				headers[string(name)] = text(value, maxName)
+			}
+		}
+	})
+	if p.path == "" {
+		p.path = path
+	}
+	p.id = headers[wire.IDHeader]
+	if len(p.id) > maxID {
+		p.id = ""
+	}
+	p.trace = headers[wire.TraceHeader]
+	for _, name := range wire.SessionHeaders {
+		if s := strings.TrimSpace(headers[name]); s != "" {
+			p.session = s
+			break
+		}
+	}
+	return ok
+}
+
+// pathOf is a path without its query, which may hold a credential.
+func pathOf(b []byte) string {
+	path, _, _ := strings.Cut(text(b, maxName), "?")
+	return path
+}
+
+// response reads an HTTPResponseProperties.
+func (p *part) response(b []byte) bool {
+	return each(b, func(f field) {
+		switch f.num {
+		case 1:
+			if s := wrapped(f.bytes); s < 1000 {
+				p.status = int(s)
+			}
+		case 3:
+			p.bytesOut = count(f.n)
+		case 4:
+			switch name, value := entry(f.bytes); string(name) {
+			case "content-type":
+				p.contentType = strings.ToLower(text(value, maxShort))
+			case wire.ErrorHeader:
+				p.errorCode = plain(text(value, maxShort))
+			}
+		case 6:
+			p.details = text(f.bytes, maxName)
+		}
+	})
+}
+
+// plain is a code as records have it: what has other characters in it is none.
+func plain(code string) string {
+	if strings.ContainsFunc(code, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("_.-", r)
+	}) {
+		return ""
+	}
+	return code
+}
+
+const usageName = "envoy.ai.token_usage"
+
+// metadata reads an envoy.config.core.v3.Metadata: filter_metadata 1, typed_filter_metadata 2.
+func (p *part) metadata(b []byte) {
+	each(b, func(f field) {
+		if f.num != 1 && f.num != 2 {
+			return
+		}
+		switch name, value := entry(f.bytes); {
+		case f.num == 1 && string(name) == wire.Namespace:
+			p.noted.read(value)
+		case f.num == 2 && string(name) == usageName:
+			p.usage = readUsage(one(value, 2).bytes) // Any.value
+		}
+	})
+}
+
+// The fields of a note, by their names.
+var (
+	noteTexts = map[string]func(*note) *string{
+		wire.PoolField: func(n *note) *string { return &n.pool }, wire.ProviderField: func(n *note) *string { return &n.provider },
+		wire.KindField: func(n *note) *string { return &n.kind }, wire.KeyField: func(n *note) *string { return &n.key },
+		wire.KeyNameField: func(n *note) *string { return &n.keyName }, wire.ClientField: func(n *note) *string { return &n.client },
+		wire.ModelField: func(n *note) *string { return &n.model }, wire.OutcomeField: func(n *note) *string { return &n.outcome },
+		wire.ClassField: func(n *note) *string { return &n.class }, wire.EndingField: func(n *note) *string { return &n.ending },
+	}
+	noteNumbers = map[string]func(*note) *int{
+		wire.AttemptField: func(n *note) *int { return &n.attempt }, wire.TurnsField: func(n *note) *int { return &n.turns },
+		wire.StatusField: func(n *note) *int { return &n.status }, wire.CutField: func(n *note) *int { return &n.cut },
+		wire.SentField: func(n *note) *int { return &n.sent },
+	}
+	noteTokens = map[string]func(*note) *int64{
+		wire.InputTokensField: func(n *note) *int64 { return &n.tokens.Input }, wire.OutputTokensField: func(n *note) *int64 { return &n.tokens.Output },
+		wire.CacheReadField: func(n *note) *int64 { return &n.tokens.CacheRead }, wire.CacheWriteField: func(n *note) *int64 { return &n.tokens.CacheWrite },
+		wire.ReasoningField: func(n *note) *int64 { return &n.tokens.Reasoning },
+	}
+)
+
+// read reads a google.protobuf.Struct: fields 1.
+func (n *note) read(b []byte) {
+	each(b, func(f field) {
+		if f.num == 1 {
+			n.set(entry(f.bytes))
+		}
+	})
+}
+
+func (n *note) set(name, value []byte) {
+	if at := noteTexts[string(name)]; at != nil {
+		*at(n) = word(value, maxName)
+	} else if at := noteNumbers[string(name)]; at != nil {
+		*at(n) = int(min(number(value), math.MaxInt32))
+	} else if at := noteTokens[string(name)]; at != nil {
+		*at(n) = int64(number(value))
+	}
+	switch string(name) {
+	case wire.IDField:
+		n.id = word(value, maxID)
+	case wire.TurnField:
+		n.turn = small(word(value, maxShort))
+	case wire.WaitField:
+		n.wait = time.Duration(min(number(value), maxSeconds) * float64(time.Second))
+	case wire.CallsField:
+		n.calls = wire.ReadCalls(word(value, wire.MaxMetadata))
+	}
+}
+
+// small is a number from 0 to 9999 in digits, 0 for anything else.
+func small(digits string) (n int) {
+	if len(digits) > 4 {
+		return 0
+	}
+	for _, c := range digits {
+		if c < '0' || c > '9' {
+			return 0
+		}
+		n = 10*n + int(c-'0')
+	}
+	return n
+}
+
+// readUsage reads an envoy.data.ai.v3.TokenUsage.
+func readUsage(b []byte) *usage {
+	u := &usage{}
+	var status uint64
+	each(b, func(f field) {
+		switch f.num {
+		case 2:
+			u.model = text(f.bytes, maxName)
+		case 3:
+			u.Input = wrapped(f.bytes)
+		case 4:
+			u.Output = wrapped(f.bytes)
+		case 6:
+			u.CacheRead = wrapped(one(f.bytes, 1).bytes)
+			u.CacheWrite = wrapped(one(f.bytes, 2).bytes)
+		case 7:
+			u.Reasoning = wrapped(one(f.bytes, 1).bytes)
+		case 9:
+			status = f.n
+		}
+	})
+	switch {
+	case status == 1: // COMPLETE
+		u.State = record.Complete
+	case u.Input+u.Output > 0:
+		u.State = record.Partial
+	}
+	return u
+}
