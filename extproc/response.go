@@ -24,13 +24,25 @@ func (x *exchange) responseHeaders(m *message, now time.Time) {
 		return
 	}
 	x.awaiting = m
-	if _, known := coding.Names(m.joined("content-encoding")); !m.end && known && contentLength(m) <= maxErrorBody {
+	if _, known := coding.Names(m.joined("content-encoding")); !m.end && known && contentLength(m) <= maxErrorBody && x.hasRoom(m) {
 		x.shape = errorBody
 		x.out.pass(m.kind, nil, modes{set: true, request: x.bodyMode, response: x.readable(m)}, nil)
 		return
 	}
 	x.decide(m, now)
 	x.awaiting = nil
+}
+
+// hasRoom reports whether there is memory for the body of an error. Without a length it may be as large as one that is read.
+func (x *exchange) hasRoom(m *message) bool {
+	if x.room == nil {
+		return true
+	}
+	n := contentLength(m)
+	if n < 0 {
+		n = maxErrorBody
+	}
+	return x.room(n)
 }
 
 // readable is the mode in which the body of an answer is read: without a length it may be more than Envoy can hold.

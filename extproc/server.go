@@ -86,6 +86,7 @@ type Server struct {
 	stopping atomic.Bool
 	idle     sync.Once // when the server shuts down and no attempt is under way
 	withheld seldom    // redirects
+	noMemory seldom    // bodies
 
 	tools    func(ctx context.Context, servers []string) []mcp.Tool // the catalogue's
 	agent    *agent.Agent                                           // nil: no pool may have tools
@@ -310,7 +311,7 @@ func (s *Server) receive(stream grpc.ServerStream, a *attempt) (due, error) {
 	case a.message.kind == requestHeaders:
 		s.trails.follow(&a.exchange, a.message)
 	case a.message.kind == requestBody && a.tools != nil:
-		a.full = !a.takeBody(stream.Context(), a.share.came)
+		a.full, a.fullFor = !a.takeBody(stream.Context(), a.share.came), wantLarger
 		s.tellCoded(a)
 		a.gone = func() bool { return stream.Context().Err() != nil }
 	case a.message.kind == responseHeaders && string(a.message.details) == viaUpstream:
@@ -318,7 +319,10 @@ func (s *Server) receive(stream grpc.ServerStream, a *attempt) (due, error) {
 	case a.message.kind == responseHeaders && len(a.message.details) > 0:
 		a.reused = s.conns.ended(a.message.address)
 	case a.message.kind == responseBody && a.shape == wholeBody:
-		a.full = !a.takeBody(stream.Context(), a.share.more)
+		a.full, a.fullFor = !a.takeBody(stream.Context(), a.share.more), wantAnswer
+	}
+	if a.message.kind == responseHeaders && a.pool != nil {
+		a.room = s.roomFor(stream.Context(), a)
 	}
 	d, err := a.handle(a.message, s.clock.Now())
 	if err != nil {
@@ -343,13 +347,14 @@ func (s *Server) account(ctx context.Context, a *attempt, d due) {
 		}
 		if !a.share.announced(ctx, s.budget, length) {
 			a.busy()
+			a.fullFor = wantRequest
 		}
 	case a.message.kind == requestBody && d != dueTools:
 		a.share.end()
 	}
 	if a.full {
 		a.full = false
-		s.log.Warn("a request was refused, since the bodies in work take all the memory that limits.memory leaves them", slog.String("pool", a.pool.name))
+		s.refused(ctx, a.pool, a.fullFor)
 	}
 }
 
