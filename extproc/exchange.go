@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/agent"
+	"github.com/keyturn/keyturn/internal/coding"
 	"github.com/keyturn/keyturn/internal/dialect"
 	"github.com/keyturn/keyturn/internal/redact"
 	"github.com/keyturn/keyturn/keypool"
@@ -148,6 +149,8 @@ type exchange struct {
 // withTools is what only attempts need whose request the pool's tools may go into.
 type withTools struct {
 	origin   agent.Origin    // what later turns repeat
+	coded    coded           // the body at hand
+	decoder  *coding.Stream  // of the answer's stream; nil: it has no codings
 	memory   dialect.Memory  // of what the client cannot replay; nil: none
 	response *agent.Response // nil until the tools are in the request
 	size     int64           // of the request with the tools in it, in bytes
@@ -197,6 +200,9 @@ func (x *exchange) finish() {
 		x.awaiting.release()
 		messages.Put(x.awaiting)
 		x.awaiting = nil
+	}
+	if x.tools != nil && x.tools.decoder != nil {
+		x.tools.decoder.Stop()
 	}
 }
 

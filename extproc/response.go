@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/coding"
 	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 )
@@ -23,7 +24,7 @@ func (x *exchange) responseHeaders(m *message, now time.Time) {
 		return
 	}
 	x.awaiting = m
-	if _, known := codings(m.joined("content-encoding")); !m.end && known && contentLength(m) <= maxErrorBody {
+	if _, known := coding.Names(m.joined("content-encoding")); !m.end && known && contentLength(m) <= maxErrorBody {
 		x.shape = errorBody
 		x.out.pass(m.kind, nil, modes{set: true, request: x.bodyMode, response: x.readable(m)}, nil)
 		return
@@ -98,7 +99,7 @@ func (x *exchange) decide(m *message, now time.Time) {
 	head := x.awaiting
 	var body []byte
 	if k == responseBody && len(m.body) <= maxErrorBody { // a larger one may be cut
-		body = decoded(m.body, head.joined("content-encoding"))
+		body, _ = coding.Decode(m.body, head.joined("content-encoding"), maxErrorBody) // what cannot be read says nothing
 	}
 	x.blankError(m, body)
 	if x.key == nil { // it is asked only what Keyturn knows of the refusal

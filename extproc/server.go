@@ -309,14 +309,15 @@ func (s *Server) receive(stream grpc.ServerStream, a *attempt) (due, error) {
 	case a.message.kind == requestHeaders:
 		s.trails.follow(&a.exchange, a.message)
 	case a.message.kind == requestBody && a.tools != nil:
-		a.full = !a.share.came(stream.Context(), int64(len(a.message.body)))
+		a.full = !a.takeBody(stream.Context(), a.share.came)
+		s.tellCoded(a)
 		a.gone = func() bool { return stream.Context().Err() != nil }
 	case a.message.kind == responseHeaders && string(a.message.details) == viaUpstream:
 		s.conns.answered(a.message.address)
 	case a.message.kind == responseHeaders && len(a.message.details) > 0:
 		a.reused = s.conns.ended(a.message.address)
 	case a.message.kind == responseBody && a.shape == wholeBody:
-		a.full = !a.share.more(stream.Context(), int64(len(a.message.body)))
+		a.full = !a.takeBody(stream.Context(), a.share.more)
 	}
 	d, err := a.handle(a.message, s.clock.Now())
 	if err != nil {

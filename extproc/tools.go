@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/keyturn/keyturn/internal/agent"
+	"github.com/keyturn/keyturn/internal/coding"
 	"github.com/keyturn/keyturn/internal/dialect"
 	"github.com/keyturn/keyturn/internal/redact"
 	"github.com/keyturn/keyturn/internal/wire"
@@ -67,14 +68,14 @@ const (
 // wantsTools reports whether the pool's tools may go into this request.
 func (x *exchange) wantsTools(m *message) bool {
 	return x.pool.tools != nil && !x.laterTurn && x.dialect != nil && !m.end &&
-		string(m.header(":method")) == "POST" && len(m.header("content-encoding")) == 0 && x.length <= x.pool.maxBody
+		string(m.header(":method")) == "POST" && x.length <= x.pool.maxBody
 	// The content type does not matter: curl -d says application/x-www-form-urlencoded, and a body that is no JSON passes as it is.
 }
 
 // remember keeps of the request's headers what later turns repeat: a credential only if it is the client's own for the provider.
 func (x *exchange) remember(m *message, own []byte) {
 	path, _ := splitQuery(string(m.header(":path")), func(string) bool { return own != nil })
-	x.tools = &withTools{memory: x.memory(own), origin: agent.Origin{
+	x.tools = &withTools{memory: x.memory(own), coded: coded{header: m.joined("content-encoding")}, origin: agent.Origin{
 		Pool: x.pool.name, Provider: x.pool.telemetry, Dialect: x.dialect, Began: x.started,
 		Path: path, Authority: string(m.header(":authority")), RequestID: string(x.front.requestID), Client: string(x.front.client), ID: string(x.front.id),
 	}}
@@ -102,7 +103,7 @@ func (x *exchange) requestBody(m *message) due {
 		case x.full:
 			x.busy()
 			return dueReply
-		case int64(len(m.body)) <= x.pool.maxBody:
+		case int64(len(m.body)) <= x.pool.maxBody && x.tools.coded.err == nil:
 			return dueTools
 		}
 		x.tools = nil
@@ -113,7 +114,7 @@ func (x *exchange) requestBody(m *message) due {
 
 // putTools puts the pool's tools into the request, unless it is to pass as it is. m is its body.
 func (x *exchange) putTools(m *message, tools []dialect.Tool) {
-	session := x.dialect.Open(dialect.Request{Path: x.tools.origin.Path, Body: m.body}, dialect.Options{
+	session := x.dialect.Open(dialect.Request{Path: x.tools.origin.Path, Body: x.tools.coded.of(m.body)}, dialect.Options{
 		Tools: tools, Hidden: x.pool.tools.Hidden, Counting: countings[x.pool.tools.Usage], ModelName: mcp.ModelName, Memory: x.tools.memory, Gone: x.gone,
 	})
 	if session != nil && int64(len(session.Request())) > x.pool.maxBody { // Envoy could not hold it
@@ -132,6 +133,10 @@ func (x *exchange) putTools(m *message, tools []dialect.Tool) {
 		return
 	}
 	body := session.Request()
+	if x.tools.coded.codes() {
+		x.mut.remove("content-encoding")
+	}
+	x.tools.coded = coded{}
 	x.mut.number("content-length", len(body))
 	x.out.body(m.kind, &x.mut, body, &x.dyn)
 	if !session.Reads() {
@@ -207,8 +212,13 @@ func (x *exchange) goodAnswer(m *message) {
 		return
 	}
 	r := x.merged()
-	if r == nil || x.status != 200 || m.end || len(m.header("content-encoding")) > 0 {
+	if r == nil || x.status != 200 || m.end {
 		x.finalReply(m.kind)
+		return
+	}
+	x.tools.coded = coded{header: m.joined("content-encoding")}
+	if _, known := coding.Names(x.tools.coded.header); !known {
+		x.cannotRead()
 		return
 	}
 	mode := modes{set: true, request: x.bodyMode}
@@ -218,6 +228,10 @@ func (x *exchange) goodAnswer(m *message) {
 		x.shape, mode.response = streaming, bodyDuplex
 		x.tools.plain = redact.NewStream(x.pool.secrets)
 		x.mut.remove("content-length")
+		if x.tools.coded.codes() {
+			x.tools.decoder = coding.NewStream(x.tools.coded.header)
+			x.mut.remove("content-encoding")
+		}
 	case !r.Streams() && bytes.Contains(kind, []byte("json")) && contentLength(m) <= x.pool.maxBody:
 		x.shape, mode.response = wholeBody, x.readable(m)
 	default:
@@ -230,28 +244,46 @@ func (x *exchange) goodAnswer(m *message) {
 // streamed takes what has come of a stream, a piece at a time: what goes to the client next is in x.chunk, and while more is unread
 // x.streamedOn is to be called once that is sent. So a client that does not read holds one piece, not all that has come.
 func (x *exchange) streamed(body []byte, end bool) due {
-	pass, found := x.tools.plain.Next(body)
+	t := x.tools
+	if t.last = end; t.decoder != nil {
+		t.decoder.Feed(body, end)
+		return x.streamedOn()
+	}
+	pass, found := t.plain.Next(body)
 	if end {
-		rest, more := x.tools.plain.End()
+		rest, more := t.plain.End()
 		pass, found = append(pass[:len(pass):len(pass)], rest...), found || more
 	}
 	x.found[echoBody] = x.found[echoBody] || found
-	x.tools.rest, x.tools.last = pass, end
+	t.rest = pass
 	return x.streamedOn()
 }
 
 // hasRest reports whether what has come of a stream is not all read yet.
-func (x *exchange) hasRest() bool { return len(x.tools.rest) > 0 }
+func (x *exchange) hasRest() bool {
+	t := x.tools
+	return len(t.rest) > 0 || t.decoder != nil && t.decoder.More()
+}
 
 // streamedOn takes the next piece of what has come.
 func (x *exchange) streamedOn() due {
 	t := x.tools
-	p := t.rest[:min(len(t.rest), maxChunk)]
-	t.rest = t.rest[len(p):]
 	var failed bool
-	x.chunk, failed = t.response.Write(x.chunk[:0], p)
-	if !failed && (x.hasRest() || !t.last) {
+	x.chunk, failed = t.response.Write(x.chunk[:0], x.nextPiece())
+	switch {
+	case failed:
+	case x.hasRest():
 		return duePiece
+	case t.decoder != nil && t.decoder.Err() != nil:
+		x.shape = drained
+		x.chunk = t.response.Fail(x.chunk, unreadable)
+		return dueLastPiece
+	case !t.last:
+		return duePiece
+	case t.decoder != nil:
+		rest, found := t.plain.End()
+		x.found[echoBody] = x.found[echoBody] || found
+		x.chunk, _ = t.response.Write(x.chunk, rest)
 	}
 	t.rest = nil // of a stream that fails nothing more is wanted
 	x.shape = drained
@@ -259,6 +291,19 @@ func (x *exchange) streamedOn() due {
 		return dueTurns
 	}
 	return dueLastPiece
+}
+
+// nextPiece is the next of what has come, without its codings and without keys.
+func (x *exchange) nextPiece() []byte {
+	t := x.tools
+	if t.decoder == nil {
+		p := t.rest[:min(len(t.rest), maxChunk)]
+		t.rest = t.rest[len(p):]
+		return p
+	}
+	p, found := t.plain.Next(t.decoder.Piece())
+	x.found[echoBody] = x.found[echoBody] || found
+	return p
 }
 
 // wholeAnswer takes a JSON answer. One that turns out to be too large passes as it is, as if it had said how large it is: it may be cut.
@@ -270,15 +315,20 @@ func (x *exchange) wholeAnswer(m *message) due {
 		x.finalReply(m.kind)
 		return dueReply
 	}
-	if x.full {
+	switch {
+	case x.full:
 		x.busy()
 		return dueReply
+	case x.tools.coded.err != nil:
+		x.cannotRead()
+		return dueReply
 	}
-	r, blanked := x.tools.response, x.withoutKeys(m.body)
-	if x.tools.more = r.Whole(m.body); x.tools.more {
+	r, body := x.tools.response, x.tools.coded.of(m.body)
+	blanked := x.withoutKeys(body)
+	if x.tools.more = r.Whole(body); x.tools.more {
 		return dueTurns
 	}
-	x.sendWhole(r.Body(), !blanked && bytes.Equal(r.Body(), m.body))
+	x.sendWhole(r.Body(), !blanked && bytes.Equal(r.Body(), body))
 	return dueReply
 }
 
@@ -289,6 +339,9 @@ func (x *exchange) sendWhole(body []byte, same bool) {
 	if same {
 		x.out.pass(responseBody, nil, modes{}, &x.dyn)
 		return
+	}
+	if x.tools.coded.codes() {
+		x.mut.remove("content-encoding")
 	}
 	if !x.partial {
 		x.mut.number("content-length", len(body))

@@ -180,5 +180,5 @@ func (c *checker) isCredential(name string) bool {
 
 // credentialNames are the headers that may hold one. Clients that cannot set headers on a WebSocket send it as a subprotocol.
 func credentialNames(pools []envoy.Pool) []string {
-	return append(slices.Concat(envoy.CredentialHeaders(pools), wire.Secrets), wire.ClientKeyHeader, "sec-websocket-protocol")
+	return append(slices.Concat(envoy.CredentialHeaders(pools), wire.Secrets), wire.ClientKeyHeader, "set-cookie", "sec-websocket-protocol")
 }
