@@ -197,7 +197,7 @@ func TestRenderRefuses(t *testing.T) {
 		{"no processor", func(c *envoy.Config) { c.Processor = "" }, `listen: an address is needed`},
 		{"no pools", func(c *envoy.Config) { c.Pools = nil }, `pools: at least one is needed`},
 		{"open by accident", func(c *envoy.Config) { c.Listen = ":10000" }, `envoy.clients: :10000 is reachable from beyond this machine`},
-		{"open by accident, one address", func(c *envoy.Config) { c.Listen = "192.0.2.1:10000" }, `clients: {open: true} lets everybody in`},
+		{"open by accident, one address", func(c *envoy.Config) { c.Listen = "192.0.2.1:10000" }, `{open: true} lets everybody in`},
 		{"a name to listen on", func(c *envoy.Config) { c.Listen = "gateway.example:10000" }, `listen: "gateway.example" is a name; Envoy listens on an IP address`},
 		{"no port", func(c *envoy.Config) { c.Listen = "127.0.0.1" }, `listen: "127.0.0.1" is neither unix:path nor host:port`},
 		{"bad port", func(c *envoy.Config) { c.Admin = "127.0.0.1:70000" }, `admin: "127.0.0.1:70000": the port must be a number`},
