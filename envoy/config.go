@@ -55,7 +55,6 @@ type Pool struct {
 	Keys             int      // how many keys the pool has: bounds the retries
 	BYOK             bool     // clients may send their own credential, so the routes do not remove it
 	CredentialHeader string   // the header that carries the key; "" = authorization
-	ChosenBy         []string // request headers that a key is chosen by, in lower case
 	MaxBodyBytes     int64    // the largest body that Keyturn asks Envoy to hold whole, in bytes; 0 = 32 MiB
 
 	Proxy     *url.URL      // the HTTP proxy that the provider is reached through, by CONNECT: http or https, host, optional port; nil = none

@@ -2,7 +2,6 @@ package envoy
 
 import (
 	"errors"
-	"fmt"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -11,6 +10,8 @@ import (
 	apikeyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/api_key_auth/v3"
 	guardv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+
+	"github.com/keyturn/keyturn/internal/setting"
 )
 
 // Parts are what Keyturn needs in an Envoy whose other parts come from somebody else, such as a control plane: it has listeners for clients
@@ -21,13 +22,13 @@ type Parts struct{ r renderer }
 // which web pages may use a listener is for whoever makes it.
 func NewParts(cfg Config) (*Parts, error) {
 	cfg.CORS = CORS{}
-	p, errs := planOf(cfg)
+	p, found := planOf(cfg)
 	for i, pool := range p.Pools {
 		if pool.Proxy != nil || pool.CAFile != "" {
-			errs = append(errs, fmt.Errorf("pools[%d] %q: upstream_proxy and upstream_ca are of the provider's cluster, which is not Keyturn's here: set them there", i, pool.Name))
+			found.Add(setting.Item("pools", i), "upstream_proxy and upstream_ca are of the provider's cluster, which is not Keyturn's here: set them there")
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err := found.Err(); err != nil {
 		return nil, err
 	}
 	p.parts = true

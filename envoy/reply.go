@@ -91,7 +91,7 @@ var innerReplies = []reply{
 	},
 	{
 		when: "!response.code_details.startsWith('" + wire.DetailsPrefix + "')", code: "provider_reset", kind: "api_error",
-		message: "The provider broke off before it answered (%RESPONSE_CODE_DETAILS%).",
+		message: "The provider broke off, or sent too many headers (%RESPONSE_CODE_DETAILS%).",
 	},
 }
 

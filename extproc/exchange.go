@@ -5,7 +5,9 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/agent"
+	"github.com/keyturn/keyturn/internal/coding"
 	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/redact"
 	"github.com/keyturn/keyturn/keypool"
 )
 
@@ -114,7 +116,11 @@ type exchange struct {
 	named      bool      // the request says which that is
 	moved      move      // the conversation is with another key than before
 	tried      []string  // ids of the keys that failed, this attempt's among them
+	without    []string  // ids of the keys whose organisations do not have what the request names, this attempt's among them
 	own        []byte    // masked hint of the client's own credential
+	presented  []byte    // that credential
+	blanked    []byte    // the body of an error in which a key was found, without it
+	found      [echoes]bool
 	done       bool      // nothing more is wanted of this stream
 	dropped    int       // messages after the end of their direction
 	awaiting   *message  // the head of an answer whose body is to be judged
@@ -143,6 +149,8 @@ type exchange struct {
 // withTools is what only attempts need whose request the pool's tools may go into.
 type withTools struct {
 	origin   agent.Origin    // what later turns repeat
+	coded    coded           // the body at hand
+	decoder  *coding.Stream  // of the answer's stream; nil: it has no codings
 	memory   dialect.Memory  // of what the client cannot replay; nil: none
 	response *agent.Response // nil until the tools are in the request
 	size     int64           // of the request with the tools in it, in bytes
@@ -150,6 +158,7 @@ type withTools struct {
 	rest     []byte          // what has come of a stream and was not read yet; it belongs to the message at hand
 	last     bool            // nothing comes after rest
 	trailers bool            // the provider's response ended with trailers
+	plain    *redact.Stream  // takes the pool's keys out of a stream
 }
 
 // keptBytes bounds each buffer that is kept for another attempt.
@@ -179,7 +188,7 @@ func (x *exchange) after() trail {
 	if x.repeat {
 		tried = x.before.tried
 	}
-	return trail{tried: tried, attempt: x.attempt, started: x.started, repeated: x.before.repeated || x.repeat, doubted: x.doubted}
+	return trail{tried: tried, without: x.without, attempt: x.attempt, started: x.started, repeated: x.before.repeated || x.repeat, doubted: x.doubted}
 }
 
 // finish gives back what the attempt still holds. It may be called more than once.
@@ -191,6 +200,9 @@ func (x *exchange) finish() {
 		x.awaiting.release()
 		messages.Put(x.awaiting)
 		x.awaiting = nil
+	}
+	if x.tools != nil && x.tools.decoder != nil {
+		x.tools.decoder.Stop()
 	}
 }
 

@@ -131,3 +131,12 @@ func TestClientCredential(t *testing.T) {
 		require.Equal(t, tc.want, string(b.ownCredential(&message{headers: tc.headers})), "%s", tc.headers)
 	}
 }
+
+func TestJoined(t *testing.T) {
+	m := &message{headers: []header{
+		{name: []byte("retry-after"), value: []byte("20")}, {name: []byte("x"), value: []byte("y")}, {name: []byte("retry-after"), value: []byte("40")},
+	}}
+	require.Equal(t, "20, 40", m.joined("retry-after"))
+	require.Equal(t, "y", m.joined("x"))
+	require.Empty(t, m.joined("z"))
+}

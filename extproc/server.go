@@ -81,6 +81,7 @@ type Server struct {
 	later    later
 	conns    connections
 	budget   *budget
+	echoed   seldom
 	beside   Beside
 	stopping atomic.Bool
 	idle     sync.Once // when the server shuts down and no attempt is under way
@@ -139,7 +140,7 @@ func newServer(cfg Config, out *outside) (*Server, error) {
 	if out != nil {
 		s.tools, s.close = out.tools, out.close
 		if s.agent, err = agent.New(agent.Config{
-			Call: out.call, Loopback: out.loopback, Clock: s.clock, Log: s.log, TracerProvider: cfg.TracerProvider, MeterProvider: cfg.MeterProvider,
+			Call: out.call, Loopback: &blanking{out.loopback, s}, Clock: s.clock, Log: s.log, TracerProvider: cfg.TracerProvider, MeterProvider: cfg.MeterProvider,
 		}); err != nil {
 			return nil, err
 		}
@@ -308,14 +309,15 @@ func (s *Server) receive(stream grpc.ServerStream, a *attempt) (due, error) {
 	case a.message.kind == requestHeaders:
 		s.trails.follow(&a.exchange, a.message)
 	case a.message.kind == requestBody && a.tools != nil:
-		a.full = !a.share.came(stream.Context(), int64(len(a.message.body)))
+		a.full = !a.takeBody(stream.Context(), a.share.came)
+		s.tellCoded(a)
 		a.gone = func() bool { return stream.Context().Err() != nil }
 	case a.message.kind == responseHeaders && string(a.message.details) == viaUpstream:
 		s.conns.answered(a.message.address)
 	case a.message.kind == responseHeaders && len(a.message.details) > 0:
 		a.reused = s.conns.ended(a.message.address)
 	case a.message.kind == responseBody && a.shape == wholeBody:
-		a.full = !a.share.more(stream.Context(), int64(len(a.message.body)))
+		a.full = !a.takeBody(stream.Context(), a.share.more)
 	}
 	d, err := a.handle(a.message, s.clock.Now())
 	if err != nil {
