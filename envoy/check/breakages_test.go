@@ -246,7 +246,7 @@ var breakages = []breakage{
 	// its listener
 	{"plain errors", onMain, "HCM/local_reply_config", nil, "local_reply_config", onMain, "not set", false},
 	{"clients unknown", onMain, "CHAIN/envoy.filters.http.api_key_auth/disabled", true, "", onMain + " + " + onBoth, "", true},
-	{"requests held", onMain, "CHAIN/1", map[string]any{"name": "hold", "typed_config": map[string]any{"@type": filterTypes + "buffer.v3.Buffer", "max_request_bytes": 1}}, "", onMain + " + " + onBoth, "", true}, // in place of the clients' filter
+	{"requests held", onMain, "CHAIN/envoy.filters.http.api_key_auth", map[string]any{"name": "hold", "typed_config": map[string]any{"@type": filterTypes + "buffer.v3.Buffer", "max_request_bytes": 1}}, "", onMain + " + " + onBoth, "", true}, // in place of the clients' filter
 }
 
 // routeBreakages are of what routes say where they say all of it.
