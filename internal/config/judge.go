@@ -104,7 +104,7 @@ func (c *Config) EnvoyConfig() envoy.Config {
 	e := c.Envoy
 	out := envoy.Config{
 		Listen: e.Listen, Admin: e.Admin, Inner: e.Inner, Loopback: e.Loopback, Processor: c.Listen,
-		Clients:         envoy.Clients{Open: e.Clients.Open},
+		Clients:         envoy.Clients{Open: e.Clients.Open, ByEnvoy: e.Clients.CheckedBy == "envoy"},
 		MaxRequestBytes: e.MaxRequestBytes, IdleTimeout: e.IdleTimeout, AccessLog: e.AccessLog,
 	}
 	if e.Attach == envoy.Route.String() {
@@ -122,7 +122,7 @@ func (c *Config) EnvoyConfig() envoy.Config {
 			Name: p.Name, Messages: row.Native(provider.Messages), Upstream: p.Upstream, Clusters: p.Clusters, Keys: len(p.Keys),
 			BYOK: p.BYOK.Allow, CredentialHeader: p.Credential.Header, MaxBodyBytes: p.MaxBody, KeepAlive: p.KeepAlive,
 			ChosenBy: p.Choose.headers(),
-			Proxy: p.UpstreamProxy, CAFile: p.UpstreamCA,
+			Proxy:    p.UpstreamProxy, CAFile: p.UpstreamCA,
 		}
 		if p.Tools != nil {
 			pool.Tools, pool.ToolTime = true, p.Tools.Time
