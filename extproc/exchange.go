@@ -142,14 +142,16 @@ type exchange struct {
 
 // withTools is what only attempts need whose request the pool's tools may go into.
 type withTools struct {
-	origin   agent.Origin    // what later turns repeat
-	memory   dialect.Memory  // of what the client cannot replay; nil: none
-	response *agent.Response // nil until the tools are in the request
-	size     int64           // of the request with the tools in it, in bytes
-	more     bool            // the first turn is not all of the response
-	rest     []byte          // what has come of a stream and was not read yet; it belongs to the message at hand
-	last     bool            // nothing comes after rest
-	trailers bool            // the provider's response ended with trailers
+	origin       agent.Origin    // what later turns repeat
+	asked        string          // what the client says of tools: wire.ToolsHeader
+	instructions string          // of the tools' servers
+	memory       dialect.Memory  // of what the client cannot replay; nil: none
+	response     *agent.Response // nil until the tools are in the request
+	size         int64           // of the request with the tools in it, in bytes
+	more         bool            // the first turn is not all of the response
+	rest         []byte          // what has come of a stream and was not read yet; it belongs to the message at hand
+	last         bool            // nothing comes after rest
+	trailers     bool            // the provider's response ended with trailers
 }
 
 // keptBytes bounds each buffer that is kept for another attempt.

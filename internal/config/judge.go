@@ -119,7 +119,7 @@ func (c *Config) EnvoyConfig() envoy.Config {
 			Name: p.Name, Messages: row.Native(provider.Messages), Upstream: p.Upstream, Clusters: p.Clusters, Keys: len(p.Keys),
 			BYOK: p.BYOK.Allow, CredentialHeader: p.Credential.Header, MaxBodyBytes: p.MaxBody, KeepAlive: p.KeepAlive,
 			ChosenBy: p.Choose.headers(),
-			Proxy: p.UpstreamProxy, CAFile: p.UpstreamCA,
+			Proxy:    p.UpstreamProxy, CAFile: p.UpstreamCA,
 		}
 		if p.Tools != nil {
 			pool.Tools, pool.ToolTime = true, p.Tools.Time
