@@ -69,6 +69,11 @@ func (p Pool) complete() (Pool, error) {
 	if why := badCredentialHeader(p.Header); why != "" {
 		found.Add("credential.header", "%s; write the name of a header such as authorization", why)
 	}
+	for i, path := range p.Paths {
+		if why := badPath(path); why != "" {
+			found.Add(setting.Item("paths", i), "%q %s", path, why)
+		}
+	}
 	setting.Range(&found, "max_body", p.MaxBody, MinBody, MaxBody, setting.Bytes)
 	setting.Range(&found, "deadline", p.Deadline, MinDeadline, MaxDeadline, setting.Duration)
 	if p.Tools != nil {
