@@ -89,7 +89,7 @@ type Server struct {
 	noMemory seldom    // bodies
 
 	tools    func(ctx context.Context, servers []string) []mcp.Tool // the catalogue's
-	advice   func(servers []string) []mcp.Instructions              // likewise; nil: none
+	advice   func(servers []string) []mcp.Instructions              // nil: none
 	agent    *agent.Agent                                           // nil: no pool may have tools
 	memories *memories
 	offers   *offers
@@ -112,8 +112,7 @@ func (cfg *Config) outside() *outside {
 	}
 	transport := agent.NewTransport(cfg.Loopback)
 	return &outside{
-		tools:    cfg.Catalogue.Tools,
-		advice:   cfg.Catalogue.Instructions,
+		tools: cfg.Catalogue.Tools, advice: cfg.Catalogue.Instructions,
 		call:     cfg.Catalogue.Call,
 		loopback: transport, close: transport.CloseIdleConnections,
 	}

@@ -202,15 +202,6 @@ func ownClient(credential []byte) string {
 	return "byok:" + hex.EncodeToString(sum[:16])
 }
 
-// continued is a path to a stored response that Keyturn has continued, with the id by which the provider knows its last turn: a
-// client knows the first one's. It returns the path itself for any other.
-func (x *exchange) continued(path string, own []byte) string {
-	if !x.stored {
-		return path
-	}
-	return dialect.UpstreamPath(path, x.memory(own))
-}
-
 // goodAnswer asks for what must be read of an answer that is not the key's fault, or lets it pass.
 func (x *exchange) goodAnswer(m *message) {
 	x.mut.remove(wire.RetryHeader)
