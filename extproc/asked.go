@@ -2,15 +2,40 @@ package extproc
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
 
+	"github.com/keyturn/keyturn/internal/dialect"
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // This file decides which requests the tools of a pool go into, and what the models are told of them.
+
+// The values of Tools.When.
+const (
+	ToolsAlways        = "always"
+	ToolsBesideClients = "client_has_tools"
+	ToolsByHeader      = "header"
+)
+
+// The values of Tools.Usage.
+const (
+	UsageSum  = "sum"
+	UsageLast = "last"
+)
+
+var countings = map[string]dialect.Counting{"": dialect.UsualCounting, UsageSum: dialect.SumOfTurns, UsageLast: dialect.LastTurn}
+
+// put puts the tools that the pool has at this moment into an attempt's request.
+func (s *Server) put(ctx context.Context, a *attempt) {
+	tools := s.offer(ctx, a.pool, a.dialect)
+	a.tools.instructions = s.instruct(a.pool)
+	a.putTools(a.message, tools, s.without(a))
+	s.tellLeft(a)
+}
 
 // offers reports whether the pool's tools go into a request that names a model and has so many tools of the client's. Where they do not,
 // what the client was shown before is understood all the same.
@@ -69,4 +94,13 @@ func (s *Server) instruct(b *bound) string {
 		all.WriteString(text)
 	}
 	return all.String()
+}
+
+// continued is a path to a stored response that Keyturn has continued, with the id by which the provider knows its last turn: a
+// client knows the first one's. It returns the path itself for any other.
+func (x *exchange) continued(path string, own []byte) string {
+	if !x.stored {
+		return path
+	}
+	return dialect.UpstreamPath(path, x.memory(own))
 }

@@ -93,7 +93,7 @@ type Server struct {
 	noMemory seldom    // bodies
 
 	tools    func(ctx context.Context, servers []string) []mcp.Tool // the catalogue's
-	advice   func(servers []string) []mcp.Instructions              // likewise; nil: none
+	advice   func(servers []string) []mcp.Instructions              // nil: none
 	agent    *agent.Agent                                           // nil: no pool may have tools
 	memories *memories
 	offers   *offers
@@ -116,8 +116,7 @@ func (cfg *Config) outside() *outside {
 	}
 	transport := agent.NewTransport(cfg.Loopback)
 	return &outside{
-		tools:    cfg.Catalogue.Tools,
-		advice:   cfg.Catalogue.Instructions,
+		tools: cfg.Catalogue.Tools, advice: cfg.Catalogue.Instructions,
 		call:     cfg.Catalogue.Call,
 		loopback: transport, close: transport.CloseIdleConnections,
 	}
@@ -373,10 +372,7 @@ func (s *Server) send(stream grpc.ServerStream, a *attempt, d due) error {
 	case dueReply:
 		return stream.SendMsg(&a.out)
 	case dueTools:
-		defs := s.offer(stream.Context(), a.pool, a.dialect)
-		a.tools.instructions = s.instruct(a.pool)
-		a.putTools(a.message, defs, s.without(a))
-		s.tellLeft(a)
+		s.put(stream.Context(), a)
 		a.left = s.clock.Now()
 		if a.tools != nil {
 			a.share.keep(a.tools.size)

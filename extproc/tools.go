@@ -53,21 +53,6 @@ type Tools struct {
 	MemoryBytes int64
 }
 
-// The values of Tools.When.
-const (
-	ToolsAlways        = "always"
-	ToolsBesideClients = "client_has_tools"
-	ToolsByHeader      = "header"
-)
-
-// The values of Tools.Usage.
-const (
-	UsageSum  = "sum"
-	UsageLast = "last"
-)
-
-var countings = map[string]dialect.Counting{"": dialect.UsualCounting, UsageSum: dialect.SumOfTurns, UsageLast: dialect.LastTurn}
-
 // shape is what of a response is read.
 type shape uint8
 
@@ -132,8 +117,7 @@ func (x *exchange) putTools(m *message, tools []dialect.Tool, without dialect.Wi
 	body := x.tools.coded.of(m.body)
 	tools = without.From(tools)
 	session := x.dialect.Open(dialect.Request{Path: x.tools.origin.Path, Body: body}, dialect.Options{
-		Tools: tools, MaxTools: x.pool.maxTools, NoUsage: without.Usage, Offers: x.offers, Instructions: x.tools.instructions,
-		Hidden: x.pool.tools.Hidden, Counting: countings[x.pool.tools.Usage], ModelName: mcp.ModelName, Memory: x.tools.memory, Gone: x.gone,
+		Tools: tools, Offers: x.offers, Instructions: x.tools.instructions, MaxTools: x.pool.maxTools, NoUsage: without.Usage, Hidden: x.pool.tools.Hidden, Counting: countings[x.pool.tools.Usage], ModelName: mcp.ModelName, Memory: x.tools.memory, Gone: x.gone,
 	})
 	if session != nil && int64(len(session.Request())) > x.pool.maxBody { // Envoy could not hold it
 		session = nil
@@ -216,15 +200,6 @@ func (x *exchange) memory(own []byte) dialect.Memory {
 func ownClient(credential []byte) string {
 	sum := sha256.Sum256(credential)
 	return "byok:" + hex.EncodeToString(sum[:16])
-}
-
-// continued is a path to a stored response that Keyturn has continued, with the id by which the provider knows its last turn: a
-// client knows the first one's. It returns the path itself for any other.
-func (x *exchange) continued(path string, own []byte) string {
-	if !x.stored {
-		return path
-	}
-	return dialect.UpstreamPath(path, x.memory(own))
 }
 
 // goodAnswer asks for what must be read of an answer that is not the key's fault, or lets it pass.

@@ -195,7 +195,7 @@ func (s *session) shown() []byte {
 		if i > 0 {
 			list = append(list, ',')
 		}
-		list = append(list, b.withMore()...)
+		list = append(list, b.joined()...)
 	}
 	return append(list, ']')
 }
