@@ -55,7 +55,6 @@ type Pool struct {
 	Keys             int      // how many keys the pool has: bounds the retries
 	BYOK             bool     // clients may send their own credential, so the routes do not remove it
 	CredentialHeader string   // the header that carries the key; "" = authorization
-	ChosenBy         []string // request headers that a key is chosen by, in lower case
 	MaxBodyBytes     int64    // the largest body that Keyturn asks Envoy to hold whole, in bytes; 0 = 32 MiB
 
 	Proxy     *url.URL      // the HTTP proxy that the provider is reached through, by CONNECT: http or https, host, optional port; nil = none
@@ -75,7 +74,8 @@ type Record struct {
 
 // Clients says who may use the main listener. At most one of APIKeys, JWT and Open.
 type Clients struct {
-	APIKeys []ClientKey // keys of the gateway's own, checked by Envoy's api_key_auth filter
+	APIKeys []ClientKey // keys of the gateway's own
+	ByEnvoy bool        // APIKeys are checked by Envoy's api_key_auth filter, which has them in its configuration, and not by Keyturn (ext_authz)
 	JWT     *JWT        // signed tokens, checked by Envoy's jwt_authn filter
 	Open    bool        // nobody is asked: whoever reaches the listener spends the pools' keys
 }

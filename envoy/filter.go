@@ -26,8 +26,7 @@ const MaxMessageTimeout = time.Hour
 // messageTimeout: Envoy's 200 ms would turn a pause of the processor into errors.
 const messageTimeout = 5 * time.Second
 
-// SentHeaders are the headers that an attempt reads; with those that begin with SentPrefixes, and strangers, all that is sent to Keyturn. Fewer
-// headers are faster on both sides, and what is not sent cannot be logged.
+// SentHeaders are the headers that every attempt reads, with those that begin with SentPrefixes. Keyturn gets the others too, but for HiddenHeaders.
 var (
 	SentHeaders = append([]string{
 		":method", ":path", ":authority", ":status",
@@ -40,25 +39,6 @@ var (
 // ResponseAttributes tell Envoy's own 502, 503 and 504, about a provider that was not reached, from a provider's, and a connection that was
 // used before from a new one.
 var ResponseAttributes = []string{"response.code_details", "response.flags", "upstream.local_address"}
-
-// strangers are the headers of which no provider may see all, and which hardly a request has: an attempt takes out what is not for it.
-func strangers() (patterns []*matcherv3.StringMatcher) {
-	for _, n := range slices.Concat([]string{wire.ProtocolHeader, wire.OriginHeader}, wire.Accounts, wire.Proxied) {
-		patterns = append(patterns, exact(n))
-	}
-	for _, p := range slices.Concat(wire.ProxiedPrefixes, wire.GatewayPrefixes, []string{wire.FetchPrefix}) {
-		if !slices.Contains(SentPrefixes, p) {
-			patterns = append(patterns, prefix(p))
-		}
-	}
-	for _, p := range wire.ProxiedSuffixes {
-		patterns = append(patterns, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Suffix{Suffix: p}})
-	}
-	for _, p := range wire.CredentialParts {
-		patterns = append(patterns, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Contains{Contains: p}})
-	}
-	return patterns
-}
 
 // filter is Keyturn in the inner listener's chain, for the keys of these pools.
 func (r *renderer) filter(pools []Pool) *hcmv3.HttpFilter {
@@ -88,47 +68,33 @@ func (r *renderer) filter(pools []Pool) *hcmv3.HttpFilter {
 	}))}
 }
 
-// forwardRules say which headers Keyturn gets: those that attempts read or, where one of the pools has tools, all that a
-// turn may have to repeat. Credentials are among the former, since a BYOK pool decides by their values and elsewhere
-// the route has removed them before; they are among the latter only where a turn repeats a client's own.
+// forwardRules say which headers Keyturn gets: all, since a turn may have to repeat those of a request, and any header of an answer may
+// repeat the key, but for those that nobody may log. Credentials are among the former where a pool is BYOK, which decides by their values;
+// elsewhere the route has removed them before.
 func (r *renderer) forwardRules(pools []Pool) *extprocv3.HeaderForwardingRules {
 	l := &matcherv3.ListStringMatcher{}
-	if slices.ContainsFunc(pools, func(p Pool) bool { return p.Tools }) {
-		for _, n := range HiddenHeaders(pools) {
-			l.Patterns = append(l.Patterns, exact(n))
-		}
-		return &extprocv3.HeaderForwardingRules{DisallowedHeaders: l}
-	}
-	for _, n := range slices.Concat(ReadHeaders(pools), CredentialHeaders(pools)) {
+	for _, n := range HiddenHeaders(pools) {
 		l.Patterns = append(l.Patterns, exact(n))
 	}
-	for _, p := range SentPrefixes {
-		l.Patterns = append(l.Patterns, prefix(p))
-	}
-	l.Patterns = append(l.Patterns, strangers()...)
-	return &extprocv3.HeaderForwardingRules{AllowedHeaders: l}
+	return &extprocv3.HeaderForwardingRules{DisallowedHeaders: l}
 }
 
-// ReadHeaders are SentHeaders and those that keys of these pools are chosen by.
-func ReadHeaders(pools []Pool) []string {
-	names := slices.Clone(SentHeaders)
-	for _, p := range pools {
-		for _, n := range p.ChosenBy {
-			if !slices.Contains(names, n) {
-				names = append(names, n)
-			}
-		}
-	}
-	return names
+// unseenHeaders are those of an answer that Keyturn does not see, and that no provider has a reason to send: one that repeats the request would
+// repeat the key in them.
+func unseenHeaders(pools []Pool) []string {
+	return slices.Concat(CredentialHeaders(pools), unread)
 }
+
+// unread are wire.Secrets but for what providers set: Keyturn takes it out where the key is the pool's, and where it repeats one.
+var unread = slices.DeleteFunc(slices.Clone(wire.Secrets), func(name string) bool { return name == "set-cookie" })
 
 // HiddenHeaders are the headers that Keyturn must not get where it gets all others.
 func HiddenHeaders(pools []Pool) []string {
 	if slices.ContainsFunc(pools, func(p Pool) bool { return p.BYOK }) {
-		return wire.Secrets
+		return unread
 	}
 	// The front has removed them; this is for a front that somebody wrote by hand.
-	return slices.Concat(wire.Secrets, CredentialHeaders(pools))
+	return slices.Concat(unread, CredentialHeaders(pools))
 }
 
 // CredentialHeaders are those that may hold a credential: the SDKs' and those that the pools' keys are sent in.
@@ -149,6 +115,7 @@ func (r *renderer) frontFilters() (filters []*hcmv3.HttpFilter) {
 		filters = append(filters, r.preflights())
 	}
 	filters = append(filters, r.guard())
+	filters = append(filters, r.protocols()...)
 	if auth := r.authentication(); auth != nil {
 		filters = append(filters, auth)
 	}

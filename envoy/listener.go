@@ -71,7 +71,8 @@ func (r *renderer) innerListener(at *corev3.Address) *listenerv3.Listener {
 	host := &routev3.VirtualHost{
 		RequestBodyBufferLimit: wrapperspb.UInt64(r.bodyBytes),
 		// Keyturn removes the rest of what is not for a provider. Without x-forwarded-proto Envoy would find no route.
-		RequestHeadersToRemove: []string{wire.ClusterHeader, wire.ForwardedProtoHeader},
+		RequestHeadersToRemove:  []string{wire.ClusterHeader, wire.ForwardedProtoHeader},
+		ResponseHeadersToRemove: unseenHeaders(r.Pools),
 		Routes: []*routev3.Route{{
 			Match: everything(),
 			Action: &routev3.Route_Route{Route: &routev3.RouteAction{

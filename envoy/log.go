@@ -22,7 +22,7 @@ var (
 	})
 	turnFields = fields("turn", frontFields, map[string]string{
 		"turn":     "%REQ(" + wire.TurnHeader + ")%",
-		"client":   "%REQ(" + wire.ClientHeader + ")%",
+		"client":   "%REQ(" + wire.ClientHeader + "):256%",
 		"pool":     "%RESP(" + wire.UsedPoolHeader + ")%",
 		"key":      "%RESP(" + wire.UsedKeyHeader + ")%",
 		"key_name": "%RESP(" + wire.UsedNameHeader + ")%",
@@ -42,12 +42,12 @@ var (
 		"cluster":       "%UPSTREAM_CLUSTER%",
 	})
 	frontFields = map[string]string{
-		"method":              "%REQ(:METHOD)%",
-		"path":                "%PATH(NQ)%",
+		"method":              "%REQ(:METHOD):32%",
+		"path":                "%PATH(NQ):1024%",
 		"attempts":            "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
 		"route":               "%ROUTE_NAME%",
-		"request_id":          "%REQ(x-request-id)%",
-		"provider_request_id": "%RESP(x-request-id?request-id)%",
+		"request_id":          "%REQ(x-request-id):128%",
+		"provider_request_id": "%RESP(x-request-id?request-id):128%",
 	}
 )
 

@@ -7,6 +7,7 @@ import (
 	"github.com/keyturn/keyturn/internal/agent"
 	"github.com/keyturn/keyturn/internal/coding"
 	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/redact"
 	"github.com/keyturn/keyturn/keypool"
 )
 
@@ -115,7 +116,11 @@ type exchange struct {
 	named      bool      // the request says which that is
 	moved      move      // the conversation is with another key than before
 	tried      []string  // ids of the keys that failed, this attempt's among them
+	without    []string  // ids of the keys whose organisations do not have what the request names, this attempt's among them
 	own        []byte    // masked hint of the client's own credential
+	presented  []byte    // that credential
+	blanked    []byte    // the body of an error in which a key was found, without it
+	found      [echoes]bool
 	done       bool      // nothing more is wanted of this stream
 	dropped    int       // messages after the end of their direction
 	awaiting   *message  // the head of an answer whose body is to be judged
@@ -124,8 +129,10 @@ type exchange struct {
 	partial    bool      // it comes with as much as Envoy can hold, and without a length: no other can take its place
 	judged     time.Time // when the response's headers were
 
-	full bool        // there is no memory for the body at hand
-	gone func() bool // nobody waits for the response any more
+	full    bool               // there is no memory for the body at hand
+	fullFor want               // what that body is
+	room    func(n int64) bool // takes memory for the body of an error, in bytes; nil: nothing bounds it
+	gone    func() bool        // nobody waits for the response any more
 
 	outcome    outcome
 	status     int
@@ -157,6 +164,7 @@ type withTools struct {
 	rest     []byte          // what has come of a stream and was not read yet; it belongs to the message at hand
 	last     bool            // nothing comes after rest
 	trailers bool            // the provider's response ended with trailers
+	plain    *redact.Stream  // takes the pool's keys out of a stream
 }
 
 // keptBytes bounds each buffer that is kept for another attempt.
@@ -186,7 +194,7 @@ func (x *exchange) after() trail {
 	if x.repeat {
 		tried = x.before.tried
 	}
-	return trail{tried: tried, attempt: x.attempt, started: x.started, repeated: x.before.repeated || x.repeat, doubted: x.doubted, refused: x.refused}
+	return trail{tried: tried, without: x.without, attempt: x.attempt, started: x.started, repeated: x.before.repeated || x.repeat, doubted: x.doubted, refused: x.refused}
 }
 
 // finish gives back what the attempt still holds. It may be called more than once.

@@ -66,6 +66,9 @@ var storedSegments = map[string]bool{
 	"assistants": true, "threads": true, "fine_tuning": true, "evals": true, "skills": true, "cachedContents": true, "videos": true,
 }
 
+// stateless are what stands in the place of a response's id, and works on what the request's body holds.
+var stateless = map[string]bool{"compact": true, "input_tokens": true}
+
 // stored tells whether a path leads to state that the provider keeps for an organisation: files, batches, conversations, and
 // a response, message batch or completion that has been stored and is named by its id.
 func stored(path string) bool {
@@ -74,7 +77,7 @@ func stored(path string) bool {
 	for rest != "" {
 		var segment string
 		segment, rest, _ = strings.Cut(rest, "/")
-		if storedSegments[segment] || below == "responses" || below == "completions" {
+		if storedSegments[segment] || below == "responses" && !stateless[segment] || below == "completions" {
 			return segment != ""
 		}
 		below = segment

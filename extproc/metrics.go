@@ -32,6 +32,10 @@ type poolMetrics struct {
 	attempts    [outcomes]atomic.Int64
 	transitions [reasons]atomic.Int64
 	exhaustions [exhaustionKinds]atomic.Int64
+	echoes      [echoes]atomic.Int64
+	refusals    [wants]atomic.Int64
+	byWant      [wants]metric.ObserveOption
+	byPart      [echoes]metric.ObserveOption
 	moves       [moves]atomic.Int64
 	record      []metric.RecordOption
 	byOutcome   [outcomes]metric.ObserveOption
@@ -99,6 +103,10 @@ func newMetrics(provider metric.MeterProvider, pools func() *poolSet) (*metrics,
 	fail(err)
 	exhaustions, err := meter.Int64ObservableCounter("key_pool_exhaustions", metric.WithDescription("Requests that no key of the pool could serve, by what the client was told."))
 	fail(err)
+	refusals, err := meter.Int64ObservableCounter("memory_refusals", metric.WithDescription("Bodies that limits.memory left no memory for, by what they were: request, larger (than announced, or late), answer, error (judged by its status alone; the others were answered with 503)."))
+	fail(err)
+	echoed, err := meter.Int64ObservableCounter("key_pool_echoes", metric.WithDescription("Answers of the provider that held a key of the pool, which was taken out, by the part: header or body."))
+	fail(err)
 	moved, err := meter.Int64ObservableCounter("key_pool_moves", metric.WithDescription("Conversations that went on with another key than before, in pools that spread, by the reason: rested (their key could not be used) or failed (it failed for the request)."))
 	fail(err)
 	state, err := meter.Int64ObservableGauge("key_pool_state", metric.WithDescription("Keys by state, as they are at this moment."))
@@ -127,6 +135,12 @@ func newMetrics(provider metric.MeterProvider, pools func() *poolSet) (*metrics,
 			for i := range pm.transitions {
 				o.ObserveInt64(transitions, pm.transitions[i].Load(), pm.byReason[i])
 			}
+			for i := range pm.refusals {
+				o.ObserveInt64(refusals, pm.refusals[i].Load(), pm.byWant[i])
+			}
+			for i := range pm.echoes {
+				o.ObserveInt64(echoed, pm.echoes[i].Load(), pm.byPart[i])
+			}
 			for i := stayed + 1; i < moves; i++ {
 				o.ObserveInt64(moved, pm.moves[i].Load(), pm.byMove[i])
 			}
@@ -135,7 +149,7 @@ func newMetrics(provider metric.MeterProvider, pools func() *poolSet) (*metrics,
 			}
 		}
 		return nil
-	}, attempts, transitions, exhaustions, moved, state, open)
+	}, attempts, transitions, exhaustions, echoed, moved, state, open)
 	return m, err
 }
 
@@ -154,8 +168,14 @@ func (m *metrics) forPool(name string) *poolMetrics {
 	for i := range pm.byOutcome {
 		pm.byOutcome[i] = with("outcome", outcome(i).String())
 	}
+	for i := range pm.byWant {
+		pm.byWant[i] = with("body", wantNames[i])
+	}
 	for i := range pm.byReason {
 		pm.byReason[i] = with("reason", reasonNames[i])
+	}
+	for i := range pm.byPart {
+		pm.byPart[i] = with("part", echoNames[i])
 	}
 	for i := range pm.byKind {
 		pm.byKind[i] = with("outcome", keypool.Kind(i).String())
@@ -178,10 +198,11 @@ func (s *Server) record(ctx context.Context, x *exchange) {
 		}
 		return
 	}
+	s.recordEchoes(ctx, x.pool, x.key, x.found)
 	if x.elsewhere != "" {
 		if n, ok := s.withheld.due(s.clock.Now()); ok {
 			s.log.LogAttrs(ctx, slog.LevelWarn, "a redirect was not handed on, since it leads past the gateway: mend the pool's upstream if it is meant",
-				slog.String("pool", x.pool.name), slog.String("to", x.elsewhere), slog.Int64("redirects", n))
+				slog.String("pool", x.pool.name), slog.String("to", x.pool.shown(x.elsewhere)), slog.Int64("redirects", n))
 		}
 	}
 	m := x.pool.metrics

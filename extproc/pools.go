@@ -11,6 +11,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/agent"
 	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/redact"
 	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 )
@@ -59,6 +60,8 @@ type Pool struct {
 	// WebSocket lets clients speak Responses over a WebSocket: its key is chosen, and never turned once it is open, and no tools go in.
 	// Otherwise they get 426.
 	WebSocket bool
+	// Secrets are what no answer to a client may show: the values of the keys. Nil: of those that Keys has when the server gets the pool.
+	Secrets []string
 	// Tools are the tools that the pool's models may call. Nil: none.
 	Tools *Tools
 }
@@ -87,6 +90,7 @@ type bound struct {
 	destination      []byte // wire form: where attempts go
 	requestRemovals  []byte // wire form
 	responseRemovals []byte
+	secrets          *redact.Set // nil: there is none
 	byok             bool
 	placeholders     map[string]bool
 	maxBody          int64 // bytes
@@ -162,6 +166,7 @@ func bind(p Pool) (*bound, error) {
 	}
 	b.requestRemovals = removing(removals...)
 	b.responseRemovals = removing(wire.Account...)
+	b.secrets = secretsOf(&p)
 	var to mutation
 	to.set(wire.ClusterHeader, "", p.Cluster)
 	if p.Authority != "" {

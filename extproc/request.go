@@ -1,6 +1,7 @@
 package extproc
 
 import (
+	"bytes"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,7 +67,7 @@ func (x *exchange) read(m *message, now time.Time) {
 	path := string(m.header(":path"))
 	x.dialect, x.model, x.stored = dialect.Of(path), model(path), stored(path)
 	x.path, _, _ = strings.Cut(path, "?")
-	x.doubted = x.before.doubted
+	x.doubted, x.without = x.before.doubted, x.before.without
 	x.laterTurn = len(x.front.turn) > 0
 	if x.laterTurn && x.model == "" { // the first turn's attempt has read the body
 		x.model = agent.ModelOf(string(m.header(wire.ModelHeader)))
@@ -106,7 +107,7 @@ func isWebSocket(m *message) bool {
 // passOwn leaves the client its own credential for the provider.
 func (x *exchange) passOwn(m *message, own []byte, mode modes) {
 	x.outcome = foreign
-	x.own = []byte(keypool.Mask(string(own)))
+	x.own, x.presented = []byte(keypool.Mask(string(own))), bytes.Clone(own)
 	x.mut.remove(wire.RequestIDHeader)
 	if x.tools != nil {
 		x.unencoded()

@@ -24,13 +24,25 @@ func (x *exchange) responseHeaders(m *message, now time.Time) {
 		return
 	}
 	x.awaiting = m
-	if _, known := coding.Names(m.joined("content-encoding")); !m.end && known && contentLength(m) <= maxErrorBody {
+	if _, known := coding.Names(m.joined("content-encoding")); !m.end && known && contentLength(m) <= maxErrorBody && x.hasRoom(m) {
 		x.shape = errorBody
 		x.out.pass(m.kind, nil, modes{set: true, request: x.bodyMode, response: x.readable(m)}, nil)
 		return
 	}
-	x.decide(nil, m.kind, now)
+	x.decide(m, now)
 	x.awaiting = nil
+}
+
+// hasRoom reports whether there is memory for the body of an error. Without a length it may be as large as one that is read.
+func (x *exchange) hasRoom(m *message) bool {
+	if x.room == nil {
+		return true
+	}
+	n := contentLength(m)
+	if n < 0 {
+		n = maxErrorBody
+	}
+	return x.room(n)
 }
 
 // readable is the mode in which the body of an answer is read: without a length it may be more than Envoy can hold.
@@ -64,11 +76,7 @@ func (x *exchange) responseBody(m *message, now time.Time) due {
 		return dueNothing
 	case x.shape == errorBody && isBody:
 		x.shape = unread
-		body := m.body
-		if len(body) > maxErrorBody { // it may be cut
-			body = nil
-		}
-		x.decide(body, m.kind, now)
+		x.decide(m, now)
 	case x.shape == wholeBody && isBody:
 		return x.wholeAnswer(m)
 	default:
@@ -93,15 +101,20 @@ func (x *exchange) settle() {
 }
 
 // decide judges an answer that may be the key's fault, or Envoy's own, and asks for the next attempt, ends the request, or lets
-// it pass.
-func (x *exchange) decide(body []byte, k kind, now time.Time) {
+// it pass. m is its body, or its headers where none is read.
+func (x *exchange) decide(m *message, now time.Time) {
+	k := m.kind
 	if x.local != nil {
 		x.decideLocal(k, now)
 		return
 	}
 	head := x.awaiting
-	body, _ = coding.Decode(body, head.joined("content-encoding"), maxErrorBody) // what cannot be read says nothing
-	if x.key == nil {                                                            // it is asked only what Keyturn knows of the refusal
+	var body []byte
+	if k == responseBody && len(m.body) <= maxErrorBody { // a larger one may be cut
+		body, _ = coding.Decode(m.body, head.joined("content-encoding"), maxErrorBody) // what cannot be read says nothing
+	}
+	x.blankError(m, body)
+	if x.key == nil { // it is asked only what Keyturn knows of the refusal
 		if x.own == nil {
 			x.outcome = surfaced
 		}
@@ -117,6 +130,10 @@ func (x *exchange) decide(body []byte, k kind, now time.Time) {
 		return
 	}
 	blamed := x.verdict.Action != keypool.NextKey && (x.verdict.Scope != keypool.ScopeKeyModel || x.model != "")
+	if x.verdict.Class == keypool.Elsewhere {
+		x.seek(body, k, now)
+		return
+	}
 	switch x.exhaustion = x.others(); {
 	case x.exhaustion == nil && x.inTime(now) && x.retriable() && (blamed || x.followed()): // or the next attempt would have this key again
 		x.nextAttempt(k)
@@ -187,7 +204,7 @@ func (x *exchange) nextAttempt(k kind) {
 		x.out.cleared(k, &x.mut, x.ended())
 		return
 	}
-	x.out.pass(k, &x.mut, modes{}, x.ended())
+	x.passBody(k)
 }
 
 // surface hands the provider's bad answer to the client as it is.
@@ -220,6 +237,7 @@ func (x *exchange) cleanResponse(m *message) bool {
 			x.mut.removeBytes(name)
 		}
 	}
+	x.withoutEchoes(m)
 	x.tellUsed()
 	return true
 }
@@ -238,5 +256,5 @@ func (x *exchange) tellUsed() {
 
 func (x *exchange) finalReply(k kind) {
 	x.done = true
-	x.out.pass(k, &x.mut, modes{}, x.ended())
+	x.passBody(k)
 }

@@ -101,6 +101,9 @@ func (t Tools) complete(d Tools) (Tools, setting.Problems) {
 			found.Add(setting.Item("servers", j), "%s is named twice, first by servers[%d]; remove one", name, i).Beside = setting.Item("servers", i)
 		}
 	}
+	if _, known := countings[t.Usage]; !known {
+		found.Add("usage", "found %q; write sum or last", t.Usage)
+	}
 	setting.Range(&found, "turns", t.Turns, MinTurns, MaxTurns, strconv.Itoa)
 	setting.Range(&found, "calls", t.Calls, MinCalls, MaxCalls, strconv.Itoa)
 	setting.Range(&found, "time", t.Time, MinToolTime, MaxToolTime, setting.Duration)

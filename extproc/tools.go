@@ -13,6 +13,7 @@ import (
 	"github.com/keyturn/keyturn/internal/agent"
 	"github.com/keyturn/keyturn/internal/coding"
 	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/redact"
 	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 	"github.com/keyturn/keyturn/mcp"
@@ -24,6 +25,9 @@ type Tools struct {
 	Servers []string
 	// Hidden leaves the calls out of what clients see, also where the dialect has a form for them (mcp_call in Responses).
 	Hidden bool
+	// Usage says what clients read of the tokens of several turns: UsageSum, UsageLast, or "" for the last turn's in Chat and Messages, whose
+	// clients take them for the size of the context, and the sum in Responses. Metadata and metrics always have the sum.
+	Usage string
 	// Turns bounds the turns of one response, the client's own request included; in the last one the model may call no tools.
 	// Zero means 10; the least is 2.
 	Turns int
@@ -46,6 +50,14 @@ type Tools struct {
 
 // mostUnsearched is how many tools models are told of one by one, where they may be searched for.
 const mostUnsearched = 40
+
+// The values of Tools.Usage.
+const (
+	UsageSum  = "sum"
+	UsageLast = "last"
+)
+
+var countings = map[string]dialect.Counting{"": dialect.UsualCounting, UsageSum: dialect.SumOfTurns, UsageLast: dialect.LastTurn}
 
 // shape is what of a response is read.
 type shape uint8
@@ -114,7 +126,7 @@ func (x *exchange) putTools(m *message, tools []dialect.Tool, without dialect.Wi
 	body := x.tools.coded.of(m.body)
 	tools = without.From(tools)
 	session := x.dialect.Open(dialect.Request{Path: x.tools.origin.Path, Body: body}, dialect.Options{
-		Tools: tools, Catalogue: without.From(catalogue), MaxTools: x.pool.maxTools, NoUsage: without.Usage, Hidden: x.pool.tools.Hidden, ModelName: mcp.ModelName, Memory: x.tools.memory, Gone: x.gone,
+		Tools: tools, Catalogue: without.From(catalogue), MaxTools: x.pool.maxTools, NoUsage: without.Usage, Hidden: x.pool.tools.Hidden, Counting: countings[x.pool.tools.Usage], ModelName: mcp.ModelName, Memory: x.tools.memory, Gone: x.gone,
 	})
 	if session != nil && int64(len(session.Request())) > x.pool.maxBody { // Envoy could not hold it
 		session = nil
@@ -229,6 +241,7 @@ func (x *exchange) goodAnswer(m *message) {
 	switch {
 	case r.Streams() && x.dialect.IsStream(string(kind)):
 		x.shape, mode.response = streaming, bodyDuplex
+		x.tools.plain = redact.NewStream(x.pool.secrets)
 		x.mut.remove("content-length")
 		if x.tools.coded.codes() {
 			x.tools.decoder = coding.NewStream(x.tools.coded.header)
@@ -246,11 +259,18 @@ func (x *exchange) goodAnswer(m *message) {
 // streamed takes what has come of a stream, a piece at a time: what goes to the client next is in x.chunk, and while more is unread
 // x.streamedOn is to be called once that is sent. So a client that does not read holds one piece, not all that has come.
 func (x *exchange) streamed(body []byte, end bool) due {
-	x.tools.rest, x.tools.last = body, end
-	if d := x.tools.decoder; d != nil {
-		x.tools.rest = nil
-		d.Feed(body, end)
+	t := x.tools
+	if t.last = end; t.decoder != nil {
+		t.decoder.Feed(body, end)
+		return x.streamedOn()
 	}
+	pass, found := t.plain.Next(body)
+	if end {
+		rest, more := t.plain.End()
+		pass, found = append(pass[:len(pass):len(pass)], rest...), found || more
+	}
+	x.found[echoBody] = x.found[echoBody] || found
+	t.rest = pass
 	return x.streamedOn()
 }
 
@@ -263,15 +283,8 @@ func (x *exchange) hasRest() bool {
 // streamedOn takes the next piece of what has come.
 func (x *exchange) streamedOn() due {
 	t := x.tools
-	var p []byte
-	if t.decoder != nil {
-		p = t.decoder.Piece()
-	} else {
-		p = t.rest[:min(len(t.rest), maxChunk)]
-		t.rest = t.rest[len(p):]
-	}
 	var failed bool
-	x.chunk, failed = t.response.Write(x.chunk[:0], p)
+	x.chunk, failed = t.response.Write(x.chunk[:0], x.nextPiece())
 	switch {
 	case failed:
 	case x.hasRest():
@@ -282,6 +295,10 @@ func (x *exchange) streamedOn() due {
 		return dueLastPiece
 	case !t.last:
 		return duePiece
+	case t.decoder != nil:
+		rest, found := t.plain.End()
+		x.found[echoBody] = x.found[echoBody] || found
+		x.chunk, _ = t.response.Write(x.chunk, rest)
 	}
 	t.rest = nil // of a stream that fails nothing more is wanted
 	x.shape = drained
@@ -291,9 +308,25 @@ func (x *exchange) streamedOn() due {
 	return dueLastPiece
 }
 
+// nextPiece is the next of what has come, without its codings and without keys.
+func (x *exchange) nextPiece() []byte {
+	t := x.tools
+	if t.decoder == nil {
+		p := t.rest[:min(len(t.rest), maxChunk)]
+		t.rest = t.rest[len(p):]
+		return p
+	}
+	p, found := t.plain.Next(t.decoder.Piece())
+	x.found[echoBody] = x.found[echoBody] || found
+	return p
+}
+
 // wholeAnswer takes a JSON answer. One that turns out to be too large passes as it is, as if it had said how large it is: it may be cut.
 func (x *exchange) wholeAnswer(m *message) due {
 	if int64(len(m.body)) > x.pool.maxBody {
+		if x.withoutKeys(m.body) {
+			x.blanked = m.body
+		}
 		x.finalReply(m.kind)
 		return dueReply
 	}
@@ -306,10 +339,11 @@ func (x *exchange) wholeAnswer(m *message) due {
 		return dueReply
 	}
 	r, body := x.tools.response, x.tools.coded.of(m.body)
+	blanked := x.withoutKeys(body)
 	if x.tools.more = r.Whole(body); x.tools.more {
 		return dueTurns
 	}
-	x.sendWhole(r.Body(), bytes.Equal(r.Body(), body))
+	x.sendWhole(r.Body(), !blanked && bytes.Equal(r.Body(), body))
 	return dueReply
 }
 

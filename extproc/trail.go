@@ -11,6 +11,7 @@ import (
 // trail is what an attempt leaves to the next one of its request.
 type trail struct {
 	tried    []string  // ids of the keys that failed
+	without  []string  // ids of the keys of the organisations that do not have what the request names
 	attempt  int       // number of the attempt that left it
 	started  time.Time // when the request's first attempt began
 	repeated bool      // a key was tried once more, since nothing had reached the provider
@@ -44,7 +45,7 @@ type keptTrail struct {
 
 // size is about what the entry costs, in bytes.
 func (k *keptTrail) size() int {
-	n := 256 + len(k.id) + 16*len(k.tried)
+	n := 256 + len(k.id) + 16*(len(k.tried)+len(k.without))
 	if r := k.refused; r != nil {
 		n += 128 + len(r.of.model) + 64*len(r.without.Named)
 	}

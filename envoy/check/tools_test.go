@@ -89,9 +89,7 @@ func TestCheckTools(t *testing.T) {
 		edit   func(*testing.T, tree)
 		found  []string
 	}{
-		{"tools of a pool that had none", func(*envoy.Config) {}, func(p []envoy.Pool) { p[0].Tools = true }, nil, []string{
-			"filter.forward_rules @ " + onInner,
-		}},
+		{"tools of a pool that had none", func(*envoy.Config) {}, func(p []envoy.Pool) { p[0].Tools = true }, nil, []string{}},
 		{"no longer", tools, func(p []envoy.Pool) { p[0].Tools = false }, nil, []string{}},
 		{"longer than they were", tools, func(p []envoy.Pool) { p[0].ToolTime = 45 * time.Minute }, nil, []string{
 			"route.idle_timeout @ listener main, route openai",

@@ -50,7 +50,7 @@ var table = map[string]rule{
 	"envoy/check":     {is: "judges settings", may: []string{"envoy", "envoy/internal/address"}, not: []string{"grpc"}},
 	"envoy/mesh":      {is: "writes settings", may: []string{"envoy", "envoy/internal/address", "envoy/internal/document"}, not: []string{"grpc"}},
 	"envoy/process":   {is: "runs what it is given", may: []string{"envoy", "envoy/internal/address", "internal/redact"}, not: []string{"grpc"}},
-	"internal/config": {is: "puts the settings of others into a file", may: []string{"keypool", "mcp", "extproc", "envoy"}, not: envoys},
+	"internal/config": {is: "puts the settings of others into a file", may: []string{"keypool", "mcp", "extproc", "envoy", "internal/record"}, not: envoys},
 	// A dialect knows no other: what two of them share stands in a package of its own, and only the table above names them all.
 	"internal/dialect":           {is: "is pure", not: impure},
 	"internal/dialect/rawjson":   {is: "is pure", not: impure},
@@ -69,6 +69,8 @@ var table = map[string]rule{
 	"internal/record/sqlite":   {is: "keeps what it is told", may: []string{"internal/record"}, not: envoys},
 	"internal/record/postgres": {is: "keeps what it is told", may: []string{"internal/record"}, not: envoys},
 	"internal/ledger":          {is: "makes records of what it is told", may: []string{"internal/record", "internal/dialect"}, not: []string{"net", "net/http", "os"}},
+	"internal/record/otlp":     {is: "tells what it is told", may: []string{"internal/record"}, not: envoys},
+	"internal/record/recorder": {is: "joins the stores", may: []string{"internal/record", "internal/record/sqlite", "internal/record/postgres"}, not: envoys},
 	"internal/agent":           {is: "moves what others understand", may: []string{"internal/dialect", "internal/coding", "mcp"}, not: append(slices.Clone(envoys), "os")},
 	"internal/toolserver":      {is: "stands for somebody else's server", not: envoys},
 	// The scripted provider shares no code with Keyturn, so that each can judge the other. Its dialects know one another as little.
@@ -79,7 +81,7 @@ var table = map[string]rule{
 	"internal/scripted/chat":      {is: "stands for somebody else's server", may: []string{"internal/scripted/talk"}, not: envoys},
 	"internal/scripted/messages":  {is: "stands for somebody else's server", may: []string{"internal/scripted/talk"}, not: envoys},
 	"internal/telemetry":          {is: "measures and judges nothing", not: envoys},
-	"internal/admin":              {is: "shows and does not decide", may: []string{"keypool", "mcp", "internal/telemetry"}, not: envoys},
+	"internal/admin":              {is: "shows and does not decide", may: []string{"keypool", "mcp", "internal/telemetry", "internal/record"}, not: envoys},
 	"internal/kube":               {is: "is pure", may: []string{"charts"}, not: impure},
 	"charts":                      {is: "is data", not: impure},
 	"internal/provider":           {is: "is data", not: impure, all: true},

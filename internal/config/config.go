@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/extproc"
-	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 )
 
@@ -29,6 +28,8 @@ type Config struct {
 	Tools Tools
 	// Limits is what Keyturn may take of the machine.
 	Limits Limits
+	// Record says what is recorded of requests.
+	Record Record
 	// Envoy is for the commands that render or run one.
 	Envoy Envoy
 	// Warnings are what an operator should know and may leave as it is, each as "FILE:LINE: path: text". Never a secret.
@@ -45,6 +46,8 @@ type Admin struct {
 	Listen string
 	// Token is the bearer token that requests must carry. Empty: none, which only a listener on loopback may have.
 	Token string `json:"-" yaml:"-"`
+	// Viewers are tokens with which everything can be seen but what was said in requests, and nothing changed.
+	Viewers []string `json:"-" yaml:"-"`
 }
 
 // Limits is what Keyturn may take of the machine.
@@ -139,18 +142,6 @@ type Choose struct {
 	Stay extproc.Stay
 }
 
-// headers are those of a request that the choice reads, beside what the filter reads anyway.
-func (c Choose) headers() []string {
-	switch {
-	case c.By != keypool.Spread:
-	case c.Stay.By == extproc.StayBySession:
-		return wire.SessionHeaders
-	case c.Stay.By == extproc.StayByHeader:
-		return []string{c.Stay.Header}
-	}
-	return nil
-}
-
 // BYOK says whether clients may bring their own keys.
 type BYOK struct {
 	// Allow leaves a client's own credential alone.
@@ -183,6 +174,9 @@ type Envoy struct {
 	IdleTimeout time.Duration
 	// AccessLog is "stdout", "off" or a path.
 	AccessLog string
+	// Version is the Envoy's that configuration is rendered for, such as "1.40". Empty: the one that is run; else the one that Keyturn is
+	// tested with, and for a mesh what its oldest has.
+	Version string
 	// BinaryPath is the Envoy to run. Empty: ENVOY_BIN, PATH, the cache.
 	BinaryPath string
 }
@@ -197,6 +191,8 @@ type CORS struct {
 type Clients struct {
 	// APIKeys are the clients' own keys, from a file of lines "name:key" or "key".
 	APIKeys []ClientKey
+	// CheckedBy is who checks APIKeys: "keyturn", or "envoy", which then has them in its configuration.
+	CheckedBy string
 	// JWT accepts tokens of an issuer. Nil: none.
 	JWT *JWT
 	// Open lets everybody in who reaches the listener.

@@ -3,6 +3,7 @@ package config
 import (
 	"log/slog"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/keyturn/keyturn/envoy"
@@ -25,6 +26,8 @@ func root() object[Config] {
 				"The key pools, one for each provider or account.").must("[{provider: openai, keys: [{env: NAME}]}]"),
 			is("tools", func(c *Config) *Tools { return &c.Tools }, toolsFields(), "The MCP servers whose tools pools may give to models.").otherwise("none"),
 			is("limits", func(c *Config) *Limits { return &c.Limits }, limitsFields(), "What Keyturn may take of the machine."),
+			is("record", func(c *Config) *Record { return &c.Record }, recordShape{},
+				"What is recorded of each request: attempts, tools, tokens, price. `off` records nothing."),
 			is("envoy", func(c *Config) *Envoy { return &c.Envoy }, envoyFields(),
 				"For the commands that render, check or run an Envoy; serving alone needs none of it."),
 		},
@@ -39,9 +42,17 @@ func adminFields() object[Admin] {
 		fields: []field[Admin]{
 			is("listen", func(a *Admin) *string { return &a.Listen }, address{}.of(), "Where it listens. Beyond loopback a token is required."),
 			is("token", func(a *Admin) *string { return &a.Token }, secretOf(1), "Bearer token that requests must carry.").otherwise("none"),
+			is("viewers", func(a *Admin) *[]string { return &a.Viewers }, list[string]{secretOf(16), "[{env: VIEWER_TOKEN}]", 1},
+				"Tokens with which one sees everything but what was said in requests, and changes nothing; each of at least 16 bytes.").otherwise("none"),
 		},
 		example: "{listen: 127.0.0.1:9420}",
 		after: func(r *reader, path string, a *Admin) {
+			if len(a.Viewers) > 0 && a.Token == "" && !r.failed(path) {
+				r.refuse(within(path, "viewers"), "without a token nobody needs one to change things; add token: {env: NAME}")
+			}
+			if a.Token != "" && slices.Contains(a.Viewers, a.Token) {
+				r.refuse(within(path, "viewers"), "one of them is the admin token, with which one changes things; give viewers their own")
+			}
 			if !local(a.Listen) && !r.failed(path) && a.Token == "" {
 				r.refuse(within(path, "listen"), "%s is reachable from beyond this machine and there is no token; add token: {env: NAME}, or write 127.0.0.1:PORT", a.Listen)
 			}
@@ -262,6 +273,8 @@ func envoyFields() object[Envoy] {
 			is("concurrency", func(e *Envoy) *int { return &e.Concurrency }, number(0, 1024), "Envoy's worker threads. 0: one for each core."),
 			is("idle_timeout", func(e *Envoy) *time.Duration { return &e.IdleTimeout }, duration(envoy.MinIdleTimeout, envoy.MaxIdleTimeout), "Ends a stream on which nothing moved for so long."),
 			is("access_log", func(e *Envoy) *string { return &e.AccessLog }, somewhere("stdout, off or the path of a file"), "`stdout`, `off` or a path."),
+			is("version", func(e *Envoy) *string { return &e.Version }, pattern("text", "a version of Envoy such as 1.40", `^1\.[0-9]{2,3}(\.[0-9]{1,3})?$`, false),
+				"The Envoy that configuration is rendered for. It reads the usage of answers from 1.40 on.").otherwise("the one that is run; for meshes 1.37"),
 			is("binary", func(e *Envoy) *string { return &e.BinaryPath }, somewhere("the path of an Envoy"),
 				"The Envoy to run.").otherwise("`ENVOY_BIN`, then `PATH`"),
 		},
@@ -287,6 +300,8 @@ func clientFields() object[Clients] {
 		fields: []field[Clients]{
 			is("api_keys_file", func(c *Clients) *[]ClientKey { return &c.APIKeys }, clientKeys{secretFile()},
 				"File of the clients' keys, one a line, as `name:key` or `key`; `#` begins a comment line.").otherwise("none"),
+			is("checked_by", func(c *Clients) *string { return &c.CheckedBy }, choice("keyturn", "envoy"),
+				"Who checks these keys: Keyturn, whom Envoy asks for each request, or Envoy, which then has them in its configuration."),
 			is("jwt", func(c *Clients) **JWT { return &c.JWT }, optional[JWT]{jwtFields()}, "Accept the tokens of an issuer.").otherwise("none"),
 			is("open", func(c *Clients) *bool { return &c.Open }, boolean(), "Let in everybody who reaches the listener."),
 		},

@@ -73,6 +73,8 @@ type (
 	Request = turn.Request
 	// Options is turn.Options.
 	Options = turn.Options
+	// Counting is turn.Counting.
+	Counting = turn.Counting
 	// Session is turn.Session.
 	Session = turn.Session
 	// Crowded is turn.Crowded.
@@ -110,6 +112,10 @@ const (
 	Going   = turn.Going
 	Over    = turn.Over
 	Failing = turn.Failing
+
+	UsualCounting = turn.UsualCounting
+	SumOfTurns    = turn.SumOfTurns
+	LastTurn      = turn.LastTurn
 
 	TextPart  = turn.TextPart
 	ImagePart = turn.ImagePart

@@ -197,10 +197,12 @@ func TestStreamIsBlanked(t *testing.T) {
 		found := false
 		for b := []byte(text); len(b) > 0; {
 			n := min(step, len(b))
-			found = s.Next(bytes.Clone(b[:n]), func(p []byte) { out = append(out, p...) }) || found
+			pass, yes := s.Next(bytes.Clone(b[:n]))
+			out, found = append(out, pass...), found || yes
 			b = b[n:]
 		}
-		s.End(func(p []byte) { out = append(out, p...) })
+		pass, _ := s.End()
+		out = append(out, pass...)
 		require.True(t, found)
 		require.Equal(t, strings.ReplaceAll(text, "sk-proj-bravo", "*************"), string(out), step)
 	}

@@ -3,6 +3,7 @@
 package redact
 
 import (
+	"bytes"
 	"encoding/base64"
 	"strings"
 )
@@ -19,6 +20,7 @@ type Set struct {
 	first   [256]int32 // where the first byte of a form leads
 	nodes   []node     // nodes[0] is where nothing has begun
 	longest int        // bytes of the longest form
+	least   int        // of the shortest
 }
 
 // node is what has been read of some form.
@@ -91,6 +93,9 @@ func (s *Set) add(form string, base64 bool) {
 	}
 	s.nodes[at].found, s.nodes[at].base64 = int32(len(form)), base64
 	s.longest = max(s.longest, len(form))
+	if s.least == 0 || len(form) < s.least {
+		s.least = len(form)
+	}
 }
 
 // below is the node that b leads to from at, without falling back; 0 if none.
@@ -145,7 +150,16 @@ func (s *Set) step(at int32, b byte) int32 {
 
 // In reports whether one of the secrets stands in b.
 func (s *Set) In(b []byte) bool {
-	if s == nil || len(b) < MinBytes {
+	if s == nil || len(b) < s.least {
+		return false
+	}
+	at := int32(0)
+	for _, c := range b {
+		if at = s.step(at, c); s.nodes[at].found > 0 {
+			return true
+		}
+	}
+	if bytes.IndexByte(b, '\\') < 0 && bytes.IndexByte(b, '%') < 0 {
 		return false
 	}
 	sc := newScanner(s, false)
@@ -155,7 +169,7 @@ func (s *Set) In(b []byte) bool {
 
 // Blank puts asterisks in the place of the secrets in b, as many as the bytes that they had, and reports whether there was one.
 func (s *Set) Blank(b []byte) bool {
-	if s == nil || len(b) < MinBytes {
+	if !s.In(b) {
 		return false
 	}
 	sc := newScanner(s, false)

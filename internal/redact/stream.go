@@ -17,25 +17,19 @@ func NewStream(set *Set) *Stream {
 	return &Stream{scan: newScanner(set, false)}
 }
 
-// Next takes the next piece and hands on what can be of it, as pieces that are valid until the next call. It reports whether a secret was found.
-func (s *Stream) Next(piece []byte, pass func([]byte)) (found bool) {
-	return s.next(piece, pass, false)
-}
+// Next takes the next piece, which it may change, and returns what can be handed on. It reports whether a secret was found.
+func (s *Stream) Next(piece []byte) (pass []byte, found bool) { return s.next(piece, false) }
 
-// End hands on what is left.
-func (s *Stream) End(pass func([]byte)) (found bool) { return s.next(nil, pass, true) }
+// End returns what is left.
+func (s *Stream) End() (pass []byte, found bool) { return s.next(nil, true) }
 
-func (s *Stream) next(piece []byte, pass func([]byte), final bool) (found bool) {
+func (s *Stream) next(piece []byte, final bool) (pass []byte, found bool) {
 	if s == nil {
-		if len(piece) > 0 {
-			pass(piece)
-		}
-		return false
+		return piece, false
 	}
 	b := piece
 	if len(s.held) > 0 {
-		s.held = append(s.held, piece...)
-		b = s.held
+		b = append(s.held[:len(s.held):len(s.held)], piece...)
 	}
 	s.read += s.scan.scan(b[s.read:], s.base+int64(s.read), final)
 	end := len(b)
@@ -47,11 +41,7 @@ func (s *Stream) next(piece []byte, pass func([]byte), final bool) (found bool) 
 		found = true
 	}
 	s.scan.spans = s.scan.spans[:0]
-	if end > 0 {
-		pass(b[:end])
-	}
-	rest := b[end:]
-	s.held = append(s.held[:0], rest...)
+	s.held = append([]byte(nil), b[end:]...)
 	s.base, s.read = s.base+int64(end), s.read-end
-	return found
+	return b[:end], found
 }

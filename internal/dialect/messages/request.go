@@ -172,12 +172,14 @@ func (s *session) Continue(last bool) bool {
 		return false
 	}
 	s.output = rawjson.AddInts(s.output, s.result().Usage.Output)
-	s.usage = slices.Clone(rawjson.AddNumbers(s.usage, fillNumbers(s.turn.end, s.turn.begin)))
+	s.usage = slices.Clone(rawjson.AddNumbers(s.usage, s.used()))
+	s.iterations = append(s.iterations, s.iteration()...)
 	cameTo := s.close()
 	s.said = append(appendAssistant(rawjson.Separate(s.said), cameTo.content), ',')
 	s.said = appendUser(s.said, cameTo.results)
 	s.request = s.following(left, last)
 	s.number++
+	s.seam.open = true
 	s.begins()
 	return true
 }

@@ -103,6 +103,8 @@ type Options struct {
 	// Hidden leaves Keyturn's calls out of what the client sees. Otherwise they are shown where the dialect has a form for
 	// them: mcp_call items in Responses. The other dialects always hide them.
 	Hidden bool
+	// Counting says how the tokens of several turns are told to the client.
+	Counting Counting
 	// ModelName is the name by which models know a server's tool: for calls that a client replays whose tool is not offered now.
 	ModelName func(server, tool string) string
 	// Catalogue are the tools that SearchTool finds and CallTool calls, where Tools are those two. Empty: a model calls tools by their names.
@@ -116,6 +118,19 @@ type Options struct {
 	// Gone reports that nobody waits for the response any more: work on a long request ends. Nil: somebody always does.
 	Gone func() bool
 }
+
+// Counting is how the tokens of several turns are told to the client. Turn.Usage is always that of one.
+type Counting uint8
+
+// The ways of counting.
+const (
+	UsualCounting Counting = iota // LastTurn in dialects whose clients take it for the size of the context (Chat, Messages), else SumOfTurns
+	SumOfTurns
+	LastTurn
+)
+
+// Sums reports whether the turns are added up, usual being what the dialect does unless it is told.
+func (c Counting) Sums(usual bool) bool { return c == SumOfTurns || c == UsualCounting && usual }
 
 // Left reports, at every thousandth element of a list or so, whether nobody waits any more.
 func (o *Options) Left(element int) bool { return o.Gone != nil && element%1024 == 1023 && o.Gone() }
