@@ -46,12 +46,17 @@ type Tools struct {
 	ResultBytes int64
 	// DefinitionBytes is how much the definitions of the tools may add to a request. Zero means 256 KiB.
 	DefinitionBytes int64
+	// Search offers two tools in the place of all where there are more than 40: one finds tools by words, the other calls one by its name.
+	Search bool
 	// Memory is how long is remembered what a client's next request needs and the client cannot replay. Zero means 1 h; negative
 	// remembers nothing.
 	Memory time.Duration
 	// MemoryBytes is how much of that is remembered for the pool; the oldest goes first. Zero means 64 MiB.
 	MemoryBytes int64
 }
+
+// mostUnsearched is how many tools models are told of one by one, where they may be searched for.
+const mostUnsearched = 40
 
 // shape is what of a response is read.
 type shape uint8
@@ -114,10 +119,15 @@ func (x *exchange) requestBody(m *message) due {
 
 // putTools puts the pool's tools into the request, unless it is to pass as it is. m is its body.
 func (x *exchange) putTools(m *message, tools []dialect.Tool, without dialect.Without) {
+	var catalogue []dialect.Tool
+	if x.pool.tools.Search && len(tools) > mostUnsearched {
+		tools, catalogue = dialect.SearchTools(), tools
+	}
 	body := x.tools.coded.of(m.body)
 	tools = without.From(tools)
 	session := x.dialect.Open(dialect.Request{Path: x.tools.origin.Path, Body: body}, dialect.Options{
-		Tools: tools, Offers: x.offers, Instructions: x.tools.instructions, MaxTools: x.pool.maxTools, NoUsage: without.Usage, Hidden: x.pool.tools.Hidden, Counting: countings[x.pool.tools.Usage], ModelName: mcp.ModelName, Memory: x.tools.memory, Gone: x.gone,
+		Tools: tools, Catalogue: without.From(catalogue), MaxTools: x.pool.maxTools, NoUsage: without.Usage, Offers: x.offers, Instructions: x.tools.instructions,
+		Hidden: x.pool.tools.Hidden, Counting: countings[x.pool.tools.Usage], ModelName: mcp.ModelName, Memory: x.tools.memory, Gone: x.gone,
 	})
 	if session != nil && int64(len(session.Request())) > x.pool.maxBody { // Envoy could not hold it
 		session = nil

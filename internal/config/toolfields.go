@@ -78,6 +78,8 @@ func poolToolsFields() object[extproc.Tools] {
 			is("result_bytes", func(t *extproc.Tools) *int64 { return &t.ResultBytes }, size(extproc.MinResultBytes, extproc.MaxResultBytes), "Largest result of a call that a model gets."),
 			is("definition_bytes", func(t *extproc.Tools) *int64 { return &t.DefinitionBytes }, size(extproc.MinDefinitionBytes, extproc.MaxDefinitionBytes),
 				"How much the definitions of the tools may add to a request. Servers share it equally; of more, the tools that come first stay."),
+			is("search", func(t *extproc.Tools) *bool { return &t.Search }, boolean(),
+				"Offer two tools in the place of all where there are more than 40: one finds tools by words, the other calls one by its name."),
 			is("memory", func(t *extproc.Tools) *time.Duration { return &t.Memory }, orNever(duration(0, extproc.MaxMemory)),
 				"How long is kept what a client's next request needs and the client cannot send: calls that it did not see. 0: not at all."),
 			is("memory_bytes", func(t *extproc.Tools) *int64 { return &t.MemoryBytes }, size(extproc.MinMemoryBytes, extproc.MaxMemoryBytes), "How much of that is kept for the pool; the oldest goes first."),

@@ -129,5 +129,8 @@ const (
 	HTTPError      = turn.HTTPError
 )
 
+// SearchTools is turn.SearchTools.
+func SearchTools() []Tool { return turn.SearchTools() }
+
 // ReadError is turn.ReadError.
 func ReadError(status int, body []byte) Error { return turn.ReadError(status, body) }

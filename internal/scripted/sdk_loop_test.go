@@ -69,12 +69,13 @@ func TestChatConversationWithTheSDK(t *testing.T) {
 func TestMessagesConversationWithTheSDK(t *testing.T) {
 	_, srv := strict(t, scripted.Config{BindThinking: true}, caller())
 	c := anthropicClient(t, srv)
+	schema := anthropic.ToolInputSchemaParam{Properties: map[string]any{}}
 	messages := []anthropic.MessageParam{anthropic.NewUserMessage(anthropic.NewTextBlock("hi"))}
 	for n := range 3 {
 		stream := c.Messages.NewStreaming(t.Context(), anthropic.MessageNewParams{
 			Model: "m", MaxTokens: 4096, Messages: messages, Thinking: anthropic.ThinkingConfigParamOfEnabled(1024),
 			System: []anthropic.TextBlockParam{{Text: "be brief", CacheControl: anthropic.NewCacheControlEphemeralParam()}},
-			Tools:  []anthropic.ToolUnionParam{{OfTool: &anthropic.ToolParam{Name: "add"}}, {OfTool: &anthropic.ToolParam{Name: "weather"}}},
+			Tools:  []anthropic.ToolUnionParam{{OfTool: &anthropic.ToolParam{Name: "add", InputSchema: schema}}, {OfTool: &anthropic.ToolParam{Name: "weather", InputSchema: schema}}},
 		})
 		var m anthropic.Message
 		for stream.Next() {

@@ -321,7 +321,7 @@ func (s *session) name(calls []*toolCall) {
 func (s *session) call(c *toolCall) turn.Call {
 	name := strings.TrimSpace(c.name)
 	tool, _ := s.names.Own(name)
-	return turn.Call{ID: c.id, Name: name, Tool: tool, Arguments: c.args.Text()}
+	return s.opts.Meant(turn.Call{ID: c.id, Name: name, Tool: tool, Arguments: c.args.Text()})
 }
 
 // appendTo appends the call as it goes back to the provider.

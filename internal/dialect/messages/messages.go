@@ -217,7 +217,7 @@ func (s *session) result() turn.Turn {
 		return cameTo
 	}
 	for _, c := range t.calls {
-		cameTo.Calls = append(cameTo.Calls, turn.Call{ID: c.id, Name: c.name, Tool: c.tool, Arguments: c.arguments()})
+		cameTo.Calls = append(cameTo.Calls, s.opts.Meant(turn.Call{ID: c.id, Name: c.name, Tool: c.tool, Arguments: c.arguments()}))
 	}
 	cameTo.Mixed = t.mixed && len(cameTo.Calls) > 0
 	return cameTo

@@ -34,6 +34,9 @@ func (i *outputItem) text() []byte {
 
 // said are the arguments of a call, a JSON string: byte for byte as the provider has them, unless they are there more than once.
 func (i *outputItem) said() []byte {
+	if i.meant != nil {
+		return i.meant
+	}
 	said := i.arguments
 	if said == nil {
 		said = i.soFar()

@@ -12,8 +12,15 @@ import (
 
 // begin tells the client of a call, once.
 func (s *session) begin(i *outputItem) {
-	if i.begun {
+	switch {
+	case i.begun:
 		return
+	case s.late(i):
+		s.renumbers = true
+		return
+	}
+	if s.mean(i); !s.opts.Hidden {
+		s.see(i, s.nextIndex)
 	}
 	i.begun = true
 	s.renumbers = true
@@ -34,7 +41,7 @@ func (s *session) begin(i *outputItem) {
 
 // end tells the client what became of a call, once: the status is the item's.
 func (s *session) end(i *outputItem, status string, o outcome) {
-	if i.ended || s.hides(i) {
+	if i.ended || s.hides(i) || s.late(i) {
 		return
 	}
 	i.ended = true

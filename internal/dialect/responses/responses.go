@@ -106,6 +106,7 @@ type outputItem struct {
 	tool      turn.Tool
 	arguments []byte // JSON string, once all are here; nil until then
 	deltas    turn.Arguments
+	meant     []byte // those of the tool that is meant, a JSON string, where another is named
 	begun     bool   // the client was told that it began
 	ended     bool   // and that it has ended
 	runs      bool   // it is to be run
@@ -241,7 +242,7 @@ func (s *session) identify(i *outputItem, raw []byte) {
 			s.turn.own++
 		}
 		i.shown = mcpID(i.id, i.callID, s.turn.own > 1)
-		if !s.opts.Hidden {
+		if !s.opts.Hidden && !s.late(i) {
 			s.see(i, s.nextIndex)
 		}
 	} else {

@@ -196,7 +196,7 @@ func (s *session) itemEvent(ev *sse.Event, f *eventFields, short []byte) {
 		return
 	}
 	of, isArguments := bytes.CutPrefix(short, []byte("function_call_arguments."))
-	if !isArguments || s.hides(i) {
+	if !isArguments {
 		return
 	}
 	switch string(of) {
@@ -206,6 +206,9 @@ func (s *session) itemEvent(ev *sse.Event, f *eventFields, short []byte) {
 		if v, ok := rawjson.Lookup(ev.Data, f.object, "arguments"); ok {
 			i.argued(v.Of(ev.Data))
 		}
+	}
+	if !i.begun || s.hides(i) {
+		return
 	}
 	kind := "response.mcp_call_arguments." + string(of)
 	e := &s.edits

@@ -50,6 +50,9 @@ func (s *session) runnable() (calls []*outputItem, mixed bool) {
 			ran[i.key()] = i.callID != ""
 			i.runs = true
 			i.raw = i.forProvider()
+			if s.mean(i); !s.opts.Hidden {
+				s.see(i, s.nextIndex)
+			}
 			calls = append(calls, i)
 		case i.isCall() && !answered[i.callID]:
 			mixed = true
@@ -59,8 +62,26 @@ func (s *session) runnable() (calls []*outputItem, mixed bool) {
 }
 
 // call is what the loop is told of an item.
-func (i *outputItem) call() turn.Call {
-	return turn.Call{ID: i.callID, Name: i.name, Tool: i.tool, Arguments: i.text()}
+func (s *session) call(i *outputItem) turn.Call {
+	tool, _ := s.names.Own(i.name)
+	return s.opts.Meant(turn.Call{ID: i.callID, Name: i.name, Tool: tool, Arguments: i.text()})
+}
+
+// mean finds out, now that an item's arguments are here, which tool is called where another is named.
+func (s *session) mean(i *outputItem) {
+	if !i.own || len(s.opts.Catalogue) == 0 {
+		return
+	}
+	c := s.call(i)
+	if c.Known == nil && c.Tool.Name != i.name {
+		i.meant = rawjson.AppendString(nil, c.Arguments)
+	}
+	i.tool = c.Tool
+}
+
+// late reports whether an item is shown when its arguments are here and not before: they say which tool is called.
+func (s *session) late(i *outputItem) bool {
+	return i.own && i.raw == nil && i.name == turn.CallTool && len(s.opts.Catalogue) > 0
 }
 
 // result is what the turn came to, for the loop.
@@ -71,7 +92,7 @@ func (s *session) result() turn.Turn {
 		return cameTo
 	}
 	for _, c := range s.calls {
-		cameTo.Calls = append(cameTo.Calls, c.call())
+		cameTo.Calls = append(cameTo.Calls, s.call(c))
 	}
 	cameTo.Mixed = s.mixed
 	if limit := rawjson.Int(s.base, rawjson.Whole(s.base), "max_tool_calls"); limit > 0 {

@@ -111,6 +111,8 @@ type Options struct {
 	Counting Counting
 	// ModelName is the name by which models know a server's tool: for calls that a client replays whose tool is not offered now.
 	ModelName func(server, tool string) string
+	// Catalogue are the tools that SearchTool finds and CallTool calls, where Tools are those two. Empty: a model calls tools by their names.
+	Catalogue []Tool
 	// MaxTools is how many tools the request may have, the client's included: AnyTools, or 0 for turn.MaxTools. The client's come first.
 	MaxTools int
 	// NoUsage keeps what asks the provider to count tokens out of requests that do not have it: it refuses that.
@@ -172,10 +174,11 @@ type Turn struct {
 
 // Call is one call of a tool of Keyturn's.
 type Call struct {
-	ID        string // the provider's
-	Name      string // as the model called it
-	Tool      Tool   // the tool of that name; zero if none is offered: the call is settled with an error
-	Arguments []byte // as the model wrote them: JSON if all is well; empty if none came, which is not {}
+	ID        string  // the provider's
+	Name      string  // as the model called it
+	Tool      Tool    // the tool of that name; zero if none is offered: the call is settled with an error
+	Arguments []byte  // as the model wrote them: JSON if all is well; empty if none came, which is not {}
+	Known     *Result // what it comes to, where nothing is to be run for it; nil: the tool is
 }
 
 // Result is what a call came to.
