@@ -33,7 +33,7 @@ func (r *renderer) clientReplies() []reply {
 	var replies []reply
 	if r.authenticates() {
 		replies = append(replies, unknownClient("This gateway does not know the client's credential. "+
-			"Send a valid one as "+wire.ClientKeyHeader+", Authorization: Bearer, x-api-key or api-key (only as "+wire.ClientKeyHeader+
+			"Send a valid one as "+wire.ClientKeyHeader+", Authorization: Bearer, x-api-key or api-key, or as a WebSocket's protocol "+wire.ClientKeyHeader+".KEY (only as "+wire.ClientKeyHeader+
 			" where clients may bring their own credential for the provider)."))
 	}
 	if r.Clients.JWT != nil {
@@ -91,7 +91,7 @@ var innerReplies = []reply{
 	},
 	{
 		when: "!response.code_details.startsWith('" + wire.DetailsPrefix + "')", code: "provider_reset", kind: "api_error",
-		message: "The provider broke off before it answered (%RESPONSE_CODE_DETAILS%).",
+		message: "The provider broke off, or sent too many headers (%RESPONSE_CODE_DETAILS%).",
 	},
 }
 

@@ -78,6 +78,9 @@ func (r *renderer) frontRoute(pool *Pool) *routev3.Route {
 	if len(r.CORS.Origins) > 0 {
 		route.TypedPerFilterConfig[corsFilter] = r.pack(r.corsPolicy())
 	}
+	if pool.BYOK && r.authenticates() && !r.parts {
+		route.TypedPerFilterConfig[protocolsFilter] = r.pack(protocolRules(1))
+	}
 	if pool.BYOK && len(r.Clients.APIKeys) > 0 {
 		route.TypedPerFilterConfig[apiKeyFilter] = r.byokSources()
 	}

@@ -222,7 +222,7 @@ func TestCheckWhole(t *testing.T) {
 			}
 		}, []string{"rds.route_config_name @ listener main", "rds.route_config_name @ " + onInner}},
 		{"an extension nobody knows", nil, func(t *testing.T, d tree) {
-			put(t, d.resource(t, onMain), "CHAIN/1/typed_config", map[string]any{"@type": "type.googleapis.com/example.Unknown", "x": 1})
+			put(t, d.resource(t, onMain), "CHAIN/envoy.filters.http.api_key_auth/typed_config", map[string]any{"@type": "type.googleapis.com/example.Unknown", "x": 1})
 		}, []string{
 			"route.request_headers_to_remove @ " + onOpenAI, "route.request_headers_to_remove @ listener main, route default", "http_filters @ listener main", "header_to_metadata @ listener main",
 		}},

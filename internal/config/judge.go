@@ -65,7 +65,7 @@ func (c *Config) KeyPool(p *Pool) keypool.Config {
 func (p *Pool) Processor(keys *keypool.Pool) extproc.Pool {
 	row, _ := provider.Named(p.Provider)
 	e := extproc.Pool{
-		Keys: keys, Name: p.Name, Provider: p.Provider, Telemetry: row.Telemetry, AnthropicErrors: row.Native(provider.Messages), Paths: p.Paths, Schemas: extproc.Schemas(row.Schemas),
+		Keys: keys, Name: p.Name, Provider: p.Provider, Telemetry: row.Telemetry, AnthropicErrors: row.Native(provider.Messages), Paths: p.Paths, Schemas: extproc.Schemas(row.Schemas), MaxTools: row.MaxTools,
 		Header: p.Credential.Header, Scheme: p.Credential.Scheme, BYOK: p.BYOK.Allow, Placeholders: p.BYOK.Placeholders,
 		MaxBody: p.MaxBody, Deadline: p.Deadline, KeepRateLimitHeaders: p.KeepRateLimitHeaders, WebSocket: p.WebSocket, Stay: p.Choose.Stay, Tools: p.Tools,
 	}

@@ -97,7 +97,7 @@ var (
 	Credentials = []string{AuthorizationHeader, "x-api-key", "api-key", "x-goog-api-key"}
 
 	// Secrets are between the client, the proxies and the provider: no attempt reads them and no turn repeats them.
-	Secrets = []string{"cookie", "proxy-authorization"}
+	Secrets = []string{"cookie", "set-cookie", "proxy-authorization"}
 
 	// Withheld are those that no provider may see from a client whose credential is replaced: other credentials of the client's, and names
 	// of organisations that would not fit the pool's key (OpenAI answers mismatched_organization with a 401). x-request-id is the proxy's own.
