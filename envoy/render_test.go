@@ -66,6 +66,7 @@ func goldens(t *testing.T) map[string]envoy.Config {
 		"clients": with(func(c *envoy.Config) {
 			c.Listen, c.Admin = "0.0.0.0:10000", "[::]:9901"
 			c.AccessLog = "run/access.log"
+			c.Clients.ByEnvoy = true
 			c.Clients.APIKeys = []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}, {Name: "bob", Secret: "gw-bob"}}
 		}),
 		"jwt": with(func(c *envoy.Config) {
@@ -178,7 +179,7 @@ func TestMarshalIsStable(t *testing.T) {
 
 // TestClientKeyStaysSecret prints one in every way that a log might.
 func TestClientKeyStaysSecret(t *testing.T) {
-	cfg := envoy.Config{Clients: envoy.Clients{APIKeys: []envoy.ClientKey{{Name: "alice", Secret: "sesame"}}}}
+	cfg := envoy.Config{Clients: envoy.Clients{ByEnvoy: true, APIKeys: []envoy.ClientKey{{Name: "alice", Secret: "sesame"}}}}
 	var log strings.Builder
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("config", slog.Any("config", cfg), slog.Any("key", cfg.Clients.APIKeys[0]))
 	slog.New(slog.NewTextHandler(&log, nil)).Info("config", slog.Any("config", cfg), slog.Any("key", cfg.Clients.APIKeys[0]))

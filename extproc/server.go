@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 
 	"github.com/coder/quartz"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/trace"
@@ -43,6 +44,8 @@ type Config struct {
 	MeterProvider metric.MeterProvider
 	// TracerProvider makes the spans of turns and of calls of tools. Nil makes none.
 	TracerProvider trace.TracerProvider
+	// Clients are let in where Envoy asks who a client is; SetClients replaces them. Where it asks and there are none, nobody is.
+	Clients []Client
 	// Beside is served on the same connections: the service that Envoy tells of requests when they are over. Nil: there is none.
 	Beside Beside
 	// Clock tells the time. Nil means the real one.
@@ -77,6 +80,7 @@ type Server struct {
 	metrics  *metrics
 	maxRetry int64
 	pools    atomic.Pointer[poolSet]
+	clients  atomic.Pointer[clientSet]
 	trails   *trails
 	later    later
 	conns    connections
@@ -164,6 +168,8 @@ func newServer(cfg Config, out *outside) (*Server, error) {
 	if s.beside != nil {
 		s.beside.Register(s.grpc)
 	}
+	s.SetClients(cfg.Clients)
+	authv3.RegisterAuthorizationServer(s.grpc, &authorization{server: s})
 	healthpb.RegisterHealthServer(s.grpc, s.health)
 	s.health.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
 	s.health.SetServingStatus(serviceDesc.ServiceName, healthpb.HealthCheckResponse_SERVING)
