@@ -37,7 +37,7 @@ const overwrite = "OVERWRITE_IF_EXISTS_OR_ADD"
 // addedAll are the headers that a route to the inner listener adds, but for those that somebody got wrong.
 func addedAll(wrong ...map[string]any) (all []any) {
 	for _, o := range []map[string]any{
-		added("x-keyturn-retries", "18", overwrite), added("x-keyturn-pool", "openai", overwrite),
+		added("x-keyturn-retries", "18", overwrite), added("x-keyturn-pool", "openai", overwrite), added("x-keyturn-asked", "1", overwrite),
 		added("x-keyturn-id", "%UNIQUE_ID%", overwrite), added("x-keyturn-start", "%START_TIME(%s.%3f)%", overwrite),
 	} {
 		for _, w := range wrong {

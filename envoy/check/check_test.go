@@ -107,8 +107,12 @@ func put(t *testing.T, at any, path string, value any) {
 			at[last] = value
 		}
 	case []any:
-		i, err := strconv.Atoi(last)
-		require.NoError(t, err, path)
+		i := slices.IndexFunc(at, func(e any) bool { m, ok := e.(map[string]any); return ok && m["name"] == last })
+		if i < 0 {
+			var err error
+			i, err = strconv.Atoi(last)
+			require.NoError(t, err, path)
+		}
 		at[i] = value
 	default:
 		require.Fail(t, "not a place", path)

@@ -47,6 +47,9 @@ func (c *checker) clients(m *manager) {
 			_, on := r.effective(m.HttpFilters[i])
 			return on
 		})
+		if asked := r.request(wire.AskedHeader); on && c.proxy == nil && (!asked.set || asked.value != "1") {
+			c.find(clientsShared, r.place, asked.String())
+		}
 		if !on {
 			c.findAt(clientsOff, r.place, c.overridden(r, m.HttpFilters[asking[0]].Name), "off")
 		}

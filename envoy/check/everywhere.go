@@ -203,18 +203,12 @@ func (c *checker) lookMessage(s scope, p steps, v map[string]any) {
 		c.findAt(keysLogged, where, p, text(v, "path"))
 	case "connect_matcher":
 		c.findAt(connectAllowed, where, p, "set")
-	case "request_header": // of a tag of a span
-		if n := text(v, "name"); p.within("custom_tags") && c.mayBeCredential(n) {
-			c.findAt(tagCredential.about(p), where, p, n)
-		}
 	case "request_headers": // of a limit of requests
 		if n := text(v, "header_name"); p.within("rate_limits") && c.isCredential(n) {
 			c.findAt(limitCredential, where, p, n)
 		}
-	case "environment":
-		if n := text(v, "name"); p.within("custom_tags") && secretNames.MatchString(n) {
-			c.findAt(tagCredential.about(p), where, p, n)
-		}
+	case "request_header", "environment":
+		c.lookTag(s, p, text(v, "name"))
 	case "header":
 		c.lookHeader(s, p, v)
 	}
@@ -226,6 +220,17 @@ func (c *checker) lookMessage(s scope, p steps, v map[string]any) {
 	}
 	if t := typeOf(v); t != "" {
 		c.lookType(s, p, v, t)
+	}
+}
+
+// lookTag judges what a tag of a span is taken from: a header, or a variable of the environment.
+func (c *checker) lookTag(s scope, p steps, name string) {
+	secret := c.mayBeCredential(name)
+	if p.last() == "environment" {
+		secret = secretNames.MatchString(name)
+	}
+	if secret && p.within("custom_tags") {
+		c.findAt(tagCredential.about(p), c.whose(s, p), p, name)
 	}
 }
 

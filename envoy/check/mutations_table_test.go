@@ -311,6 +311,7 @@ var mutations = []mutation{
 	crash("retries of a client's", func(t *testing.T, d tree) {
 		put(t, d.resource(t, onMain), "ROUTE/request_headers_to_add", []any{header("x-keyturn-pool", "openai")})
 	}, "route.request_headers_to_add.x-keyturn-retries", `routes\[\d+\]`, `not set`, "A client says how many"),
+	leak("clients that share a memory", at(onMain, "ROUTE/request_headers_to_add", []any{header("x-keyturn-pool", "openai"), header("x-keyturn-retries", "18")}), "route.request_headers_to_add.x-keyturn-asked", `routes\[\d+\]`, `not set`, "share what it remembers"),
 	crash("internal by its own word", at(onMain, "HCM/use_remote_address", nil), "use_remote_address", `typed_config`, `not set`, "x-forwarded-for"),
 	leak("failure lets requests pass", at(onInner, "PROC/failure_mode_allow", true), "filter.failure_mode_allow", `failure_mode_allow$`, `true`, "without a key"),
 

@@ -15,6 +15,10 @@ var (
 		consequence: clientsUnknown.consequence,
 		remedy:      "Take out what switches it off for the route.",
 	}
+	clientsShared = setting{
+		name: "route.request_headers_to_add." + wire.AskedHeader, want: `"1", with OVERWRITE_IF_EXISTS_OR_ADD`, severity: Leaks,
+		consequence: "Keyturn does not know that clients were asked: those whom their credential does not name share what it remembers of conversations.",
+	}
 	clientsLenient = setting{
 		name: "http_filters", want: "clients that must say who they are", severity: Leaks,
 		consequence: "A client that says nothing, or says it when the service is down, is let in: whoever reaches the listener spends the pools' keys.",

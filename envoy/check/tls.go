@@ -113,14 +113,19 @@ func (c *checker) verified(where string, cluster *clusterv3.Cluster, tls *tlsv3.
 			proven = false
 		}
 	}
+	c.serverName(where, tls, options.GetAutoSni(), host)
+	return proven
+}
+
+// serverName checks which name the provider is asked for.
+func (c *checker) serverName(where string, tls *tlsv3.UpstreamTlsContext, auto bool, host string) {
 	switch {
-	case options.GetAutoSni() || tls.AutoHostSni:
+	case auto || tls.AutoHostSni:
 	case tls.Sni == "":
 		c.find(providerSNI.wanting("%s, or auto_sni, which takes the authority that Keyturn sets", host), where, "not set")
 	case !strings.EqualFold(tls.Sni, host):
 		c.find(providerOtherSNI.wanting("%s, or auto_sni, which takes the authority that Keyturn sets", host), where, tls.Sni)
 	}
-	return proven
 }
 
 // hostOf is the name of a pool's provider, "" where it is an address or not known.
