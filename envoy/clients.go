@@ -111,11 +111,15 @@ func (r *renderer) tokens() *jwtv3.JwtAuthentication {
 	for _, h := range wire.ClientKeySources {
 		p := &jwtv3.JwtProvider{
 			Issuer: r.Clients.JWT.Issuer, Audiences: r.Clients.JWT.Audiences,
-			FromHeaders:    []*jwtv3.JwtHeader{{Name: h}},
-			ClaimToHeaders: []*jwtv3.JwtClaimToHeader{{HeaderName: wire.ClientHeader, ClaimName: "sub"}},
+			FromHeaders:       []*jwtv3.JwtHeader{{Name: h}},
+			ClaimToHeaders:    []*jwtv3.JwtClaimToHeader{{HeaderName: wire.ClientHeader, ClaimName: "sub"}},
+			RequireExpiration: !r.Clients.JWT.WithoutExp,
 		}
 		if h == wire.AuthorizationHeader {
-			p.FromHeaders[0].ValuePrefix = "Bearer "
+			p.FromHeaders = nil
+			for _, scheme := range []string{"Bearer ", "bearer ", "BEARER "} { // it knows no case, and Envoy's prefix does
+				p.FromHeaders = append(p.FromHeaders, &jwtv3.JwtHeader{Name: h, ValuePrefix: scheme})
+			}
 		}
 		if f := r.Clients.JWT.JWKSFile; f != "" {
 			p.JwksSourceSpecifier = &jwtv3.JwtProvider_LocalJwks{LocalJwks: file(f)}

@@ -39,11 +39,12 @@ const (
 )
 
 // How many headers responses may have, and of how many KiB. Envoy's defaults of 100 and 60 are near what providers send;
-// what comes from the inner listener has some of Keyturn's too.
+// what comes from the inner listener has some of Keyturn's too. The number bounds Keyturn's changes as well, of which there may be one for
+// each header.
 const (
-	providerHeaders   = 256
+	providerHeaders   = 960
 	providerHeadersKB = 128
-	hopHeaders        = 288
+	hopHeaders        = 992
 	hopHeadersKB      = 144
 )
 

@@ -35,6 +35,7 @@ type Config struct {
 
 	Attach  Attach  // zero: Listener
 	Clients Clients // who may use the listener; required when Listen is beyond loopback.
+	CORS    CORS    // which web pages may use it
 
 	MaxRequestBytes int64         // the largest request body that can be sent again with the next key, in bytes; 0 = 32 MiB. Larger ones pass.
 	IdleTimeout     time.Duration // ends a stream on which nothing moved for so long; 0 = 20 minutes
@@ -54,7 +55,6 @@ type Pool struct {
 	Keys             int      // how many keys the pool has: bounds the retries
 	BYOK             bool     // clients may send their own credential, so the routes do not remove it
 	CredentialHeader string   // the header that carries the key; "" = authorization
-	ChosenBy         []string // request headers that a key is chosen by, in lower case
 	MaxBodyBytes     int64    // the largest body that Keyturn asks Envoy to hold whole, in bytes; 0 = 32 MiB
 
 	Proxy     *url.URL      // the HTTP proxy that the provider is reached through, by CONNECT: http or https, host, optional port; nil = none
@@ -80,6 +80,14 @@ type Clients struct {
 	Open    bool        // nobody is asked: whoever reaches the listener spends the pools' keys
 }
 
+// CORS says which web pages may send requests, and read the answers. A page of any other origin is refused, unless clients are asked who
+// they are: then a page is let in like any other client, and cannot read what it gets.
+type CORS struct {
+	// Origins are those of the pages, such as "https://app.example.com"; a * stands for any letters, digits, dots and dashes. "*" alone is
+	// any page of the world. Browsers that ask before they send a request (preflights) are answered for these alone.
+	Origins []string
+}
+
 // ClientKey is one client and its key.
 type ClientKey struct {
 	Name   string // appears in the access log
@@ -101,4 +109,6 @@ type JWT struct {
 	Audiences []string // one of them must be in the aud claim; empty = any
 	JWKSFile  string   // path of the key set
 	JWKSURL   string   // http or https address of the key set, fetched by Envoy
+
+	WithoutExp bool // tokens that do not say when they end (the exp claim) are accepted too
 }

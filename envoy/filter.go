@@ -26,8 +26,7 @@ const MaxMessageTimeout = time.Hour
 // messageTimeout: Envoy's 200 ms would turn a pause of the processor into errors.
 const messageTimeout = 5 * time.Second
 
-// SentHeaders are the headers that an attempt reads; with those that begin with SentPrefixes, all that is sent to Keyturn. Fewer headers are
-// faster on both sides, and what is not sent cannot be logged.
+// SentHeaders are the headers that every attempt reads, with those that begin with SentPrefixes. Keyturn gets the others too, but for HiddenHeaders.
 var (
 	SentHeaders = append([]string{
 		":method", ":path", ":authority", ":status",
@@ -86,19 +85,6 @@ func unseenHeaders(pools []Pool) []string {
 	return slices.Concat(CredentialHeaders(pools), unread)
 }
 
-// ReadHeaders are SentHeaders and those that keys of these pools are chosen by.
-func ReadHeaders(pools []Pool) []string {
-	names := slices.Clone(SentHeaders)
-	for _, p := range pools {
-		for _, n := range p.ChosenBy {
-			if !slices.Contains(names, n) {
-				names = append(names, n)
-			}
-		}
-	}
-	return names
-}
-
 // unread are wire.Secrets but for what providers set: Keyturn takes it out where the key is the pool's, and where it repeats one.
 var unread = slices.DeleteFunc(slices.Clone(wire.Secrets), func(name string) bool { return name == "set-cookie" })
 
@@ -125,6 +111,11 @@ func CredentialHeaders(pools []Pool) []string {
 // frontFilters stand before the router of a front, in this order. Where Keyturn is attached to routes they are off, and
 // routes turn them on.
 func (r *renderer) frontFilters() (filters []*hcmv3.HttpFilter) {
+	if len(r.CORS.Origins) > 0 {
+		filters = append(filters, r.preflights())
+	}
+	filters = append(filters, r.guard())
+	filters = append(filters, r.protocols()...)
 	if auth := r.authentication(); auth != nil {
 		filters = append(filters, auth)
 	}

@@ -26,14 +26,14 @@ const (
 	innerHeadersKB    = 192
 )
 
-// http10Host is the authority of an HTTP/1.0 request that has none. Keyturn sets the provider's in its place.
-const http10Host = "keyturn"
+// http10Host is the authority of an HTTP/1.0 request that has none, which no browser sends. Keyturn sets the provider's in its place.
+const http10Host = "localhost"
 
 // mainListener serves the clients.
 //
 // Headers with underscores stay allowed, as is Envoy's default: Codex sends session_id, and nothing here reads a
 // header that an underscore could pose as. Escaped slashes stay as they are: they are part of models' names
-// (/v1/models/org%2Fmodel), and no route grants what another refuses.
+// (/v1/models/org%2Fmodel), and no route grants what another refuses. Where dots stand beside them the guard refuses the path.
 func (r *renderer) mainListener() *listenerv3.Listener {
 	host := &routev3.VirtualHost{Routes: r.mainRoutes(), IncludeRequestAttemptCount: true}
 	m := &hcmv3.HttpConnectionManager{StatPrefix: "main"}

@@ -13,7 +13,6 @@ const (
 // Minor versions of Envoy 1 from which something changes for Keyturn.
 const (
 	MinMinor   = 37 // below it a retry after a paused upstream response corrupts memory
-	ClearMinor = 38 // from here on there is nothing to warn of
 	UsageMinor = 40 // from here on it reads the usage of answers by itself
 )
 

@@ -2,30 +2,35 @@ package envoy
 
 import (
 	"errors"
-	"fmt"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	guardv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+
+	"github.com/keyturn/keyturn/internal/setting"
 )
 
 // Parts are what Keyturn needs in an Envoy whose other parts come from somebody else, such as a control plane: it has listeners for clients
 // and clusters of the providers already.
 type Parts struct{ r renderer }
 
-// NewParts checks a configuration and fills in its defaults. The error joins every problem. Of cfg, Admin and CAFile are not used.
+// NewParts checks a configuration and fills in its defaults. The error joins every problem. Of cfg, Admin, CORS and CAFile are not used:
+// which web pages may use a listener is for whoever makes it.
 func NewParts(cfg Config) (*Parts, error) {
-	p, errs := planOf(cfg)
+	cfg.CORS = CORS{}
+	p, found := planOf(cfg)
 	for i, pool := range p.Pools {
 		if pool.Proxy != nil || pool.CAFile != "" {
-			errs = append(errs, fmt.Errorf("pools[%d] %q: upstream_proxy and upstream_ca are of the provider's cluster, which is not Keyturn's here: set them there", i, pool.Name))
+			found.Add(setting.Item("pools", i), "upstream_proxy and upstream_ca are of the provider's cluster, which is not Keyturn's here: set them there")
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err := found.Err(); err != nil {
 		return nil, err
 	}
+	p.parts = true
 	return &Parts{renderer{plan: p}}, nil
 }
 
@@ -63,6 +68,7 @@ func (p *Parts) FrontRoute(pool *Pool, full bool) *routev3.Route {
 		return route
 	}
 	route.TypedPerFilterConfig[metadataFilter] = p.r.pack(p.r.logRules())
+	route.TypedPerFilterConfig[GuardFilter] = p.r.pack(&guardv3.RBACPerRoute{Rbac: p.r.guardRules()})
 	if filter, config := p.r.keysOf(pool, true); config != nil {
 		route.TypedPerFilterConfig[filter] = config
 	}
@@ -72,11 +78,11 @@ func (p *Parts) FrontRoute(pool *Pool, full bool) *routev3.Route {
 // LocalReplies shape Envoy's own answers on the routes with these names, so that SDKs find the error where they look for it. Unknown and
 // refused are what a client reads when whoever else guards the listener does not know it, or does not let it do what it asks for.
 func (p *Parts) LocalReplies(routes []string, unknown, refused string) *hcmv3.LocalReplyConfig {
-	replies := p.r.mainReplies()
+	replies := append(p.r.guardReplies(), refusedClient(refused))
 	if !p.r.authenticates() {
-		replies = append([]reply{unknownClient(unknown)}, replies...)
+		replies = append(replies, unknownClient(unknown))
 	}
-	return p.r.localReplies(append([]reply{refusedClient(refused)}, replies...), onRoutes(routes))
+	return p.r.localReplies(append(replies, p.r.clientReplies()...), onRoutes(routes))
 }
 
 // AccessLog has a line for each request on the routes with these names, and an entry for Keyturn where requests are recorded.

@@ -144,10 +144,6 @@ func exact(s string) *matcherv3.StringMatcher {
 	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: s}}
 }
 
-func prefix(s string) *matcherv3.StringMatcher {
-	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: s}}
-}
-
 // set is a header to put in place of whatever is there.
 func set(name, value string) *corev3.HeaderValueOption {
 	return &corev3.HeaderValueOption{

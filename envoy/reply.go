@@ -1,7 +1,6 @@
 package envoy
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 
@@ -20,14 +19,21 @@ type reply struct {
 	code    string // error.code, and the header x-keyturn-error
 	kind    string // error.type
 	message string // what happened and what to do; Envoy's format, so no % of its own
+	status  uint32 // in the place of Envoy's; 0: Envoy's
+	allow   string // the header allow; "": none
 }
 
-// mainReplies are the main listener's, tried in order; the last one takes what is left.
+// mainReplies are the main listener's, tried in order; the last one takes what is left of errors: probes and preflights get no error.
 func (r *renderer) mainReplies() []reply {
+	return append(r.guardReplies(), r.clientReplies()...)
+}
+
+// clientReplies are those that say who is not let in, and what is the same on every front.
+func (r *renderer) clientReplies() []reply {
 	var replies []reply
 	if r.authenticates() {
 		replies = append(replies, unknownClient("This gateway does not know the client's credential. "+
-			"Send a valid one as "+wire.ClientKeyHeader+", Authorization: Bearer, x-api-key or api-key (only as "+wire.ClientKeyHeader+
+			"Send a valid one as "+wire.ClientKeyHeader+", Authorization: Bearer, x-api-key or api-key, or as a WebSocket's protocol "+wire.ClientKeyHeader+".KEY (only as "+wire.ClientKeyHeader+
 			" where clients may bring their own credential for the provider)."))
 	}
 	if len(r.Clients.APIKeys) > 0 && !r.Clients.ByEnvoy {
@@ -44,32 +50,32 @@ func (r *renderer) mainReplies() []reply {
 
 // unknownClient is for a client that nobody knows.
 func unknownClient(message string) reply {
-	return reply{"response.code == 401", "invalid_client_key", "authentication_error", message}
+	return reply{when: "response.code == 401", code: "invalid_client_key", kind: "authentication_error", message: message}
 }
 
 // refusedClient is for a client that may not do what it asks for.
 func refusedClient(message string) reply {
-	return reply{"response.code == 403", "refused", "permission_error", message}
+	return reply{when: "response.code == 403", code: "refused", kind: "permission_error", message: message}
 }
 
 // frontReplies are the same on every front.
 func (r *renderer) frontReplies() []reply {
 	return []reply{
 		{
-			"response.code == 408", "timeout", "timeout_error",
-			"The request did not arrive in time: nothing moved for " + r.idle() + ", or the headers took too long.",
+			when: "response.code == 408", code: "timeout", kind: "timeout_error",
+			message: "The request did not arrive in time: nothing moved for " + r.idle() + ", or the headers took too long.",
 		},
 		{
-			"response.code < 500", "bad_request", "invalid_request_error",
-			"This gateway cannot take the request (%RESPONSE_CODE_DETAILS%).",
+			when: "response.code >= 400 && response.code < 500", code: "bad_request", kind: "invalid_request_error",
+			message: "This gateway cannot take the request (%RESPONSE_CODE_DETAILS%).",
 		},
 		{
-			"response.code == 504", "provider_timeout", "timeout_error",
-			"The provider did not answer: nothing moved for " + r.idle() + ".",
+			when: "response.code == 504", code: "provider_timeout", kind: "timeout_error",
+			message: "The provider did not answer: nothing moved for " + r.idle() + ".",
 		},
 		{
-			"", "gateway_error", "api_error",
-			"This gateway could not pass the request on (%RESPONSE_CODE_DETAILS%). Try again.",
+			when: "response.code >= 500", code: "gateway_error", kind: "api_error",
+			message: "This gateway could not pass the request on (%RESPONSE_CODE_DETAILS%). Try again.",
 		},
 	}
 }
@@ -78,20 +84,20 @@ func (r *renderer) frontReplies() []reply {
 // hold, while Keyturn reads its error. Keyturn's own answers are what they should be.
 var innerReplies = []reply{
 	{
-		"response.code == 504 && response.code_details.startsWith('ext_proc')", "processor_timeout", "timeout_error",
-		"Keyturn did not answer Envoy in time, so the request has no key. Try again; the operator finds the reason in Keyturn's log.",
+		when: "response.code == 504 && response.code_details.startsWith('ext_proc')", code: "processor_timeout", kind: "timeout_error",
+		message: "Keyturn did not answer Envoy in time, so the request has no key. Try again; the operator finds the reason in Keyturn's log.",
 	},
 	{
-		"response.code_details.startsWith('ext_proc')", "processor_unavailable", "api_error",
-		"Keyturn does not answer Envoy, so the request has no key. Try again; the operator finds the reason in Keyturn's log.",
+		when: "response.code_details.startsWith('ext_proc')", code: "processor_unavailable", kind: "api_error",
+		message: "Keyturn does not answer Envoy, so the request has no key. Try again; the operator finds the reason in Keyturn's log.",
 	},
 	{
-		"response.code_details == 'response_payload_too_large'", "response_too_large", "api_error",
-		"The provider's answer is larger than this gateway reads.",
+		when: "response.code_details == 'response_payload_too_large'", code: "response_too_large", kind: "api_error",
+		message: "The provider's answer is larger than this gateway reads.",
 	},
 	{
-		"!response.code_details.startsWith('" + wire.DetailsPrefix + "')", "provider_reset", "api_error",
-		"The provider broke off before it answered (%RESPONSE_CODE_DETAILS%).",
+		when: "!response.code_details.startsWith('" + wire.DetailsPrefix + "')", code: "provider_reset", kind: "api_error",
+		message: "The provider broke off, or sent too many headers (%RESPONSE_CODE_DETAILS%).",
 	},
 }
 
@@ -109,13 +115,20 @@ func (r *renderer) idle() string {
 func (r *renderer) localReplies(replies []reply, where string) *hcmv3.LocalReplyConfig {
 	c := &hcmv3.LocalReplyConfig{}
 	for _, p := range replies {
-		c.Mappers = append(c.Mappers, &hcmv3.ResponseMapper{
-			Filter:       r.cel(cmp.Or(all(where, p.when), "true")),
+		m := &hcmv3.ResponseMapper{
+			Filter:       r.cel(all(where, p.when)),
 			HeadersToAdd: []*corev3.HeaderValueOption{set(wire.ErrorHeader, p.code)},
 			BodyFormatOverride: jsonFormat(map[string]any{
 				"type": "error", "error": map[string]any{"type": p.kind, "message": p.message, "param": nil, "code": p.code},
 			}),
-		})
+		}
+		if p.status != 0 {
+			m.StatusCode = u32(p.status)
+		}
+		if p.allow != "" {
+			m.HeadersToAdd = append(m.HeadersToAdd, set("allow", p.allow))
+		}
+		c.Mappers = append(c.Mappers, m)
 	}
 	return c
 }

@@ -22,9 +22,9 @@ const (
 	retryBackOff = time.Millisecond
 )
 
-// mainRoutes are each pool's under its own prefix, then those without a prefix.
+// mainRoutes are those of probes, each pool's under its own prefix, and then those without a prefix.
 func (r *renderer) mainRoutes() []*routev3.Route {
-	var routes []*routev3.Route
+	routes := []*routev3.Route{r.healthRoute()}
 	for i := range r.Pools {
 		routes = append(routes, r.poolRoute(&r.Pools[i], r.Pools[i].Name, "/"+r.Pools[i].Name+"/", "/"))
 	}
@@ -59,7 +59,9 @@ func (r *renderer) frontRoute(pool *Pool) *routev3.Route {
 		route.RequestHeadersToRemove = CredentialHeaders(r.Pools)
 	}
 	route.RequestHeadersToRemove = append(route.RequestHeadersToRemove, wire.TurnHeader, wire.ModelHeader, wire.ClusterHeader)
-	if !r.authenticates() {
+	if r.authenticates() {
+		route.RequestHeadersToAdd = append(route.RequestHeadersToAdd, set(wire.AskedHeader, "1"))
+	} else {
 		route.RequestHeadersToRemove = append(route.RequestHeadersToRemove, wire.ClientHeader)
 	}
 	action := route.GetRoute()
@@ -72,6 +74,12 @@ func (r *renderer) frontRoute(pool *Pool) *routev3.Route {
 		route.RequestBodyBufferLimit = wrapperspb.UInt64(uint64(r.MaxRequestBytes))
 		action.IdleTimeout = durationpb.New(r.IdleTimeout)
 		action.UpgradeConfigs = []*routev3.RouteAction_UpgradeConfig{{UpgradeType: websocket}}
+	}
+	if len(r.CORS.Origins) > 0 {
+		route.TypedPerFilterConfig[corsFilter] = r.pack(r.corsPolicy())
+	}
+	if pool.BYOK && r.authenticates() && !r.parts {
+		route.TypedPerFilterConfig[protocolsFilter] = r.pack(protocolRules(1))
 	}
 	if filter, config := r.keysOf(pool, false); config != nil {
 		route.TypedPerFilterConfig[filter] = config

@@ -158,7 +158,7 @@ func (r *rig) uploads(t *testing.T) {
 }
 
 func (r *rig) websocket(t *testing.T) {
-	const ask = "GET PATH HTTP/1.1\r\nhost: gw\r\nconnection: Upgrade\r\nupgrade: WebSocket\r\nx-test: TEST\r\n\r\nhello\n"
+	const ask = "GET PATH HTTP/1.1\r\nhost: localhost\r\nconnection: Upgrade\r\nupgrade: WebSocket\r\nx-test: TEST\r\n\r\nhello\n"
 	for _, tc := range []struct {
 		name, path, test, want string
 		key                    string // that the provider accepted
@@ -201,7 +201,7 @@ func (r *rig) dial(t *testing.T) (net.Conn, *bufio.Reader) {
 
 // http10: a client of HTTP/1.0 is served, without a host too.
 func (r *rig) http10(t *testing.T) {
-	for _, host := range []string{"host: gw\r\n", ""} {
+	for _, host := range []string{"host: localhost\r\n", ""} {
 		conn, reader := r.dial(t)
 		_, err := io.WriteString(conn, "POST /openai/v1/responses HTTP/1.0\r\n"+host+"content-length: 2\r\n\r\n{}")
 		require.NoError(t, err)
@@ -349,7 +349,7 @@ func TestStopDrainsTheFront(t *testing.T) {
 			r.Drain = time.Minute
 			r.Start(t, func(c *envoy.Config) { c.Inner = inner })
 			conn, reader := r.dial(t)
-			_, err := io.WriteString(conn, "POST /v1/responses HTTP/1.1\r\nhost: gw\r\nx-test: hold\r\ncontent-length: 2\r\n\r\n{}")
+			_, err := io.WriteString(conn, "POST /v1/responses HTTP/1.1\r\nhost: localhost\r\nx-test: hold\r\ncontent-length: 2\r\n\r\n{}")
 			require.NoError(t, err)
 			<-r.Provider.Arrived
 			stopped := make(chan error, 1)

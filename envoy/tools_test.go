@@ -147,7 +147,7 @@ func (r *rig) patience(t *testing.T) {
 // slowRequest: a body that does not go on.
 func (r *rig) slowRequest(t *testing.T) {
 	conn, reader := r.dial(t)
-	_, err := io.WriteString(conn, "POST /anthropic/v1/messages HTTP/1.1\r\nhost: gw\r\ncontent-length: 2\r\n\r\n{")
+	_, err := io.WriteString(conn, "POST /anthropic/v1/messages HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{")
 	require.NoError(t, err)
 	res, err := http.ReadResponse(reader, nil)
 	require.NoError(t, err)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/agent"
+	"github.com/keyturn/keyturn/internal/coding"
 	"github.com/keyturn/keyturn/internal/dialect"
 	"github.com/keyturn/keyturn/internal/redact"
 	"github.com/keyturn/keyturn/keypool"
@@ -115,6 +116,7 @@ type exchange struct {
 	named      bool      // the request says which that is
 	moved      move      // the conversation is with another key than before
 	tried      []string  // ids of the keys that failed, this attempt's among them
+	without    []string  // ids of the keys whose organisations do not have what the request names, this attempt's among them
 	own        []byte    // masked hint of the client's own credential
 	presented  []byte    // that credential
 	blanked    []byte    // the body of an error in which a key was found, without it
@@ -127,8 +129,10 @@ type exchange struct {
 	partial    bool      // it comes with as much as Envoy can hold, and without a length: no other can take its place
 	judged     time.Time // when the response's headers were
 
-	full bool        // there is no memory for the body at hand
-	gone func() bool // nobody waits for the response any more
+	full    bool               // there is no memory for the body at hand
+	fullFor want               // what that body is
+	room    func(n int64) bool // takes memory for the body of an error, in bytes; nil: nothing bounds it
+	gone    func() bool        // nobody waits for the response any more
 
 	outcome    outcome
 	status     int
@@ -136,7 +140,8 @@ type exchange struct {
 	transition keypool.Transition
 	exhaustion *keypool.Error
 
-	tools *withTools // nil: request and answer pass as they are
+	tools   *withTools // nil: request and answer pass as they are
+	refused *refused   // what the next attempt goes without; nil: nothing more than this one
 
 	mut   mutation
 	dyn   dynamic
@@ -147,6 +152,11 @@ type exchange struct {
 // withTools is what only attempts need whose request the pool's tools may go into.
 type withTools struct {
 	origin   agent.Origin    // what later turns repeat
+	coded    coded           // the body at hand
+	offered  []dialect.Tool  // that were to go into the request, until it is answered
+	left     int             // of them, for which there was no room
+	form     string          // of the request: see dialect.Form
+	decoder  *coding.Stream  // of the answer's stream; nil: it has no codings
 	memory   dialect.Memory  // of what the client cannot replay; nil: none
 	response *agent.Response // nil until the tools are in the request
 	size     int64           // of the request with the tools in it, in bytes
@@ -184,7 +194,7 @@ func (x *exchange) after() trail {
 	if x.repeat {
 		tried = x.before.tried
 	}
-	return trail{tried: tried, attempt: x.attempt, started: x.started, repeated: x.before.repeated || x.repeat, doubted: x.doubted}
+	return trail{tried: tried, without: x.without, attempt: x.attempt, started: x.started, repeated: x.before.repeated || x.repeat, doubted: x.doubted, refused: x.refused}
 }
 
 // finish gives back what the attempt still holds. It may be called more than once.
@@ -196,6 +206,9 @@ func (x *exchange) finish() {
 		x.awaiting.release()
 		messages.Put(x.awaiting)
 		x.awaiting = nil
+	}
+	if x.tools != nil && x.tools.decoder != nil {
+		x.tools.decoder.Stop()
 	}
 }
 

@@ -170,7 +170,7 @@ func (tr *transcript) makePool(d *datadriven.TestData) string {
 		tr.keys, err = keypool.NewPool(cfg, tr.clock)
 		require.NoError(tr.t, err)
 	}
-	p := Pool{Name: provider, Keys: tr.keys, Provider: provider, AnthropicErrors: provider == "anthropic", QueryKey: provider == "gemini", Cluster: provider, Header: header, Scheme: scheme, BYOK: d.HasArg("byok"), KeepRateLimitHeaders: d.HasArg("keep-limits"), WebSocket: d.HasArg("websocket")}
+	p := Pool{Name: provider, Keys: tr.keys, Provider: provider, AnthropicErrors: provider == "anthropic", Cluster: provider, Header: header, Scheme: scheme, BYOK: d.HasArg("byok"), KeepRateLimitHeaders: d.HasArg("keep-limits"), WebSocket: d.HasArg("websocket")}
 	d.MaybeScanArgs(tr.t, "authority", &p.Authority)
 	if d.HasArg("byok") {
 		p.Placeholders = []string{"dummy"}
@@ -299,7 +299,7 @@ func (tr *transcript) send(r *extprocv3.ProcessingRequest) string {
 	}
 	d, err := tr.x.handle(m, tr.clock.Now())
 	if d == dueTools {
-		tr.x.putTools(m, tr.offered)
+		tr.x.putTools(m, tr.offered, dialect.Without{})
 		d = dueReply
 	}
 	tr.trails.leave(tr.x)

@@ -14,6 +14,7 @@ type front struct {
 	id        []byte // the request's, the same at each of its attempts; at most maxID bytes
 	pool      []byte // the pool's name
 	client    []byte // the client's name, by Envoy's authentication
+	asked     bool   // it asked the client who it is
 	start     []byte // when the request began, as wire.StartHeader has it
 	requestID []byte // x-request-id: what joins log lines
 	turn      []byte // of Keyturn's own requests: the number of the turn
@@ -40,6 +41,8 @@ func readFront(m *message) front {
 				f.pool = value
 			case wire.ClientHeader:
 				f.client = value
+			case wire.AskedHeader:
+				f.asked = true
 			case wire.StartHeader:
 				f.start = value
 			case wire.TurnHeader:

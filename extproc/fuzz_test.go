@@ -65,7 +65,7 @@ func newStage(t testing.TB) *stage {
 	metrics, err := newMetrics(noop.NewMeterProvider(), func() *poolSet { return nil })
 	require.NoError(t, err)
 	pools, err := newPoolSet([]Pool{{
-		Keys: pool, Cluster: "c", Header: "authorization", Scheme: "Bearer", Provider: "gemini", Schemas: GeminiSchemas, QueryKey: true, MaxBody: 1 << 20, Tools: &Tools{Servers: []string{"demo"}},
+		Keys: pool, Cluster: "c", Header: "authorization", Scheme: "Bearer", Provider: "gemini", Schemas: GeminiSchemas, MaxBody: 1 << 20, Tools: &Tools{Servers: []string{"demo"}},
 	}}, metrics, newMemories(quartz.NewReal()))
 	require.NoError(t, err)
 	return &stage{
@@ -109,7 +109,7 @@ func (s *stage) play(t testing.TB, c script) (furthest due) {
 		streams := x.shape == streaming || x.shape == drained
 		d, err := x.handle(m, time.Now())
 		if d == dueTools {
-			x.putTools(m, s.offered)
+			x.putTools(m, s.offered, dialect.Without{})
 			d = dueReply
 		}
 		s.trails.leave(x)

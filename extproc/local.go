@@ -42,6 +42,11 @@ func localOf(m *message) *local {
 	reason, _, _ = strings.Cut(strings.TrimSuffix(reason, "}"), "|")
 	unsent := m.flags&upstreamConnectionFailure != 0 || strings.HasSuffix(reason, "connection_failure") || reason == "remote_refused_stream_reset"
 	switch {
+	case reset && reason == "protocol_error":
+		return &local{
+			code: "provider_reset", typ: "api_error", away: true,
+			message: "The provider's answer is not HTTP, or has too many headers" + said(details) + ".",
+		}
 	case reset && !unsent && reason != "overflow":
 		return &local{code: "provider_reset", typ: "api_error", message: "The provider broke off before it answered" + said(details) + ".", away: true,
 			closed: reason == "connection_termination"}

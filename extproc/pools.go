@@ -28,12 +28,17 @@ type Pool struct {
 	Telemetry string
 	// AnthropicErrors gives errors on paths without a dialect Anthropic's form. Else they have OpenAI's.
 	AnthropicErrors bool
-	// QueryKey takes the parameter key out of paths, in which clients of some providers send theirs.
-	QueryKey bool
+	// Paths are the beginnings of the paths that the pool serves, such as "/v1/responses"; "*" stands for one segment. What mints
+	// credentials or manages an organisation is served only where one of them names it. None: all else.
+	Paths []string
+	// BasePath is the upstream's, which paths that reach the inner listener begin with.
+	BasePath string
 	// Cluster is the name of Envoy's cluster that attempts go to.
 	Cluster string
 	// Schemas says what the provider takes of the schemas of tools.
 	Schemas Schemas
+	// MaxTools is how many tools the provider takes in one request, the client's included; zero means 128, negative any number.
+	MaxTools int
 	// Authority is the provider's host and, unless it is the scheme's own, port: what requests carry as :authority. Empty: the
 	// front's.
 	Authority string
@@ -77,6 +82,7 @@ type bound struct {
 	provider         string
 	telemetry        string
 	schemas          Schemas
+	maxTools         int             // of a request: see dialect.Options
 	keys             *keypool.Pool   // nil: none are needed
 	dialect          dialect.Dialect // of errors, where the path has none
 	header, prefix   string
@@ -90,9 +96,9 @@ type bound struct {
 	maxBody          int64 // bytes
 	deadline         time.Duration
 	keepLimits       bool
-	queryKey         bool
 	webSocket        bool
 	stay             Stay
+	endpoints        endpoints
 	tools            *Tools
 	memory           *agent.Memory // of tools; nil: none
 	metrics          *poolMetrics
@@ -139,10 +145,10 @@ func bind(p Pool) (*bound, error) {
 		return nil, fmt.Errorf("%q: %w", name, err)
 	}
 	b := &bound{
-		name: name, provider: p.Provider, telemetry: p.Telemetry, schemas: p.Schemas, keys: p.Keys, header: p.Header,
+		name: name, provider: p.Provider, telemetry: p.Telemetry, schemas: p.Schemas, maxTools: max(p.MaxTools, dialect.AnyTools), keys: p.Keys, header: p.Header,
 		byok: p.BYOK, placeholders: map[string]bool{},
-		maxBody: p.MaxBody, deadline: p.Deadline, keepLimits: p.KeepRateLimitHeaders, tools: p.Tools, queryKey: p.QueryKey,
 		authority: p.Authority, webSocket: p.WebSocket, stay: p.Stay,
+		maxBody: p.MaxBody, deadline: p.Deadline, keepLimits: p.KeepRateLimitHeaders, tools: p.Tools, endpoints: newEndpoints(p.BasePath, p.Paths),
 	}
 	for _, v := range p.Placeholders {
 		b.placeholders[v] = true
@@ -208,17 +214,4 @@ func (m *memories) keep(set *poolSet) {
 			m.pools[b.name] = b.memory
 		}
 	}
-}
-
-// ownCredential is the credential that a client brings for the provider and that the pool leaves alone; nil means that the
-// pool's key is to be used.
-func (b *bound) ownCredential(m *message) []byte {
-	if !b.byok {
-		return nil
-	}
-	own := m.clientCredential()
-	if own == nil || b.placeholders[string(own)] {
-		return nil
-	}
-	return own
 }

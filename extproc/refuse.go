@@ -1,7 +1,9 @@
 package extproc
 
 import (
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/dialect"
@@ -61,14 +63,30 @@ func (x *exchange) unknownPool() {
 	})
 }
 
-// noTrace refuses the method TRACE: what answers it repeats the request, the pool's key included (RFC 9110 section 9.3.8).
-func (x *exchange) noTrace() {
+// admits reports whether the pool serves such a request; else it answers the client in the provider's place.
+func (x *exchange) admits(m *message) bool {
+	path, ok := segments(string(m.header(":path")))
+	switch {
+	case !slices.Contains(wire.Methods, string(m.header(":method"))):
+		methods := strings.Join(wire.Methods, ", ")
+		x.mut.set("allow", "", methods)
+		x.reject(405, "method_not_allowed", "invalid_request_error", "This gateway passes "+methods+" on, and no other method.")
+	case !ok:
+		x.reject(400, "path_refused", "invalid_request_error", "The path has dots as segments, or a zero byte, once it is decoded: send it without.")
+	case !x.pool.endpoints.serve(path):
+		x.reject(403, "endpoint_refused", "permission_error", "The pool "+x.pool.name+" does not serve this endpoint: its paths name those that it does.")
+	default:
+		return true
+	}
+	return false
+}
+
+// reject answers what no attempt is made of, however often it is sent. x.mut may hold more of the answer.
+func (x *exchange) reject(status int, code, typ, message string) {
 	x.outcome = surfaced
 	x.describe()
 	x.mut.set(wire.ShouldRetryHeader, "", "false")
-	x.instead(405, "method_not_allowed", dialect.Error{
-		Type: "invalid_request_error", Code: "method_not_allowed", Message: "This gateway does not pass TRACE on: the answer would repeat the pool's key.",
-	})
+	x.instead(status, code, dialect.Error{Type: typ, Code: code, Message: message})
 }
 
 // noWebSocket sends a client of Responses back to HTTP: on a WebSocket an answer that is a key's fault is a message among others, and

@@ -2,7 +2,6 @@ package extproc
 
 import (
 	"bytes"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,8 +20,7 @@ func (x *exchange) requestHeaders(m *message, now time.Time) {
 		x.unknownPool()
 		return
 	}
-	if string(m.header(":method")) == http.MethodTrace {
-		x.noTrace()
+	if !x.admits(m) {
 		return
 	}
 	if !x.pool.webSocket && x.dialect == dialect.Responses && isWebSocket(m) {
@@ -36,11 +34,7 @@ func (x *exchange) requestHeaders(m *message, now time.Time) {
 		x.remember(m, own)
 	}
 	x.bodyMode = mode.request
-	for i := range m.headers {
-		if internalHeader(m.headers[i].name) {
-			x.mut.removeBytes(m.headers[i].name)
-		}
-	}
+	x.clean(m, own != nil)
 	x.mut.wire = append(x.mut.wire, x.pool.destination...)
 	if x.pool.authority != "" {
 		x.authority = append(x.authority[:0], x.pool.authority...)
@@ -73,7 +67,7 @@ func (x *exchange) read(m *message, now time.Time) {
 	path := string(m.header(":path"))
 	x.dialect, x.model, x.stored = dialect.Of(path), model(path), stored(path)
 	x.path, _, _ = strings.Cut(path, "?")
-	x.doubted = x.before.doubted
+	x.doubted, x.without = x.before.doubted, x.before.without
 	x.laterTurn = len(x.front.turn) > 0
 	if x.laterTurn && x.model == "" { // the first turn's attempt has read the body
 		x.model = agent.ModelOf(string(m.header(wire.ModelHeader)))
@@ -118,15 +112,7 @@ func (x *exchange) passOwn(m *message, own []byte, mode modes) {
 	if x.tools != nil {
 		x.unencoded()
 	}
-	for _, name := range wire.Credentials { // beside the client's own
-		if x.pool.placeholders[string(m.credential(name))] {
-			x.mut.remove(name)
-		}
-	}
-	path := string(m.header(":path"))
-	if clean := x.continued(path, own); clean != path {
-		x.mut.set(":path", "", clean)
-	}
+	x.setPath(m, own)
 	x.describe()
 	x.out.pass(m.kind, &x.mut, mode, &x.dyn)
 }
@@ -159,12 +145,14 @@ func (x *exchange) replaceCredential(m *message) {
 	if x.key != nil {
 		x.mut.set(x.pool.header, x.pool.prefix, x.key.Secret())
 	}
+	x.setPath(m, nil)
+}
+
+// setPath says which path the provider gets, where it is another than the client's.
+func (x *exchange) setPath(m *message, own []byte) {
 	path := string(m.header(":path"))
-	clean := path
-	if x.pool.queryKey {
-		clean = withoutKey(clean)
-	}
-	if clean = x.continued(clean, nil); clean != path {
+	clean, _ := splitQuery(path, func(credential string) bool { return own != nil && !x.pool.placeholders[credential] })
+	if clean = x.continued(clean, own); clean != path {
 		x.mut.set(":path", "", clean)
 	}
 }

@@ -69,6 +69,11 @@ func (p Pool) complete() (Pool, error) {
 	if why := badCredentialHeader(p.Header); why != "" {
 		found.Add("credential.header", "%s; write the name of a header such as authorization", why)
 	}
+	for i, path := range p.Paths {
+		if why := badPath(path); why != "" {
+			found.Add(setting.Item("paths", i), "%q %s", path, why)
+		}
+	}
 	setting.Range(&found, "max_body", p.MaxBody, MinBody, MaxBody, setting.Bytes)
 	setting.Range(&found, "deadline", p.Deadline, MinDeadline, MaxDeadline, setting.Duration)
 	if p.Tools != nil {
@@ -95,6 +100,9 @@ func (t Tools) complete(d Tools) (Tools, setting.Problems) {
 		if i := slices.Index(t.Servers[:j], name); i >= 0 {
 			found.Add(setting.Item("servers", j), "%s is named twice, first by servers[%d]; remove one", name, i).Beside = setting.Item("servers", i)
 		}
+	}
+	if _, known := countings[t.Usage]; !known {
+		found.Add("usage", "found %q; write sum or last", t.Usage)
 	}
 	setting.Range(&found, "turns", t.Turns, MinTurns, MaxTurns, strconv.Itoa)
 	setting.Range(&found, "calls", t.Calls, MinCalls, MaxCalls, strconv.Itoa)

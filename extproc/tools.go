@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/keyturn/keyturn/internal/agent"
+	"github.com/keyturn/keyturn/internal/coding"
 	"github.com/keyturn/keyturn/internal/dialect"
 	"github.com/keyturn/keyturn/internal/redact"
 	"github.com/keyturn/keyturn/internal/wire"
@@ -24,6 +25,9 @@ type Tools struct {
 	Servers []string
 	// Hidden leaves the calls out of what clients see, also where the dialect has a form for them (mcp_call in Responses).
 	Hidden bool
+	// Usage says what clients read of the tokens of several turns: UsageSum, UsageLast, or "" for the last turn's in Chat and Messages, whose
+	// clients take them for the size of the context, and the sum in Responses. Metadata and metrics always have the sum.
+	Usage string
 	// Turns bounds the turns of one response, the client's own request included; in the last one the model may call no tools.
 	// Zero means 10; the least is 2.
 	Turns int
@@ -42,6 +46,14 @@ type Tools struct {
 	MemoryBytes int64
 }
 
+// The values of Tools.Usage.
+const (
+	UsageSum  = "sum"
+	UsageLast = "last"
+)
+
+var countings = map[string]dialect.Counting{"": dialect.UsualCounting, UsageSum: dialect.SumOfTurns, UsageLast: dialect.LastTurn}
+
 // shape is what of a response is read.
 type shape uint8
 
@@ -56,17 +68,14 @@ const (
 // wantsTools reports whether the pool's tools may go into this request.
 func (x *exchange) wantsTools(m *message) bool {
 	return x.pool.tools != nil && !x.laterTurn && x.dialect != nil && !m.end &&
-		string(m.header(":method")) == "POST" && len(m.header("content-encoding")) == 0 && x.length <= x.pool.maxBody
+		string(m.header(":method")) == "POST" && x.length <= x.pool.maxBody
 	// The content type does not matter: curl -d says application/x-www-form-urlencoded, and a body that is no JSON passes as it is.
 }
 
 // remember keeps of the request's headers what later turns repeat: a credential only if it is the client's own for the provider.
 func (x *exchange) remember(m *message, own []byte) {
-	path := string(m.header(":path"))
-	if own == nil && x.pool.queryKey {
-		path = withoutKey(path)
-	}
-	x.tools = &withTools{memory: x.memory(own), origin: agent.Origin{
+	path, _ := splitQuery(string(m.header(":path")), func(string) bool { return own != nil })
+	x.tools = &withTools{memory: x.memory(own), coded: coded{header: m.joined("content-encoding")}, origin: agent.Origin{
 		Pool: x.pool.name, Provider: x.pool.telemetry, Dialect: x.dialect, Began: x.started,
 		Path: path, Authority: string(m.header(":authority")), RequestID: string(x.front.requestID), Client: string(x.front.client), ID: string(x.front.id),
 	}}
@@ -79,7 +88,7 @@ func (x *exchange) remember(m *message, own []byte) {
 		case "traceparent", "tracestate":
 			o.Trace(name, string(h.value))
 		default:
-			if own != nil || name != x.pool.header && !slices.Contains(wire.Credentials, name) {
+			if !wire.IsProxied(h.name) && (own != nil || name != x.pool.header && !wire.IsCredential(h.name) && !wire.IsPage(h.name) && !slices.Contains(wire.Withheld, name) && !slices.Contains(wire.Accounts, name)) {
 				o.Repeat(name, string(h.value))
 			}
 		}
@@ -94,7 +103,7 @@ func (x *exchange) requestBody(m *message) due {
 		case x.full:
 			x.busy()
 			return dueReply
-		case int64(len(m.body)) <= x.pool.maxBody:
+		case int64(len(m.body)) <= x.pool.maxBody && x.tools.coded.err == nil:
 			return dueTools
 		}
 		x.tools = nil
@@ -104,9 +113,11 @@ func (x *exchange) requestBody(m *message) due {
 }
 
 // putTools puts the pool's tools into the request, unless it is to pass as it is. m is its body.
-func (x *exchange) putTools(m *message, tools []dialect.Tool) {
-	session := x.dialect.Open(dialect.Request{Path: x.tools.origin.Path, Body: m.body}, dialect.Options{
-		Tools: tools, Hidden: x.pool.tools.Hidden, ModelName: mcp.ModelName, Memory: x.tools.memory, Gone: x.gone,
+func (x *exchange) putTools(m *message, tools []dialect.Tool, without dialect.Without) {
+	body := x.tools.coded.of(m.body)
+	tools = without.From(tools)
+	session := x.dialect.Open(dialect.Request{Path: x.tools.origin.Path, Body: body}, dialect.Options{
+		Tools: tools, MaxTools: x.pool.maxTools, NoUsage: without.Usage, Hidden: x.pool.tools.Hidden, Counting: countings[x.pool.tools.Usage], ModelName: mcp.ModelName, Memory: x.tools.memory, Gone: x.gone,
 	})
 	if session != nil && int64(len(session.Request())) > x.pool.maxBody { // Envoy could not hold it
 		session = nil
@@ -123,7 +134,15 @@ func (x *exchange) putTools(m *message, tools []dialect.Tool) {
 		x.out.pass(m.kind, &x.mut, modes{}, &x.dyn)
 		return
 	}
-	body := session.Request()
+	if c, ok := session.(dialect.Crowded); ok {
+		x.tools.left = c.LeftOut()
+	}
+	x.tools.offered, x.tools.form = tools, dialect.Form(body)
+	body = session.Request()
+	if x.tools.coded.codes() {
+		x.mut.remove("content-encoding")
+	}
+	x.tools.coded = coded{}
 	x.mut.number("content-length", len(body))
 	x.out.body(m.kind, &x.mut, body, &x.dyn)
 	if !session.Reads() {
@@ -171,6 +190,8 @@ func (x *exchange) memory(own []byte) dialect.Memory {
 		return nil
 	case own != nil:
 		return x.pool.memory.For(ownClient(own))
+	case x.front.asked && len(x.front.client) == 0: // a token that names nobody: one client could not be told from another
+		return nil
 	}
 	return x.pool.memory.For(string(x.front.client))
 }
@@ -197,8 +218,13 @@ func (x *exchange) goodAnswer(m *message) {
 		return
 	}
 	r := x.merged()
-	if r == nil || x.status != 200 || m.end || len(m.header("content-encoding")) > 0 {
+	if r == nil || x.status != 200 || m.end {
 		x.finalReply(m.kind)
+		return
+	}
+	x.tools.coded = coded{header: m.joined("content-encoding")}
+	if _, known := coding.Names(x.tools.coded.header); !known {
+		x.cannotRead()
 		return
 	}
 	mode := modes{set: true, request: x.bodyMode}
@@ -208,6 +234,10 @@ func (x *exchange) goodAnswer(m *message) {
 		x.shape, mode.response = streaming, bodyDuplex
 		x.tools.plain = redact.NewStream(x.pool.secrets)
 		x.mut.remove("content-length")
+		if x.tools.coded.codes() {
+			x.tools.decoder = coding.NewStream(x.tools.coded.header)
+			x.mut.remove("content-encoding")
+		}
 	case !r.Streams() && bytes.Contains(kind, []byte("json")) && contentLength(m) <= x.pool.maxBody:
 		x.shape, mode.response = wholeBody, x.readable(m)
 	default:
@@ -220,28 +250,46 @@ func (x *exchange) goodAnswer(m *message) {
 // streamed takes what has come of a stream, a piece at a time: what goes to the client next is in x.chunk, and while more is unread
 // x.streamedOn is to be called once that is sent. So a client that does not read holds one piece, not all that has come.
 func (x *exchange) streamed(body []byte, end bool) due {
-	pass, found := x.tools.plain.Next(body)
+	t := x.tools
+	if t.last = end; t.decoder != nil {
+		t.decoder.Feed(body, end)
+		return x.streamedOn()
+	}
+	pass, found := t.plain.Next(body)
 	if end {
-		rest, more := x.tools.plain.End()
+		rest, more := t.plain.End()
 		pass, found = append(pass[:len(pass):len(pass)], rest...), found || more
 	}
 	x.found[echoBody] = x.found[echoBody] || found
-	x.tools.rest, x.tools.last = pass, end
+	t.rest = pass
 	return x.streamedOn()
 }
 
 // hasRest reports whether what has come of a stream is not all read yet.
-func (x *exchange) hasRest() bool { return len(x.tools.rest) > 0 }
+func (x *exchange) hasRest() bool {
+	t := x.tools
+	return len(t.rest) > 0 || t.decoder != nil && t.decoder.More()
+}
 
 // streamedOn takes the next piece of what has come.
 func (x *exchange) streamedOn() due {
 	t := x.tools
-	p := t.rest[:min(len(t.rest), maxChunk)]
-	t.rest = t.rest[len(p):]
 	var failed bool
-	x.chunk, failed = t.response.Write(x.chunk[:0], p)
-	if !failed && (x.hasRest() || !t.last) {
+	x.chunk, failed = t.response.Write(x.chunk[:0], x.nextPiece())
+	switch {
+	case failed:
+	case x.hasRest():
 		return duePiece
+	case t.decoder != nil && t.decoder.Err() != nil:
+		x.shape = drained
+		x.chunk = t.response.Fail(x.chunk, unreadable)
+		return dueLastPiece
+	case !t.last:
+		return duePiece
+	case t.decoder != nil:
+		rest, found := t.plain.End()
+		x.found[echoBody] = x.found[echoBody] || found
+		x.chunk, _ = t.response.Write(x.chunk, rest)
 	}
 	t.rest = nil // of a stream that fails nothing more is wanted
 	x.shape = drained
@@ -249,6 +297,19 @@ func (x *exchange) streamedOn() due {
 		return dueTurns
 	}
 	return dueLastPiece
+}
+
+// nextPiece is the next of what has come, without its codings and without keys.
+func (x *exchange) nextPiece() []byte {
+	t := x.tools
+	if t.decoder == nil {
+		p := t.rest[:min(len(t.rest), maxChunk)]
+		t.rest = t.rest[len(p):]
+		return p
+	}
+	p, found := t.plain.Next(t.decoder.Piece())
+	x.found[echoBody] = x.found[echoBody] || found
+	return p
 }
 
 // wholeAnswer takes a JSON answer. One that turns out to be too large passes as it is, as if it had said how large it is: it may be cut.
@@ -260,15 +321,20 @@ func (x *exchange) wholeAnswer(m *message) due {
 		x.finalReply(m.kind)
 		return dueReply
 	}
-	if x.full {
+	switch {
+	case x.full:
 		x.busy()
 		return dueReply
+	case x.tools.coded.err != nil:
+		x.cannotRead()
+		return dueReply
 	}
-	r, blanked := x.tools.response, x.withoutKeys(m.body)
-	if x.tools.more = r.Whole(m.body); x.tools.more {
+	r, body := x.tools.response, x.tools.coded.of(m.body)
+	blanked := x.withoutKeys(body)
+	if x.tools.more = r.Whole(body); x.tools.more {
 		return dueTurns
 	}
-	x.sendWhole(r.Body(), !blanked && bytes.Equal(r.Body(), m.body))
+	x.sendWhole(r.Body(), !blanked && bytes.Equal(r.Body(), body))
 	return dueReply
 }
 
@@ -279,6 +345,9 @@ func (x *exchange) sendWhole(body []byte, same bool) {
 	if same {
 		x.out.pass(responseBody, nil, modes{}, &x.dyn)
 		return
+	}
+	if x.tools.coded.codes() {
+		x.mut.remove("content-encoding")
 	}
 	if !x.partial {
 		x.mut.number("content-length", len(body))
@@ -321,6 +390,9 @@ func (x *exchange) judge(key *keypool.Key, f *dialect.Failure, now time.Time) (a
 // lost answers a provider's refusal that comes of what Keyturn has forgotten. It reports whether it was one.
 func (x *exchange) lost(body []byte) bool {
 	if !x.explainable() {
+		return false
+	}
+	if x.status != 400 && x.status != 404 {
 		return false
 	}
 	e, ok := x.tools.response.Explain(x.status, body)

@@ -11,10 +11,12 @@ import (
 // trail is what an attempt leaves to the next one of its request.
 type trail struct {
 	tried    []string  // ids of the keys that failed
+	without  []string  // ids of the keys of the organisations that do not have what the request names
 	attempt  int       // number of the attempt that left it
 	started  time.Time // when the request's first attempt began
 	repeated bool      // a key was tried once more, since nothing had reached the provider
 	doubted  bool      // a key was retired for the words of an answer alone
+	refused  *refused  // what the next attempt goes without; nil: nothing
 }
 
 // Bounds of what is kept. The next attempt comes a millisecond later, or never.
@@ -42,7 +44,13 @@ type keptTrail struct {
 }
 
 // size is about what the entry costs, in bytes.
-func (k *keptTrail) size() int { return 256 + len(k.id) + 16*len(k.tried) }
+func (k *keptTrail) size() int {
+	n := 256 + len(k.id) + 16*(len(k.tried)+len(k.without))
+	if r := k.refused; r != nil {
+		n += 128 + len(r.of.model) + 64*len(r.without.Named)
+	}
+	return n
+}
 
 func newTrails(clock quartz.Clock) *trails {
 	return &trails{clock: clock, byID: map[string]*list.Element{}, order: list.New()}

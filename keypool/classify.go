@@ -133,6 +133,8 @@ func (p Preset) action(status int, c Class) Action {
 			return CoolDown
 		}
 		return Retire
+	case Elsewhere:
+		return NextKey
 	case CallerFault:
 		if status == 402 { // too large for this key's credit; another may have more
 			return NextKey
@@ -195,8 +197,12 @@ func settled(status int, c Class) Class {
 	case 403:
 		return cmp.Or(c, Unknown)
 	case 404, 410:
-		if c == ModelGone || c == ModelAccess {
+		switch c {
+		case ModelGone, ModelAccess:
 			return ModelGone
+		case Elsewhere:
+			return c
+		default:
 		}
 	case 429:
 		if c != Quota && c != Transient && c != CallerFault {

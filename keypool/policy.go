@@ -24,13 +24,14 @@ const (
 	ModelAccess              // the key may not use this model
 	ModelGone                // the model does not exist, or no longer
 	Region                   // the provider does not serve where the request came from
+	Elsewhere                // the request names what another organisation's key has stored, or encrypted
 	Transient                // the provider is overloaded or broken
 	CallerFault              // the request itself is at fault
 	Unknown                  // none of these
 )
 
 var classNames = [...]string{
-	"none", "credential", "quota", "rate_limit", "model_access", "model_gone", "region", "transient", "caller_fault", "unknown",
+	"none", "credential", "quota", "rate_limit", "model_access", "model_gone", "region", "elsewhere", "transient", "caller_fault", "unknown",
 }
 
 // String returns the class as metrics and logs name it, such as "rate_limit".

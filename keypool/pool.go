@@ -166,6 +166,21 @@ func (p *Pool) build(cfg Config, old *roster, now int64) *roster {
 	return r
 }
 
+// Peers returns the ids of the keys in the group of a key, its own among them.
+func (p *Pool) Peers(k *Key) []string {
+	r := p.roster.Load()
+	var ids []string
+	for i := range r.entries {
+		if e := &r.entries[i]; e.account == k.slot.place.Load().account {
+			ids = append(ids, e.id)
+		}
+	}
+	if len(ids) == 0 { // it was taken out meanwhile
+		ids = append(ids, k.ID())
+	}
+	return ids
+}
+
 // accountFor returns the account of a key that is put into a group, given where it was before.
 func (r *roster) accountFor(group string, before place, old *roster) *account {
 	if group == "" && before.group == "" && before.account != nil {

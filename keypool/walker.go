@@ -190,12 +190,19 @@ func (w *Walker) lease() uint64 {
 }
 
 // exhausted says why no key could be chosen at an instant.
-func (w *Walker) exhausted(now int64) *Error {
+func (w *Walker) exhausted(now int64) *Error { return w.why(now, w.outside) }
+
+// Untried says what stands in the way of the keys that the walker was not told of as tried: of RateLimited ones RetryAfter is when the first
+// may be usable. AllDisabled where there are none.
+func (w *Walker) Untried() *Error { return w.why(w.pool.now(), w.skips) }
+
+// why says what stands in the way of the keys that are not left out.
+func (w *Walker) why(now int64, leftOut func(*entry) bool) *Error {
 	w.pool.mu.Lock()
 	defer w.pool.mu.Unlock()
 	found := tally{own: w.lease(), wait: -1}
 	for i := range w.roster.entries {
-		if e := &w.roster.entries[i]; !w.outside(e) {
+		if e := &w.roster.entries[i]; !leftOut(e) {
 			found.addLocked(e.key.slot, now, w.model)
 		}
 	}

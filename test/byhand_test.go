@@ -67,7 +67,7 @@ func TestEnvoyByHand(t *testing.T) {
 
 	keys := []string{"k0-long-key", "k1-long-key", "k2-long-key"}
 	gw := gateway.Start(t, gateway.Config{
-		Pools:   []gateway.Pool{{Keys: keys, Groups: []string{"org", "org", "org"}}},
+		Pools:   []gateway.Pool{{Keys: keys, Groups: []string{"org", "org", "org"}, Settings: map[string]any{"websocket": true}}},
 		Edit:    func(rendered []byte) []byte { return byHand(t, rendered) },
 		Secrets: []string{clientKey},
 	})

@@ -58,53 +58,63 @@ func newCheck() *cobra.Command {
   istioctl proxy-config all deploy/llm-egress -o json > dump.json && keyturn check --istio --envoy dump.json
   kubectl exec deploy/llm-egress -c keyturn -- keyturn check -c /etc/keyturn/keyturn.yaml --istio`,
 	}
-	path := configFlag(cmd)
-	file := cmd.Flags().String("envoy", "", "also check this Envoy configuration: a bootstrap or a config dump, YAML or JSON `file`")
-	admin := cmd.Flags().String("envoy-admin", "", "also check the running Envoy with this admin `URL`, or unix:PATH")
-	mesh := cmd.Flags().Bool("istio", false, "the Envoy is the proxy of an Istio mesh")
-	asJSON := cmd.Flags().Bool("json", false, "print JSON")
-	var least severityFlag
-	cmd.Flags().Var(&least, "severity", "fail for findings about Envoy of this `severity` and worse: leaks, crashes or costs")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if *file != "" && *admin != "" {
-			return usageError{errors.New("--envoy and --envoy-admin exclude each other")}
+	o := checkOptions{config: configFlag(cmd)}
+	cmd.Flags().StringVar(&o.file, "envoy", "", "also check this Envoy configuration: a bootstrap or a config dump, YAML or JSON `file`")
+	cmd.Flags().StringVar(&o.admin, "envoy-admin", "", "also check the running Envoy with this admin `URL`, or unix:PATH")
+	cmd.Flags().BoolVar(&o.mesh, "istio", false, "the Envoy is the proxy of an Istio mesh")
+	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
+	cmd.Flags().Var(&o.least, "severity", "fail for findings about Envoy of this `severity` and worse: leaks, crashes or costs")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return o.check(cmd) }
+	return cmd
+}
+
+// checkOptions are check's command line.
+type checkOptions struct {
+	config *string
+	source
+	json  bool
+	least severityFlag
+}
+
+// check prints what is found. The error is how much of it makes the command fail, or why nothing could be found.
+func (o *checkOptions) check(cmd *cobra.Command) error {
+	if o.file != "" && o.admin != "" {
+		return usageError{errors.New("--envoy and --envoy-admin exclude each other")}
+	}
+	r := report{Config: []string{}, Warnings: []string{}, Envoy: []check.Finding{}}
+	cfg, err := config.Load(*o.config)
+	if err != nil {
+		r.Config = strings.Split(err.Error(), "\n")
+	} else {
+		r.Warnings = append(r.Warnings, cfg.Warnings...)
+	}
+	if o.mesh && o.file == "" && o.admin == "" {
+		o.admin = proxyAdmin
+	}
+	if o.file != "" || o.admin != "" {
+		var want check.Want
+		if cfg != nil {
+			want = wanted(cfg.EnvoyConfig())
 		}
-		r := report{Config: []string{}, Warnings: []string{}, Envoy: []check.Finding{}}
-		cfg, err := config.Load(*path)
+		found, err := checkEnvoy(cmd.Context(), o.source, want)
 		if err != nil {
-			r.Config = strings.Split(err.Error(), "\n")
-		} else {
-			r.Warnings = append(r.Warnings, cfg.Warnings...)
-		}
-		if *mesh && *file == "" && *admin == "" {
-			*admin = proxyAdmin
-		}
-		if *file != "" || *admin != "" {
-			var want check.Want
-			if cfg != nil {
-				want = wanted(cfg.EnvoyConfig())
-			}
-			found, err := checkEnvoy(cmd.Context(), source{*file, *admin, *mesh}, want)
-			if err != nil {
-				return err
-			}
-			r.Envoy = append(r.Envoy, found...)
-		}
-		if err := r.print(cmd.OutOrStdout(), *asJSON, *file); err != nil {
 			return err
 		}
-		n := len(r.Config)
-		for _, f := range r.Envoy {
-			if f.Severity >= least.Severity {
-				n++
-			}
-		}
-		if n > 0 {
-			return findings(n)
-		}
-		return nil
+		r.Envoy = append(r.Envoy, found...)
 	}
-	return cmd
+	if err := r.print(cmd.OutOrStdout(), o.json, o.file); err != nil {
+		return err
+	}
+	n := len(r.Config)
+	for _, f := range r.Envoy {
+		if f.Severity >= o.least.Severity {
+			n++
+		}
+	}
+	if n > 0 {
+		return findings(n)
+	}
+	return nil
 }
 
 // proxyAdmin is where the proxy of a mesh has its admin interface, for its own pod.

@@ -30,7 +30,8 @@ type gateway struct {
 	telemetry *telemetry.Telemetry
 	catalogue *mcp.Catalogue
 	server    *extproc.Server
-	held      int64 // bytes of a body that Envoy can hold
+	books     *books // what is recorded; nil: nothing
+	held      int64  // bytes of a body that Envoy can hold
 
 	applying sync.Mutex // held while a configuration is read and applied, so that none overtakes a later one
 
@@ -70,8 +71,12 @@ func (g *gateway) open() error {
 	if err != nil {
 		return err
 	}
+	if g.books, err = openBooks(&g.cfg.Record, g.telemetry.MeterProvider(), g.log); err != nil {
+		return err
+	}
 	g.server, err = extproc.New(extproc.Config{
-		Pools: c.bound, MaxRetry: g.cfg.Envoy.MaxRequestBytes, MaxMemory: bodyMemory(g.cfg), Log: g.log, MeterProvider: g.telemetry.MeterProvider(), TracerProvider: g.telemetry.TracerProvider(),
+		Beside: g.books.beside(),
+		Pools:  c.bound, MaxRetry: g.cfg.Envoy.MaxRequestBytes, MaxMemory: bodyMemory(g.cfg), Log: g.log, MeterProvider: g.telemetry.MeterProvider(), TracerProvider: g.telemetry.TracerProvider(),
 		Clients: clientsOf(g.cfg), Catalogue: g.catalogue, Loopback: g.cfg.Envoy.Loopback,
 	})
 	if err != nil {
@@ -92,6 +97,7 @@ func (g *gateway) close() error {
 	if g.server != nil { // it has goroutines before it serves
 		errs = append(errs, g.server.Shutdown(ctx))
 	}
+	errs = append(errs, g.books.close(ctx)) // after the last attempts
 	if g.catalogue != nil {
 		errs = append(errs, g.catalogue.Close())
 	}
@@ -144,7 +150,7 @@ func (g *gateway) serve(ctx context.Context) (err error) {
 	})
 	work.Go(func() error {
 		h := admin.New(admin.Config{
-			Token: cfg.Admin.Token, Pools: g.currentPools, Tools: g.catalogue.Status, Metrics: g.telemetry.Handler(), Log: g.log, Version: telemetry.Version(), Reload: g.reload,
+			Token: cfg.Admin.Token, Pools: g.currentPools, Tools: g.catalogue.Status, Records: g.books.records(), Viewers: cfg.Admin.Viewers, Metrics: g.telemetry.Handler(), Log: g.log, Version: telemetry.Version(), Reload: g.reload,
 		})
 		return admin.Serve(ctx, adminListener, h, g.log)
 	})

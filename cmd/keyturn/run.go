@@ -58,10 +58,7 @@ func runGateway(ctx context.Context, cfg *config.Config, flags runFlags, ready f
 	if err != nil {
 		return err
 	}
-	if bin.Warning != "" {
-		log.Warn("envoy", slog.String("version", bin.Version), slog.String("warning", bin.Warning))
-	}
-	own, showAdmin := cfg.RunEnvoy()
+	own, showAdmin := cfg.RunEnvoy(bin.Version)
 	rendered, err := renderEnvoy(own)
 	if err != nil {
 		return err
@@ -74,7 +71,7 @@ func runGateway(ctx context.Context, cfg *config.Config, flags runFlags, ready f
 		return err
 	}
 	g.onChange = func(next *config.Config) {
-		own, show := next.RunEnvoy()
+		own, show := next.RunEnvoy(bin.Version)
 		if again, err := renderEnvoy(own); show != showAdmin || err != nil || !bytes.Equal(again, rendered) {
 			log.Warn("this change needs another Envoy configuration, which takes effect at the next start")
 		}

@@ -171,20 +171,15 @@ var repeatedNames = []string{"accept", "user-agent", "anthropic-version", "anthr
 // forwarding checks that what an attempt reads, and a turn repeats, is sent.
 func (c *checker) forwarding(where string, rules *extprocv3.HeaderForwardingRules) {
 	pools := c.want.Pools
-	tools := toolTime(pools) > 0
 	if rules.GetAllowedHeaders() == nil && rules.GetDisallowedHeaders() == nil {
-		if tools {
-			c.find(forwardAll, where, "not set")
-		} else {
-			c.find(forwardNone, where, "not set")
-		}
+		c.find(forwardAll, where, "not set")
 		return
 	}
 	sent := func(name string) bool {
 		return (rules.GetAllowedHeaders() == nil || matches(rules.GetAllowedHeaders(), name)) && !matches(rules.GetDisallowedHeaders(), name)
 	}
 	hidden := func(name string) bool { return !sent(name) }
-	names := envoy.ReadHeaders(pools)
+	names := slices.Clone(envoy.SentHeaders)
 	for _, p := range envoy.SentPrefixes {
 		names = append(names, p+"*")
 	}
@@ -194,11 +189,12 @@ func (c *checker) forwarding(where string, rules *extprocv3.HeaderForwardingRule
 	if missing := slices.DeleteFunc(names, sent); len(missing) > 0 {
 		c.find(forwardRules, where, "without "+strings.Join(missing, ", "))
 	}
-	if !tools {
-		return
-	}
 	if missing := slices.DeleteFunc(slices.Clone(repeatedNames), sent); len(missing) > 0 {
-		c.find(forwardTurns, where, "without "+strings.Join(missing, ", "))
+		s := forwardSome
+		if toolTime(pools) > 0 {
+			s = forwardTurns
+		}
+		c.find(s, where, "without "+strings.Join(missing, ", "))
 		return
 	}
 	if with := slices.DeleteFunc(slices.Clone(envoy.HiddenHeaders(pools)), hidden); len(with) > 0 {

@@ -15,7 +15,6 @@ import (
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	"github.com/keyturn/keyturn/envoy"
 )
 
 // Proxy is what is known of a mesh's proxy beside its configuration.
@@ -67,9 +66,6 @@ func (d *document) refuse(kind, name string, state *adminv3.UpdateFailureState) 
 
 // inMesh checks what only a mesh gets wrong.
 func (c *checker) inMesh() error {
-	if c.minor >= envoy.MinMinor && c.minor < envoy.ClearMinor {
-		c.find(envoyBodies, "envoy", fmt.Sprintf("1.%d", c.minor))
-	}
 	for _, r := range c.refused {
 		s := updateRefused
 		if strings.Contains(r.details, "duplicate listener") || strings.Contains(r.details, "duplicate address") {

@@ -2,11 +2,6 @@ package check
 
 // About the proxy of a mesh.
 var (
-	envoyBodies = setting{
-		name: "version", want: "1.38 or newer (Istio 1.30)",
-		consequence: "A request whose body is more than half of request_body_buffer_limit is not retried: its key does not turn.",
-		remedy:      "Move the proxy to Istio 1.30 or newer.",
-	}
 	updateRefused = setting{
 		name: "update", want: "taken", severity: Crashes,
 		consequence: "The proxy goes on with what it had before, or without it: changes of the mesh's resources have no effect.",

@@ -170,8 +170,7 @@ var meshBreakages = []struct {
 		}
 	}, []string{"update @ CLUSTER"}, true},
 	{"Envoy 1.36", setVersion(36), []string{"version @ envoy"}, true},
-	{"Envoy 1.37", setVersion(37), []string{"version @ envoy"}, false},
-	{"Envoy 1.38", setVersion(38), nil, false},
+	{"Envoy 1.37", setVersion(37), nil, false},
 }
 
 // innerSocket makes a Unix socket of the inner listener.

@@ -74,6 +74,13 @@ func (c *checker) admin() {
 		}
 		return
 	}
+	if open := open(adminChanges); len(open) > 0 && c.proxy == nil {
+		found := "not set"
+		if len(admin.AllowPaths) > 0 {
+			found = "with " + brief(open)
+		}
+		c.find(adminPaths.wanting("paths that change nothing, or a Unix socket as address"), "admin", found)
+	}
 }
 
 // brief names the first of many.

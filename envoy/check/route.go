@@ -42,6 +42,9 @@ type route struct {
 func (c *checker) findRoutes(m *manager) (routes []*route) {
 	for h, host := range m.config.GetVirtualHosts() {
 		for i, r := range host.Routes {
+			if r.GetRoute() == nil { // it answers by itself
+				continue
+			}
 			one := route{Route: r, manager: m, host: host, place: c.routePlace(m, host.Name, r.Name, i)}
 			one.at = c.places[m.config].item("virtual_hosts", h).item("routes", i)
 			one.levels = []map[string]*anypb.Any{r.TypedPerFilterConfig, host.TypedPerFilterConfig, m.config.TypedPerFilterConfig}

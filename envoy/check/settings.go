@@ -212,9 +212,9 @@ var (
 		name: "filter.response_attributes", want: "response.code_details, response.flags and upstream.local_address",
 		consequence: "Keyturn takes Envoy's own 502, 503 and 504 for the provider's: a provider that cannot be reached is not tried again, nor is a request that met a closing connection, and the client reads Envoy's words.",
 	}
-	forwardNone = setting{
-		name: "filter.forward_rules", want: "allowed_headers with what an attempt reads",
-		consequence: "Every header is sent to Keyturn: right, but about a tenth more CPU on both sides.",
+	forwardSome = setting{
+		name: "filter.forward_rules", want: "disallowed_headers, and no allowed_headers", severity: Leaks,
+		consequence: "Keyturn does not see the other headers: an answer that repeats the pool's key in one reaches the client, and what clients and proxies put into theirs reaches the provider.",
 		remedy:      "Name the headers as keyturn render envoy prints them.",
 	}
 	forwardAll = setting{

@@ -34,7 +34,6 @@ type Search struct {
 type Binary struct {
 	Path    string // absolute
 	Version string // as the binary tells it: "1.40.0"
-	Warning string // what this version does worse than the tested one; "" = nothing known
 }
 
 // Find returns the first Envoy of: Search.Path, the environment variable ENVOY_BIN, `envoy` in PATH, the one installed
@@ -134,12 +133,7 @@ func inspect(ctx context.Context, path string) (Binary, error) {
 		return Binary{}, fmt.Errorf("%s is Envoy %s: Keyturn needs 1.%d or later, because before it a retry after a paused upstream "+
 			"response corrupts Envoy's memory, and every turn to the next key is such a retry; use %s", path, version, envoy.MinMinor, Version)
 	}
-	b := Binary{Path: path, Version: version}
-	if minor < envoy.ClearMinor {
-		b.Warning = fmt.Sprintf("Envoy %s retries only requests whose body is at most half of request_body_buffer_limit: larger ones get "+
-			"the provider's refusal instead of the next key; 1.%d or later has no such limit", version, envoy.ClearMinor)
-	}
-	return b, nil
+	return Binary{Path: path, Version: version}, nil
 }
 
 // versionLine is what `envoy --version` prints: path, "version:", commit/version/state/build/TLS library.

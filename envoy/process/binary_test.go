@@ -110,22 +110,6 @@ func TestFindConfiguredMissing(t *testing.T) {
 	require.ErrorContains(t, err, "does not exist")
 }
 
-func TestFindWarnsOf137(t *testing.T) {
-	for version, want := range map[string]string{
-		"1.37.2": "Envoy 1.37.2 retries only requests whose body is at most half of request_body_buffer_limit",
-		"1.38.0": "",
-	} {
-		t.Setenv("ENVOY_BIN", script(t, t.TempDir(), "envoy", saying(version)))
-		b, err := process.Find(t.Context(), process.Search{})
-		require.NoError(t, err)
-		if want == "" {
-			require.Empty(t, b.Warning)
-		} else {
-			require.Contains(t, b.Warning, want)
-		}
-	}
-}
-
 // fakePython stands for Python and pip: `-m venv FOLDER` and `-m pip install … --target FOLDER`, the latter leaving an
 // Envoy that tells its version. Each run of pip appends to the file `log` of the folder. NO_VENV and NO_PIP make it
 // fail as Debian's Python does without the packages python3-venv and python3-pip.

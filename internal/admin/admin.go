@@ -16,6 +16,10 @@ type Config struct {
 	// Token is the bearer token that every request but the probes must carry. Empty: none is asked for, and requests must
 	// name this machine in Host, so that no web page can make an operator's browser send them.
 	Token string
+	// Viewers are tokens with which requests see everything but what was said, and change nothing. None where Token is empty.
+	Viewers []string
+	// Records is what was recorded of requests. Nil: there are no such paths.
+	Records *Records
 	// Pools gives the pools of now, in the order of the configuration. It is called from many goroutines.
 	Pools func() []*keypool.Pool
 	// Tools gives the MCP servers of now, in the order of the configuration. Nil: there is no such path.
@@ -61,6 +65,11 @@ func New(cfg Config) http.Handler {
 	}
 	if cfg.Reload != nil {
 		h.route(rest, http.MethodPost, "/api/v1/reload", h.reload)
+	}
+	if cfg.Records != nil {
+		h.route(rest, http.MethodGet, "/api/v1/turns", h.listTurns)
+		h.route(rest, http.MethodGet, "/api/v1/turns/{id}", h.oneTurn)
+		h.route(rest, http.MethodGet, "/api/v1/spend", h.spend)
 	}
 	rest.HandleFunc("/", h.nothingHere)
 	probes.Handle("/", h.withToken(rest))

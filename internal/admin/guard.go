@@ -1,11 +1,13 @@
 package admin
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -15,11 +17,21 @@ func (h *handler) withToken(next http.Handler) http.Handler {
 		return next
 	}
 	want := sha256.Sum256([]byte(h.Token)) // hashes have one length, so the comparison does not tell the token's
+	viewers := make([][sha256.Size]byte, 0, len(h.Viewers))
+	for _, v := range h.Viewers {
+		viewers = append(viewers, sha256.Sum256([]byte(v)))
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 		given := sha256.Sum256([]byte(strings.TrimSpace(token)))
 		if strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare(given[:], want[:]) == 1 {
 			next.ServeHTTP(w, r)
+			return
+		}
+		if strings.EqualFold(scheme, "Bearer") && slices.ContainsFunc(viewers, func(v [sha256.Size]byte) bool {
+			return subtle.ConstantTimeCompare(given[:], v[:]) == 1
+		}) {
+			serveViewer(w, r, next)
 			return
 		}
 		challenge, message := `Bearer realm="keyturn"`, "no token came; send Authorization: Bearer with the value of admin.token"
@@ -31,6 +43,20 @@ func (h *handler) withToken(next http.Handler) http.Handler {
 		fail(w, http.StatusUnauthorized, "unauthorized", message)
 	})
 }
+
+// viewing marks the requests of who may see, and neither change anything nor read what was said.
+type viewing struct{}
+
+func serveViewer(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		fail(w, http.StatusForbidden, "viewer", "this token (admin.viewers) changes nothing; use admin.token")
+		return
+	}
+	next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), viewing{}, true)))
+}
+
+// isViewer reports whether the request's token is one of admin.viewers.
+func isViewer(r *http.Request) bool { return r.Context().Value(viewing{}) != nil }
 
 // fromHere refuses what a web page in an operator's browser could send to an endpoint without a token. The page of a name
 // that resolves to this machine (DNS rebinding) sends that name as Host; a form on any page sends its Origin. With a token

@@ -93,6 +93,9 @@ func removeStale(path string) error {
 	return os.Remove(path)
 }
 
+// ending is where a request that lasts finds out that the process stops.
+type ending struct{}
+
 // Serve serves h on l until ctx ends, then lets the requests under way finish, for at most five seconds, and returns nil. It
 // returns earlier, with the error, when l fails. l is closed either way. log gets what goes wrong on connections.
 func Serve(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
@@ -107,6 +110,9 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	server.BaseContext = func(net.Listener) context.Context {
+		return context.WithValue(context.WithoutCancel(ctx), ending{}, ctx.Done())
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }()

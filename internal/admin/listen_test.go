@@ -28,7 +28,7 @@ func TestListenGuardsTCP(t *testing.T) {
 		{"loopback", "127.0.0.1:0", "", ""},
 		{"loopback by name", "localhost:0", "", ""},
 		{"everywhere with a token", "0.0.0.0:0", "operator-token", ""},
-		{"everywhere", "0.0.0.0:0", "", `admin.listen: other machines can reach "0.0.0.0:0" and there is no token; set admin.token`},
+		{"everywhere", "0.0.0.0:0", "", `other machines can reach "0.0.0.0:0" and there is no token; set admin.token`},
 		{"everywhere, unsaid", ":0", "", "no token"},
 		{"everywhere, IPv6", "[::]:0", "", "no token"},
 		{"a network's address", "192.0.2.1:0", "", "no token"},
@@ -58,7 +58,7 @@ func TestListenOnASocket(t *testing.T) {
 	require.Equal(t, os.FileMode(0o700), folder.Mode().Perm())
 
 	_, err = admin.Listen("unix:"+path, "")
-	require.EqualError(t, err, "admin.listen: another process listens on "+path+"; stop it or name another path")
+	require.EqualError(t, err, "another process listens on "+path+"; stop it or name another path")
 
 	l.(*net.UnixListener).SetUnlinkOnClose(false) // as when the process is killed
 	require.NoError(t, l.Close())

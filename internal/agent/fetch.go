@@ -2,10 +2,14 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"runtime/debug"
+	"strings"
+
+	"github.com/keyturn/keyturn/internal/coding"
 )
 
 // piece is the next that came of a turn's answer.
@@ -51,6 +55,10 @@ func (l *loop) fetch(ctx context.Context) *fetching {
 			return
 		}
 		defer answer.Body.Close()
+		if err := l.decode(answer); err != nil {
+			f.put(ctx, piece{answer: answer, err: err})
+			return
+		}
 		if l.awaits(answer) {
 			f.stream(ctx, answer)
 			return
@@ -59,6 +67,32 @@ func (l *loop) fetch(ctx context.Context) *fetching {
 		f.put(ctx, piece{answer: answer, bytes: body, err: err})
 	}()
 	return f
+}
+
+// decode has an answer read without its content codings, which nobody asked for. One that the client gets as the provider made it stays.
+func (r *Response) decode(answer *http.Response) error {
+	header := strings.Join(answer.Header.Values("Content-Encoding"), ", ")
+	if header == "" || !r.Streams() && answer.StatusCode != http.StatusOK {
+		return nil
+	}
+	body, err := coding.NewReader(answer.Body, header)
+	if err != nil {
+		return err
+	}
+	answer.Body = decodedBody{body, answer.Body}
+	answer.Header.Del("Content-Encoding")
+	return nil
+}
+
+// decodedBody is a body without its codings.
+type decodedBody struct {
+	io.ReadCloser
+	coded io.Closer
+}
+
+// Close implements io.Closer.
+func (b decodedBody) Close() error {
+	return errors.Join(b.ReadCloser.Close(), b.coded.Close())
 }
 
 // stream hands over a stream, piece by piece.

@@ -275,12 +275,12 @@ func (l *loop) over() (*ending, error) {
 func (l *loop) head(p piece) *ending {
 	l.report.Key = p.answer.Header.Get(wire.UsedNameHeader)
 	switch {
-	case l.awaits(p.answer):
+	case l.awaits(p.answer) && p.err == nil:
 		return nil
+	case p.err != nil && (!l.Streams() || p.answer.StatusCode == http.StatusOK):
+		return &ending{problem: &brokeOff}
 	case l.Streams():
 		return &ending{problem: refused(p.answer, p.bytes)}
-	case p.err != nil:
-		return &ending{problem: &brokeOff}
 	case int64(len(p.bytes)) > l.limits.MaxBody:
 		return &ending{problem: &answerTooLarge}
 	case p.answer.StatusCode != http.StatusOK:

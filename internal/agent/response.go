@@ -82,6 +82,12 @@ func (r *Response) End(dst []byte) (out []byte, more bool) {
 	return out, r.ended(turn)
 }
 
+// Fail ends the first turn's stream, of which no more can be read, with an error.
+func (r *Response) Fail(dst []byte, e dialect.Error) []byte {
+	r.report.Turns++
+	return r.session.Fail(dst, e)
+}
+
 // Whole takes the first turn's answer that is no stream. If there is more to come Finish is due; otherwise Body has the client's answer.
 func (r *Response) Whole(body []byte) (more bool) { return r.ended(r.session.Whole(body)) }
 
@@ -92,6 +98,12 @@ func (r *Response) Body() []byte { return r.session.Body() }
 // client should read in its place.
 func (r *Response) Explain(status int, body []byte) (dialect.Error, bool) {
 	return r.session.Explain(status, body)
+}
+
+// Refused is what of the things that were put into the first turn's request, tools among them that were offered, an error of the provider's
+// is about.
+func (r *Response) Refused(offered []dialect.Tool, answer []byte) dialect.Without {
+	return dialect.RefusedOf(r.session, offered, answer)
 }
 
 // Report is what the response has come to so far.

@@ -40,7 +40,7 @@ var dialectMay = []string{"internal/dialect/turn", "internal/dialect/rawjson", "
 var table = map[string]rule{
 	"cmd/keyturn": {is: "joins the others", may: []string{"*"}, not: []string{"go-control-plane"}},
 	"extproc": {
-		is: "is told everything", may: []string{"keypool", "mcp", "internal/dialect", "internal/agent", "internal/schema", "internal/redact"},
+		is: "is told everything", may: []string{"keypool", "mcp", "internal/dialect", "internal/agent", "internal/coding", "internal/schema", "internal/redact"},
 		not: []string{"os"},
 	},
 	"sse":             {is: "is pure", not: impure},
@@ -50,7 +50,7 @@ var table = map[string]rule{
 	"envoy/check":     {is: "judges settings", may: []string{"envoy", "envoy/internal/address"}, not: []string{"grpc"}},
 	"envoy/mesh":      {is: "writes settings", may: []string{"envoy", "envoy/internal/address", "envoy/internal/document"}, not: []string{"grpc"}},
 	"envoy/process":   {is: "runs what it is given", may: []string{"envoy", "envoy/internal/address", "internal/redact"}, not: []string{"grpc"}},
-	"internal/config": {is: "puts the settings of others into a file", may: []string{"keypool", "mcp", "extproc", "envoy"}, not: envoys},
+	"internal/config": {is: "puts the settings of others into a file", may: []string{"keypool", "mcp", "extproc", "envoy", "internal/record"}, not: envoys},
 	// A dialect knows no other: what two of them share stands in a package of its own, and only the table above names them all.
 	"internal/dialect":           {is: "is pure", not: impure},
 	"internal/dialect/rawjson":   {is: "is pure", not: impure},
@@ -63,12 +63,15 @@ var table = map[string]rule{
 	"internal/dialect/messages":  {is: "is a dialect", may: dialectMay, not: impure},
 	"internal/dialect/check":     {is: "is pure", may: []string{"sse"}, not: impure},
 
+	"internal/coding":          {is: "is pure", not: impure},
 	"internal/schema":          {is: "is pure", not: impure},
 	"internal/record":          {is: "keeps what it is told", not: envoys},
 	"internal/record/sqlite":   {is: "keeps what it is told", may: []string{"internal/record"}, not: envoys},
 	"internal/record/postgres": {is: "keeps what it is told", may: []string{"internal/record"}, not: envoys},
 	"internal/ledger":          {is: "makes records of what it is told", may: []string{"internal/record", "internal/dialect"}, not: []string{"net", "net/http", "os"}},
-	"internal/agent":           {is: "moves what others understand", may: []string{"internal/dialect", "mcp"}, not: append(slices.Clone(envoys), "os")},
+	"internal/record/otlp":     {is: "tells what it is told", may: []string{"internal/record"}, not: envoys},
+	"internal/record/recorder": {is: "joins the stores", may: []string{"internal/record", "internal/record/sqlite", "internal/record/postgres"}, not: envoys},
+	"internal/agent":           {is: "moves what others understand", may: []string{"internal/dialect", "internal/coding", "mcp"}, not: append(slices.Clone(envoys), "os")},
 	"internal/toolserver":      {is: "stands for somebody else's server", not: envoys},
 	// The scripted provider shares no code with Keyturn, so that each can judge the other. Its dialects know one another as little.
 	"internal/scripted":           {is: "stands for somebody else's server", not: envoys},
@@ -78,7 +81,7 @@ var table = map[string]rule{
 	"internal/scripted/chat":      {is: "stands for somebody else's server", may: []string{"internal/scripted/talk"}, not: envoys},
 	"internal/scripted/messages":  {is: "stands for somebody else's server", may: []string{"internal/scripted/talk"}, not: envoys},
 	"internal/telemetry":          {is: "measures and judges nothing", not: envoys},
-	"internal/admin":              {is: "shows and does not decide", may: []string{"keypool", "mcp", "internal/telemetry"}, not: envoys},
+	"internal/admin":              {is: "shows and does not decide", may: []string{"keypool", "mcp", "internal/telemetry", "internal/record"}, not: envoys},
 	"internal/kube":               {is: "is pure", may: []string{"charts"}, not: impure},
 	"charts":                      {is: "is data", not: impure},
 	"internal/provider":           {is: "is data", not: impure, all: true},

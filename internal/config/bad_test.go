@@ -17,6 +17,7 @@ var environment = map[string]string{
 	"KT_B":       "sk-hush-b",
 	"KT_C":       "sk-hush-c",
 	"KT_TOKEN":   "hush-hush-hush-hush-hush",
+	"KT_DB":      "postgres://hush:hush@localhost/keyturn",
 	"KT_NEWLINE": "sk-hush-newline\n",
 	"KT_EMPTY":   "",
 	"KT_SPACE":   "sk-hush d",

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/extproc"
-	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 )
 
@@ -29,6 +28,8 @@ type Config struct {
 	Tools Tools
 	// Limits is what Keyturn may take of the machine.
 	Limits Limits
+	// Record says what is recorded of requests.
+	Record Record
 	// Envoy is for the commands that render or run one.
 	Envoy Envoy
 	// Warnings are what an operator should know and may leave as it is, each as "FILE:LINE: path: text". Never a secret.
@@ -45,6 +46,8 @@ type Admin struct {
 	Listen string
 	// Token is the bearer token that requests must carry. Empty: none, which only a listener on loopback may have.
 	Token string `json:"-" yaml:"-"`
+	// Viewers are tokens with which everything can be seen but what was said in requests, and nothing changed.
+	Viewers []string `json:"-" yaml:"-"`
 }
 
 // Limits is what Keyturn may take of the machine.
@@ -89,6 +92,8 @@ type Pool struct {
 	ReviveAfter time.Duration
 	// Deadline bounds choosing and failing over, up to the first byte to the client. Never zero.
 	Deadline time.Duration
+	// Paths are the beginnings of the paths that the pool serves. Empty: all but what mints credentials or manages an organisation.
+	Paths []string
 	// MaxBody is the largest body in bytes that is read whole. Never zero.
 	MaxBody int64
 	// UpstreamProxy is the HTTP proxy that the provider is reached through. Nil: none.
@@ -137,18 +142,6 @@ type Choose struct {
 	Stay extproc.Stay
 }
 
-// headers are those of a request that the choice reads, beside what the filter reads anyway.
-func (c Choose) headers() []string {
-	switch {
-	case c.By != keypool.Spread:
-	case c.Stay.By == extproc.StayBySession:
-		return wire.SessionHeaders
-	case c.Stay.By == extproc.StayByHeader:
-		return []string{c.Stay.Header}
-	}
-	return nil
-}
-
 // BYOK says whether clients may bring their own keys.
 type BYOK struct {
 	// Allow leaves a client's own credential alone.
@@ -163,6 +156,8 @@ type Envoy struct {
 	Listen string
 	// Clients says who may use the pools.
 	Clients Clients
+	// CORS says which web pages may use the pools.
+	CORS CORS
 	// Admin is Envoy's own admin endpoint; on loopback always.
 	Admin string
 	// Loopback is the socket ("unix:PATH") by which Keyturn sends requests of its own through Envoy.
@@ -179,8 +174,17 @@ type Envoy struct {
 	IdleTimeout time.Duration
 	// AccessLog is "stdout", "off" or a path.
 	AccessLog string
+	// Version is the Envoy's that configuration is rendered for, such as "1.40". Empty: the one that is run; else the one that Keyturn is
+	// tested with, and for a mesh what its oldest has.
+	Version string
 	// BinaryPath is the Envoy to run. Empty: ENVOY_BIN, PATH, the cache.
 	BinaryPath string
+}
+
+// CORS says which web pages may use the pools.
+type CORS struct {
+	// Origins are those of the pages, as browsers send them; a * stands for letters, digits, dots and dashes, and alone for any page.
+	Origins []string
 }
 
 // Clients says who may use the pools: at most one of its fields is set.
@@ -211,6 +215,8 @@ type JWT struct {
 	Audiences []string
 	// JWKSFile or JWKSURL, exactly one, is where the issuer's public keys are.
 	JWKSFile, JWKSURL string
+	// RequireExp refuses tokens that do not say when they end.
+	RequireExp bool
 }
 
 // Files returns every file that was read for c: the configuration first, then the files that it names.

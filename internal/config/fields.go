@@ -3,6 +3,7 @@ package config
 import (
 	"log/slog"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/keyturn/keyturn/envoy"
@@ -25,6 +26,8 @@ func root() object[Config] {
 				"The key pools, one for each provider or account.").must("[{provider: openai, keys: [{env: NAME}]}]"),
 			is("tools", func(c *Config) *Tools { return &c.Tools }, toolsFields(), "The MCP servers whose tools pools may give to models.").otherwise("none"),
 			is("limits", func(c *Config) *Limits { return &c.Limits }, limitsFields(), "What Keyturn may take of the machine."),
+			is("record", func(c *Config) *Record { return &c.Record }, recordShape{},
+				"What is recorded of each request: attempts, tools, tokens, price. `off` records nothing."),
 			is("envoy", func(c *Config) *Envoy { return &c.Envoy }, envoyFields(),
 				"For the commands that render, check or run an Envoy; serving alone needs none of it."),
 		},
@@ -39,9 +42,17 @@ func adminFields() object[Admin] {
 		fields: []field[Admin]{
 			is("listen", func(a *Admin) *string { return &a.Listen }, address{}.of(), "Where it listens. Beyond loopback a token is required."),
 			is("token", func(a *Admin) *string { return &a.Token }, secretOf(1), "Bearer token that requests must carry.").otherwise("none"),
+			is("viewers", func(a *Admin) *[]string { return &a.Viewers }, list[string]{secretOf(16), "[{env: VIEWER_TOKEN}]", 1},
+				"Tokens with which one sees everything but what was said in requests, and changes nothing; each of at least 16 bytes.").otherwise("none"),
 		},
 		example: "{listen: 127.0.0.1:9420}",
 		after: func(r *reader, path string, a *Admin) {
+			if len(a.Viewers) > 0 && a.Token == "" && !r.failed(path) {
+				r.refuse(within(path, "viewers"), "without a token nobody needs one to change things; add token: {env: NAME}")
+			}
+			if a.Token != "" && slices.Contains(a.Viewers, a.Token) {
+				r.refuse(within(path, "viewers"), "one of them is the admin token, with which one changes things; give viewers their own")
+			}
 			if !local(a.Listen) && !r.failed(path) && a.Token == "" {
 				r.refuse(within(path, "listen"), "%s is reachable from beyond this machine and there is no token; add token: {env: NAME}, or write 127.0.0.1:PORT", a.Listen)
 			}
@@ -89,6 +100,9 @@ func poolFields() object[Pool] {
 				"The keys, by reference only; the order is the priority. Required unless keys_file is given, or the provider needs none: "+listed(provider.Names(keyless))+".").otherwise("none"),
 			is("keys_file", func(p *Pool) *string { return &p.KeysFile }, secretFile(),
 				"File of further keys, one a line, appended to keys; `#` begins a comment line. Read again when it changes.").otherwise("none"),
+			is("paths", func(p *Pool) *[]string { return &p.Paths }, list[string]{pattern("path", "the beginning of a path such as /v1/responses, in which * is a whole segment", extproc.PathPattern, false), "[/v1/responses]", 1},
+				"The endpoints that the pool serves, by the beginnings of their paths at the provider; `*` stands for one segment. What mints credentials or manages an organisation only where an entry names it.").
+				otherwise("all but those"),
 			is("byok", func(p *Pool) *BYOK { return &p.BYOK }, byokShape{}, "Whether clients may bring their own keys: `deny` replaces what they send."),
 			is("policy", func(p *Pool) *keypool.Policy { return &p.Policy }, policyFields(), "What an answer means for its key."),
 			is("choose", func(p *Pool) *Choose { return &p.Choose }, chooseFields(), "Which of the usable keys a request gets."),
@@ -249,6 +263,7 @@ func envoyFields() object[Envoy] {
 			is("listen", func(e *Envoy) *string { return &e.Listen }, address{numeric: true}.of(), "Where clients connect. Beyond loopback, clients is required."),
 			is("clients", func(e *Envoy) *Clients { return &e.Clients }, clientFields(), "Who may use the pools: one of the following.").otherwise("everybody, on loopback"),
 			is("admin", func(e *Envoy) *string { return &e.Admin }, address{numeric: true}.of(), "Envoy's own admin endpoint: a socket (mode 0600), or an address on loopback, where it only shows and changes nothing."),
+			is("cors", func(e *Envoy) *CORS { return &e.CORS }, corsFields(), "Which web pages may use the pools, and read the answers.").otherwise("none"),
 			is("loopback", func(e *Envoy) *string { return &e.Loopback }, address{sockets: true}.of(), "Socket by which Keyturn sends requests of its own through Envoy."),
 			is("inner", func(e *Envoy) *string { return &e.Inner }, innerAddress(),
 				"The listener that every attempt goes through: `internal` to Envoy, or a socket."),
@@ -258,11 +273,25 @@ func envoyFields() object[Envoy] {
 			is("concurrency", func(e *Envoy) *int { return &e.Concurrency }, number(0, 1024), "Envoy's worker threads. 0: one for each core."),
 			is("idle_timeout", func(e *Envoy) *time.Duration { return &e.IdleTimeout }, duration(envoy.MinIdleTimeout, envoy.MaxIdleTimeout), "Ends a stream on which nothing moved for so long."),
 			is("access_log", func(e *Envoy) *string { return &e.AccessLog }, somewhere("stdout, off or the path of a file"), "`stdout`, `off` or a path."),
+			is("version", func(e *Envoy) *string { return &e.Version }, pattern("text", "a version of Envoy such as 1.40", `^1\.[0-9]{2,3}(\.[0-9]{1,3})?$`, false),
+				"The Envoy that configuration is rendered for. It reads the usage of answers from 1.40 on.").otherwise("the one that is run; for meshes 1.37"),
 			is("binary", func(e *Envoy) *string { return &e.BinaryPath }, somewhere("the path of an Envoy"),
 				"The Envoy to run.").otherwise("`ENVOY_BIN`, then `PATH`"),
 		},
 		example: "{listen: 127.0.0.1:10000}",
 		after:   (*reader).wholeEnvoy,
+	}
+}
+
+func corsFields() object[CORS] {
+	return object[CORS]{
+		fields: []field[CORS]{
+			is("origins", func(c *CORS) *[]string { return &c.Origins },
+				list[string]{pattern("text", "the origin of a web page, without a slash at the end, such as https://app.example.com", envoy.OriginPattern, false), "[https://app.example.com]", 1},
+				"Their origins, as browsers send them; `*` stands for letters, digits, dots and dashes, and alone for any page of the world. Without `clients`, requests of other pages are refused.").
+				otherwise("none"),
+		},
+		example: "{origins: [https://app.example.com]}",
 	}
 }
 
@@ -302,7 +331,9 @@ func jwtFields() object[JWT] {
 				list[string]{pattern("text", "an audience as tokens name it", `^[!-~]+$`, false), "[keyturn]", 1}, "A token's `aud` must be one of these.").otherwise("any"),
 			is("jwks_file", func(j *JWT) *string { return &j.JWKSFile }, somewhere("the path of the issuer's key set"), "File of the issuer's public keys (JWKS).").otherwise("none"),
 			is("jwks_url", func(j *JWT) *string { return &j.JWKSURL }, text("URL", "an https URL", jwksURL), "Where Envoy fetches the issuer's public keys.").otherwise("none"),
+			is("require_exp", func(j *JWT) *bool { return &j.RequireExp }, boolean(), "Refuse tokens that never expire (without `exp`)."),
 		},
+		start:   func(func(string) string) JWT { return JWT{RequireExp: true} },
 		example: "{issuer: ISSUER, jwks_url: URL}",
 		extra:   oneOf("jwks_file", "jwks_url"),
 		after:   (*reader).wholeJWT,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/keyturn/keyturn/envoy"
@@ -64,7 +65,7 @@ func (c *Config) KeyPool(p *Pool) keypool.Config {
 func (p *Pool) Processor(keys *keypool.Pool) extproc.Pool {
 	row, _ := provider.Named(p.Provider)
 	e := extproc.Pool{
-		Keys: keys, Name: p.Name, Provider: p.Provider, Telemetry: row.Telemetry, AnthropicErrors: row.Native(provider.Messages), QueryKey: row.QueryKey, Schemas: extproc.Schemas(row.Schemas),
+		Keys: keys, Name: p.Name, Provider: p.Provider, Telemetry: row.Telemetry, AnthropicErrors: row.Native(provider.Messages), Paths: p.Paths, Schemas: extproc.Schemas(row.Schemas), MaxTools: row.MaxTools,
 		Header: p.Credential.Header, Scheme: p.Credential.Scheme, BYOK: p.BYOK.Allow, Placeholders: p.BYOK.Placeholders,
 		MaxBody: p.MaxBody, Deadline: p.Deadline, KeepRateLimitHeaders: p.KeepRateLimitHeaders, WebSocket: p.WebSocket, Stay: p.Choose.Stay, Tools: p.Tools,
 	}
@@ -75,7 +76,7 @@ func (p *Pool) Processor(keys *keypool.Pool) extproc.Pool {
 		e.Cluster = p.Clusters[0]
 	}
 	if p.Upstream != nil {
-		e.Authority = p.Upstream.Host
+		e.Authority, e.BasePath = p.Upstream.Host, p.Upstream.Path
 	}
 	return e
 }
@@ -105,8 +106,10 @@ func (c *Config) EnvoyConfig() envoy.Config {
 	out := envoy.Config{
 		Listen: e.Listen, Admin: e.Admin, Inner: e.Inner, Loopback: e.Loopback, Processor: c.Listen,
 		Clients:         envoy.Clients{Open: e.Clients.Open, ByEnvoy: e.Clients.CheckedBy == "envoy"},
+		CORS:            envoy.CORS(e.CORS),
 		MaxRequestBytes: e.MaxRequestBytes, IdleTimeout: e.IdleTimeout, AccessLog: e.AccessLog,
 	}
+	out.Record = envoy.Record{Requests: !c.Record.Off, Tell: c.Record.Tell, Usage: c.Record.Usage && minor(e.Version) >= envoy.UsageMinor}
 	if e.Attach == envoy.Route.String() {
 		out.Attach = envoy.Route
 	}
@@ -114,15 +117,14 @@ func (c *Config) EnvoyConfig() envoy.Config {
 		out.Clients.APIKeys = append(out.Clients.APIKeys, envoy.ClientKey{Name: k.Name, Secret: k.Secret})
 	}
 	if j := e.Clients.JWT; j != nil {
-		out.Clients.JWT = (*envoy.JWT)(j)
+		out.Clients.JWT = &envoy.JWT{Issuer: j.Issuer, Audiences: j.Audiences, JWKSFile: j.JWKSFile, JWKSURL: j.JWKSURL, WithoutExp: !j.RequireExp}
 	}
 	for _, p := range c.Pools {
 		row, _ := provider.Named(p.Provider)
 		pool := envoy.Pool{
 			Name: p.Name, Messages: row.Native(provider.Messages), Upstream: p.Upstream, Clusters: p.Clusters, Keys: len(p.Keys),
 			BYOK: p.BYOK.Allow, CredentialHeader: p.Credential.Header, MaxBodyBytes: p.MaxBody, KeepAlive: p.KeepAlive,
-			ChosenBy: p.Choose.headers(),
-			Proxy:    p.UpstreamProxy, CAFile: p.UpstreamCA,
+			Proxy: p.UpstreamProxy, CAFile: p.UpstreamCA,
 		}
 		if p.Tools != nil {
 			pool.Tools, pool.ToolTime = true, p.Tools.Time
@@ -133,9 +135,10 @@ func (c *Config) EnvoyConfig() envoy.Config {
 }
 
 // OwnEnvoy is EnvoyConfig for an Envoy of Keyturn's own. Where no pool has tools it has no loopback listener, whose path need not be one that a
-// socket can have then; nor has it an admin interface, where nobody said where and the folder is too deep for a socket.
+// socket can have then, and without a version it is the one that Keyturn is tested with; nor has it an admin interface, where nobody said where and the folder is too deep for a socket.
 func (c *Config) OwnEnvoy() envoy.Config {
 	e := c.EnvoyConfig()
+	e.Record.Usage = e.Record.Usage || c.Record.Usage && c.Envoy.Version == ""
 	if !slices.ContainsFunc(e.Pools, func(p envoy.Pool) bool { return p.Tools }) {
 		e.Loopback = ""
 	}
@@ -152,8 +155,11 @@ func (c *Config) defaultAdmin() string {
 
 // RunEnvoy is OwnEnvoy for an Envoy that runs below this process. Its admin interface is a socket in any case, since it is drained
 // by it; where the file names an address, show says that what can be seen of it is to be shown there, and is empty elsewhere.
-func (c *Config) RunEnvoy() (own envoy.Config, show string) {
+//
+// version is the Envoy's that runs.
+func (c *Config) RunEnvoy(version string) (own envoy.Config, show string) {
 	own = c.OwnEnvoy()
+	own.Record.Usage = c.Record.Usage && minor(version) >= envoy.UsageMinor
 	if own.Admin = c.Envoy.Admin; !strings.HasPrefix(own.Admin, socket) {
 		show = c.Envoy.Admin
 		own.Admin = c.defaultAdmin()
@@ -161,15 +167,38 @@ func (c *Config) RunEnvoy() (own envoy.Config, show string) {
 	return own, show
 }
 
-// judgeEnvoy has envoy judge the whole file. It names no lines: what it finds beyond what the file's own checks do should be rare.
+// minor is the second number of an Envoy's version, 0 for "".
+func minor(version string) int {
+	f := strings.Split(version, ".")
+	if len(f) < 2 {
+		return 0
+	}
+	n, _ := strconv.Atoi(f[1]) // digits, by its pattern
+	return n
+}
+
+// judgeRecord has package record judge what is recorded.
+func (r *reader) judgeRecord(path string, c *Record) {
+	r.judged(path, setting.Of(c.Validate()))
+}
+
+// judgeEnvoy has envoy judge the whole file. What it finds in a pool of which something was said may only follow from that.
 func (r *reader) judgeEnvoy(c *Config) {
 	c.Path = r.file
-	err := envoy.Validate(c.OwnEnvoy())
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { // its parts are wanted, not one of them
-		for _, e := range joined.Unwrap() {
-			r.refuse("", "%v", e)
+	r.judged("", slices.DeleteFunc(setting.Of(envoy.Validate(c.OwnEnvoy())), func(found *setting.Problem) bool {
+		pool, _, within := strings.Cut(found.Path, "].")
+		if !strings.HasPrefix(found.Path, "pools[") || !within {
+			return r.said(found.Path)
 		}
-	}
+		return r.said(pool + "]")
+	}))
+}
+
+// said reports whether something was found at path, or within what stands there.
+func (r *reader) said(path string) bool {
+	return slices.ContainsFunc(r.problems, func(p problem) bool {
+		return p.path == path || strings.HasPrefix(p.path, path+".") || strings.HasPrefix(p.path, path+"[")
+	})
 }
 
 // judgeKeyPool has keypool judge the pool at path. origins say where its keys stand.

@@ -115,7 +115,9 @@ func isType(v any, name string) bool {
 	case bool:
 		return name == "boolean"
 	case int:
-		return name == "integer"
+		return name == "integer" || name == "number"
+	case float64:
+		return name == "number"
 	}
 	return false
 }

@@ -61,6 +61,9 @@ func poolToolsFields() object[extproc.Tools] {
 				"Names of tools.servers.").must("[docs]"),
 			is("present", func(t *extproc.Tools) *bool { return &t.Hidden }, present(),
 				"How clients see the calls: as items of type mcp_call, where the dialect has them (Responses), or not at all."),
+			is("usage", func(t *extproc.Tools) *string { return &t.Usage }, choice(extproc.UsageSum, extproc.UsageLast),
+				"What clients read of the tokens of several turns: their sum, or the last turn's, which many take for the size of the context.").
+				otherwise("`last`; `sum` in Responses"),
 			is("turns", func(t *extproc.Tools) *int { return &t.Turns }, number(extproc.MinTurns, extproc.MaxTurns), "Most requests to the provider for one of the client's, that one included."),
 			is("calls", func(t *extproc.Tools) *int { return &t.Calls }, number(extproc.MinCalls, extproc.MaxCalls), "Most calls for one request of the client's."),
 			is("time", func(t *extproc.Tools) *time.Duration { return &t.Time }, duration(extproc.MinToolTime, extproc.MaxToolTime),

@@ -27,15 +27,15 @@ type watching struct {
 	logged  chan string
 }
 
-// record sends what a record is about to a channel.
-type record struct {
+// logTap sends what a record is about to a channel.
+type logTap struct {
 	slog.Handler
 	to chan string
 }
 
-func (record) Enabled(context.Context, slog.Level) bool { return true }
+func (logTap) Enabled(context.Context, slog.Level) bool { return true }
 
-func (r record) Handle(_ context.Context, rec slog.Record) error {
+func (r logTap) Handle(_ context.Context, rec slog.Record) error {
 	rec.Attrs(func(a slog.Attr) bool { r.to <- a.Value.String(); return true })
 	return nil
 }
@@ -52,7 +52,7 @@ func watch(t *testing.T, c *Config) *watching {
 	go func() {
 		ended <- (&watcher{
 			path: c.Path, seen: c.sum, clock: clock,
-			log:   slog.New(record{slog.DiscardHandler, w.logged}),
+			log:   slog.New(logTap{slog.DiscardHandler, w.logged}),
 			apply: func(c *Config) { w.applied <- c },
 		}).run(ctx, c.files)
 	}()
@@ -265,7 +265,7 @@ func TestABrokenFileKeepsTheOldOneAndIsToldOnce(t *testing.T) {
 
 	over(t, path, "pools: [{provider: opnai, keys_file: openai.keys}]\nfoo: 1\n")
 	w.untilLogged(path + ":1: pools[0].provider: found \"opnai\"; write openai, anthropic, azure, gemini, openrouter, mistral, groq, deepseek, xai, together, fireworks, cerebras, bedrock, vertex, ollama, vllm or compatible (did you mean openai?)")
-	w.untilLogged(path + ":2: foo: unknown field; the fields here are listen, admin, log, fingerprint_secret, pools, tools, limits or envoy")
+	w.untilLogged(path + ":2: foo: unknown field; the fields here are listen, admin, log, fingerprint_secret, pools, tools, limits, record or envoy")
 	over(t, path, "pools: [{provider: opnai, keys_file: openai.keys}]\nfoo: 1\n") // the same again: nothing new to say
 	over(t, path, "pools: [{provider: openai, keys_file: missing/openai.keys}]\n")
 	w.untilLogged(path + ":1: pools[0].keys_file: " + filepath.Join(folder, "missing/openai.keys") + " does not exist; create it, or name another")

@@ -112,7 +112,7 @@ func TestChatPropertiesOfRandomResponses(t *testing.T) {
 		for n := 1; ; n++ {
 			calls := p.IntN(4) > 0 && n < 6
 			streams = append(streams, p.turn(n, calls))
-			tokens += n + 1
+			tokens = n + 1 // the last turn's
 			shown += p.mail
 			if p.own > 0 {
 				hidden++

@@ -36,7 +36,7 @@ func TestChatWhole(t *testing.T) {
 	turn = s.Whole([]byte(last))
 	require.Empty(t, turn.Calls)
 	require.Equal(t, `{ "id":"1","object":"chat.completion", "created":10, "model":"m-1","choices":[ {"index":0, "message":{"role":"assistant","content":"A \u00e9 B","refusal":null,"reasoning_content":"R1R2"}`+
-		`,"logprobs":null,"finish_reason":"stop"} ],"usage":{"prompt_tokens":11,"completion_tokens":22,"total_tokens":33,"new":{"x":1}},"x":1e999 }`, string(s.Body()))
+		`,"logprobs":null,"finish_reason":"stop"} ],"usage":{"prompt_tokens":10,"completion_tokens":20,"total_tokens":30,"new":{"x":1}},"x":1e999 }`, string(s.Body()))
 }
 
 func TestChatWholeIsLeftAlone(t *testing.T) {

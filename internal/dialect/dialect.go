@@ -73,8 +73,12 @@ type (
 	Request = turn.Request
 	// Options is turn.Options.
 	Options = turn.Options
+	// Counting is turn.Counting.
+	Counting = turn.Counting
 	// Session is turn.Session.
 	Session = turn.Session
+	// Crowded is turn.Crowded.
+	Crowded = turn.Crowded
 	// State is turn.State.
 	State = turn.State
 	// Turn is turn.Turn.
@@ -109,10 +113,16 @@ const (
 	Over    = turn.Over
 	Failing = turn.Failing
 
+	UsualCounting = turn.UsualCounting
+	SumOfTurns    = turn.SumOfTurns
+	LastTurn      = turn.LastTurn
+
 	TextPart  = turn.TextPart
 	ImagePart = turn.ImagePart
 	AudioPart = turn.AudioPart
 	FilePart  = turn.FilePart
+
+	AnyTools = turn.AnyTools
 
 	ExecutionError = turn.ExecutionError
 	ProtocolError  = turn.ProtocolError

@@ -148,6 +148,19 @@ const (
 
 func says(text string) string { return `{"type":"text","text":"` + text + `"}` }
 
+// An answer whose words the client has changed finds the turns before by the id of a call of the client's.
+func TestMessagesReplayChanged(t *testing.T) {
+	k := &dialogue{memory: scenarioMemory{}, tools: scenarioTools()}
+	second := strings.Replace(forTool, "toolu_1", "toolu_3", 1)
+	k.answer(t, k.open(t, ask, client), says("Look.")+","+forTool, thought+","+says("Again.")+","+second, says("And the time?")+","+forTime)
+	echo := `{"role":"assistant","content":[` + says("Short.") + `,` + forTime + `]},` + timeIs
+	ran := func(call, id string) string {
+		return `{"role":"assistant","content":[` + call + `]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"` + id + `","content":"of ` + id + `"}]},`
+	}
+	require.Equal(t, "["+ask+","+ran(forTool, "toolu_1")+ran(second, "toolu_3")+echo+"]", sent(t, k.open(t, ask+","+echo, client)))
+	require.Equal(t, "["+more+","+ran(forTool, "toolu_1")+ran(second, "toolu_3")+echo+"]", sent(t, k.open(t, more+","+echo, client)), "another question")
+}
+
 // TestMessagesReplay is about what clients make of an answer that was merged of two turns.
 func TestMessagesReplay(t *testing.T) {
 	hidden := `{"role":"user","content":[{"type":"tool_result","tool_use_id":"toolu_1","content":"of toolu_1"}]}`
@@ -169,6 +182,10 @@ func TestMessagesReplay(t *testing.T) {
 		{
 			"with other thoughts", thought + ",", `{"role":"assistant","content":[{"type":"thinking","thinking":"Hm.","signature":"Tg=="},` + says("Look. ") + `,` + says("Rain.") + `]}`,
 			ask + `,{"role":"assistant","content":[{"type":"thinking","thinking":"Hm.","signature":"Tg=="},` + says("Look. ") + `,` + says("Rain.") + `]},` + more,
+		},
+		{
+			"with its thoughts joined", thought + "," + strings.Replace(thought, "Sg==", "Tg==", 1) + ",", `{"role":"assistant","content":[{"type":"thinking","thinking":"Hm.Hm.","signature":"Tg=="},` + says("Look. Rain.") + `]}`,
+			strings.Replace(thoughtful, thought, thought+","+strings.Replace(thought, "Sg==", "Tg==", 1), 1),
 		},
 		{"with its thoughts in a message of their own", thought + ",", `{"role":"assistant","content":[` + thought + `]},{"role":"assistant","content":"Look. Rain."}`, thoughtful},
 	} {
@@ -482,8 +499,8 @@ func TestMessagesLines(t *testing.T) {
 			out, turn = play(t, s, out, [][]byte{tc.write(second.b)})
 			require.False(t, turn.Cut)
 			message := messageOf(bytes.ReplaceAll(out, []byte("\xef\xbb\xbf"), nil)) // a mark within a stream is a client's to read
-			require.Len(t, message["content"], 2)
-			require.Equal(t, json.Number("18"), message["usage"].(map[string]any)["output_tokens"])
+			require.Equal(t, []any{map[string]any{"type": "text", "text": "Look.\n\nRain."}}, message["content"])
+			require.Equal(t, json.Number("9"), message["usage"].(map[string]any)["output_tokens"])
 		})
 	}
 }
@@ -588,7 +605,7 @@ func TestMessagesFail(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := later(t)
-			begun := strings.Replace(string(w.b[bytes.Index(w.b, []byte("event: content")):]), `"index":0`, `"index":1`, 1)
+			begun := "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"\\n\\n\"}}\n\n"
 			out, _ := s.Write(nil, append(bytes.Clone(w.b), tc.tail...))
 			out, turn := s.End(out)
 			require.True(t, turn.Cut)
@@ -600,6 +617,7 @@ func TestMessagesFail(t *testing.T) {
 		out, state := s.Write(nil, []byte("event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n\n"))
 		require.Equal(t, dialect.Failing, state)
 		out, _ = s.End(out)
-		require.Equal(t, failure, string(s.Fail(out, dialect.Error{Type: "api_error", Message: `broke "off"`})))
+		stop := "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n" // of the text that could have gone on
+		require.Equal(t, stop+failure, string(s.Fail(out, dialect.Error{Type: "api_error", Message: `broke "off"`})))
 	})
 }

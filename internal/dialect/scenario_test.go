@@ -69,6 +69,7 @@ type scenarioDialect struct {
 
 type scenarioOptions struct {
 	Hidden bool   `json:"hidden"`
+	Usage  string `json:"usage"`    // how tokens are counted: sum, last or ""
 	NoTool bool   `json:"no_tools"` // none is offered
 	Last   int    `json:"last"`     // Continue is told that the turn after this one is the last
 	Trim   int    `json:"trim"`     // bytes that the last turn's stream lacks at its end
@@ -311,6 +312,7 @@ func (sc *scenario) request() []byte {
 
 func (sc *scenario) opts(m dialect.Memory) dialect.Options {
 	o := dialect.Options{Tools: scenarioTools(), Hidden: sc.options.Hidden, ModelName: scenarioModelName, Memory: m}
+	o.Counting = map[string]dialect.Counting{"sum": dialect.SumOfTurns, "last": dialect.LastTurn}[sc.options.Usage]
 	if sc.options.NoTool {
 		o.Tools = nil
 	}

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"container/list"
+	"slices"
 	"time"
 
 	"github.com/coder/quartz"
@@ -139,9 +140,9 @@ const outcomeTurned = "turned" // the outcome of an attempt that another one fol
 
 // complete reports whether all is known of a request: the front's word, the attempts that it made, and those of the later turns.
 //
-// Where a client leaves, Keyturn cannot tell how many turns there were, so that nothing says what is all.
+// Where a client leaves in the middle, Keyturn cannot tell how many turns there were, so that nothing says what is all.
 func (r *request) complete() bool {
-	if r.front == nil || r.front.left() && r.front.attempts > 0 {
+	if r.front == nil || r.abandoned() {
 		return false
 	}
 	first, later, expected, finals, sent := 0, 0, 0, 0, 0
@@ -159,6 +160,12 @@ func (r *request) complete() bool {
 		}
 	}
 	return first+r.more >= r.front.attempts && finals >= sent && later >= expected
+}
+
+// abandoned reports whether the client has left in the middle. Some close the connection as soon as they have read an answer's last event, and
+// before its end: then the attempts have all of it.
+func (r *request) abandoned() bool {
+	return r.front.left() && r.front.attempts > 0 && (len(r.attempts) == 0 || slices.ContainsFunc(r.attempts, (*part).left))
 }
 
 // left reports whether the client has left before the response's end.

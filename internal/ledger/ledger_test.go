@@ -318,7 +318,11 @@ func TestEndings(t *testing.T) {
 		status         int
 	}{
 		{"whole", nil, spent(tokens(1, 1)), nil, record.Whole, "", record.Complete, "ok", 200},
-		{"cancelled", flags(&accesslogv3.ResponseFlags{DownstreamConnectionTermination: true}), spent(tokens(1, 1)), nil, record.Cancelled, "", record.Partial, "ok", 200},
+		{"cancelled", flags(&accesslogv3.ResponseFlags{DownstreamConnectionTermination: true}), func(e *accesslogv3.HTTPAccessLogEntry) {
+			spent(tokens(1, 1))(e)
+			e.CommonProperties.ResponseFlags = &accesslogv3.ResponseFlags{DownstreamConnectionTermination: true}
+		}, nil, record.Cancelled, "", record.Partial, "ok", 200},
+		{"closed by the client as soon as it had all", flags(&accesslogv3.ResponseFlags{DownstreamConnectionTermination: true}), spent(tokens(1, 1)), nil, record.Whole, "", record.Complete, "ok", 200},
 		{"cancelled before an answer", func(e *accesslogv3.HTTPAccessLogEntry) { e.Response = nil }, answered(0, "", ""), nil, record.Cancelled, "", record.Unknown, "no_response", 0},
 		{"cut", flags(&accesslogv3.ResponseFlags{UpstreamConnectionTermination: true}), func(e *accesslogv3.HTTPAccessLogEntry) {
 			spent(tokens(9, 1))(e)

@@ -76,7 +76,9 @@ func (l *Ledger) stream(stream grpc.ServerStream) error {
 }
 
 // answered ends a stream well: the protocol has one message at its end.
-func answered(stream grpc.ServerStream) error { return stream.SendMsg(&alsv3.StreamAccessLogsResponse{}) }
+func answered(stream grpc.ServerStream) error {
+	return stream.SendMsg(&alsv3.StreamAccessLogsResponse{})
+}
 
 // receive takes the stream's messages and says so of each; an error is the last.
 func (l *Ledger) receive(ctx context.Context, stream grpc.ServerStream, messages chan<- error) {

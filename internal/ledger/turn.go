@@ -28,7 +28,10 @@ func (r *request) turn() *record.Turn {
 	t.TraceID, t.SpanID = traceOf(front.trace)
 	t.Status, t.Stream = front.status, strings.HasPrefix(front.contentType, "text/event-stream")
 	t.FirstByte, t.BytesIn, t.BytesOut = front.firstByte, front.bytesIn, front.bytesOut
-	t.Pool, t.Key, t.Client = front.noted.pool, front.noted.keyName, front.noted.client
+	t.Pool, t.Client = front.noted.pool, front.noted.client
+	if len(r.attempts) == 0 {
+		t.Key = front.noted.keyName
+	}
 	if d := dialect.Of(t.Path); d != nil {
 		t.Dialect = d.Name()
 	}
@@ -79,8 +82,10 @@ func (r *request) addAttempt(t *record.Turn, p *part) {
 	t.Client, t.Asked = cmp.Or(t.Client, n.client), cmp.Or(t.Asked, n.model)
 	t.Answered = cmp.Or(a.Model, t.Answered)
 	if succeeded(a.Status) {
-		t.Key = cmp.Or(n.keyName, t.Key)
 		t.Turns++
+	}
+	if a.Status != 0 && n.outcome == "" { // the client has its answer
+		t.Key = cmp.Or(n.keyName, t.Key)
 	}
 	t.Attempts = append(t.Attempts, a)
 	if a.Turn == 1 {
@@ -154,7 +159,7 @@ func (r *request) ending(front *part) (record.Ending, string) {
 	}
 	failed = cmp.Or(failed, front.broken())
 	switch {
-	case front.left():
+	case front.status == 0 || front.left() && (r.front == nil || r.abandoned()):
 		return record.Cancelled, ""
 	case succeeded(front.status) && failed != "":
 		return record.Broken, failed
@@ -202,7 +207,7 @@ func (r *request) sum(t *record.Turn) {
 	switch {
 	case known == 0:
 		t.Usage.State = record.Unknown
-	case complete == answers && t.Ending == record.Whole && t.Halves == 0:
+	case complete == answers && t.Ending != record.Broken && t.Halves == 0:
 		t.Usage.State = record.Complete
 	default:
 		t.Usage.State = record.Partial

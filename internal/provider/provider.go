@@ -25,6 +25,9 @@ const (
 	GeminiSchemas Schemas = "gemini"
 )
 
+// AnyTools is MaxTools of a provider that has no limit.
+const AnyTools = -1
+
 // Provider is what is known of one.
 type Provider struct {
 	Name     string // in keyturn.yaml
@@ -32,7 +35,6 @@ type Provider struct {
 	Example  string // of an upstream, where the pool names it
 	Header   string // the request header that carries a key, in lower case
 	Scheme   string // the word before the key, "" for the key alone
-	QueryKey bool   // clients may send a key as the parameter key of the path, which no provider may see
 	Keyless  bool   // it serves requests without a key too
 	// KeepAlive is less than how long it keeps an unused connection, where that is known and short. 0: not known.
 	KeepAlive time.Duration
@@ -42,6 +44,8 @@ type Provider struct {
 	// Telemetry is the value of gen_ai.provider.name: OpenTelemetry's, where it has one.
 	// https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/
 	Telemetry string
+	// MaxTools is how many tools one request may have: AnyTools where there is no limit, 0 where it is not known.
+	MaxTools int
 	// Schemas is empty where the rules are not known.
 	Schemas Schemas
 

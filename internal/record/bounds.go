@@ -32,11 +32,11 @@ func (t *Turn) Bound() {
 	for _, s := range []*string{&t.Dialect, &t.Method, &t.ErrorClass, &t.TraceID, &t.SpanID} {
 		*s = clean(*s, MaxClass)
 	}
-	t.Status = within(t.Status, 0, 999)
+	t.Status = within(t.Status, 999)
 	for _, n := range []*int64{(*int64)(&t.FirstByte), (*int64)(&t.Overhead), &t.BytesIn, &t.BytesOut, &t.Price.Nano, &t.Price.Unpriced} {
 		*n = max(0, *n)
 	}
-	t.Turns, t.Cut = within(t.Turns, 0, 1<<20), within(t.Cut, 0, 1<<20)
+	t.Turns, t.Cut = within(t.Turns, 1<<20), within(t.Cut, 1<<20)
 	if over := len(t.Attempts) - MaxAttempts; over > 0 {
 		t.Attempts, t.Cut = t.Attempts[:MaxAttempts], t.Cut+over
 	}
@@ -57,7 +57,7 @@ func (a *Attempt) bound() {
 		*s = clean(*s, MaxName)
 	}
 	a.Class, a.Outcome = clean(a.Class, MaxClass), clean(a.Outcome, MaxClass)
-	a.Number, a.Turn, a.Status = within(a.Number, 0, 1<<20), within(a.Turn, 0, 1<<20), within(a.Status, 0, 999)
+	a.Number, a.Turn, a.Status = within(a.Number, 1<<20), within(a.Turn, 1<<20), within(a.Status, 999)
 	a.Duration, a.Wait = max(0, a.Duration), max(0, a.Wait)
 	a.Usage.bound()
 }
@@ -66,7 +66,7 @@ func (c *Call) bound() {
 	for _, s := range []*string{&c.ID, &c.Server, &c.Tool} {
 		*s = clean(*s, MaxName)
 	}
-	c.Outcome, c.Turn, c.Duration = clean(c.Outcome, MaxClass), within(c.Turn, 0, 1<<20), max(0, c.Duration)
+	c.Outcome, c.Turn, c.Duration = clean(c.Outcome, MaxClass), within(c.Turn, 1<<20), max(0, c.Duration)
 }
 
 // maxTokens bounds the tokens of one usage: far above what there is, and far below what a sum of them can hold.
@@ -83,7 +83,7 @@ func (c *Content) Bound() {
 	c.ID, c.Call = clean(c.ID, MaxName), clean(c.Call, MaxName)
 	c.Cut = c.Cut || len(c.Text) > MaxText
 	c.Text = clean(c.Text, MaxText)
-	c.Turn, c.At = within(c.Turn, 0, 1<<20), instant(c.At)
+	c.Turn, c.At = within(c.Turn, 1<<20), instant(c.At)
 }
 
 // instant is t as every store keeps it: in UTC and whole microseconds, and within what a database's calendar has.
@@ -95,7 +95,7 @@ func instant(t time.Time) time.Time {
 	return t
 }
 
-func within(n, from, to int) int { return min(max(n, from), to) }
+func within(n, most int) int { return min(max(n, 0), most) }
 
 // clean returns s as UTF-8 without NUL, which no database takes, and of at most limit bytes. It keeps no more of a longer text's memory alive
 // than that.
@@ -117,6 +117,11 @@ func clean(s string, limit int) string {
 		s = strings.Clone(s)
 	}
 	return s
+}
+
+// Possible says whether s can be the value of a field of a turn.
+func Possible(s string) bool {
+	return len(s) <= MaxName && utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
 }
 
 // size is about how many bytes of memory t holds.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"time"
-
 )
 
 // How a lane writes to its store.
@@ -248,4 +247,3 @@ func (q *Queue) pause(ctx context.Context, d time.Duration) bool {
 		return false
 	}
 }
-

@@ -50,7 +50,7 @@ func place(cursor string) (Place, error) {
 	b, err := base64.RawURLEncoding.DecodeString(cursor)
 	at, id, found := strings.Cut(string(b), ".")
 	micro, numErr := strconv.ParseInt(at, 10, 64)
-	if err != nil || !found || numErr != nil || len(id) > MaxName {
+	if err != nil || !found || numErr != nil || !Possible(id) {
 		return Place{}, fmt.Errorf("%w: after is no place in a list; take it from the page before", ErrBadQuery)
 	}
 	return Place{time.UnixMicro(micro).UTC(), id}, nil
@@ -63,6 +63,11 @@ func (q Query) Complete() (Query, Place, error) {
 		return q, Place{}, fmt.Errorf("%w: found limit %d; ask for 1 to %d", ErrBadQuery, q.Limit, MaxLimit)
 	case q.Status != 0 && (q.Status < 1 || q.Status > 5) && (q.Status < 100 || q.Status > 599):
 		return q, Place{}, fmt.Errorf("%w: found status %d; ask for 100 to 599, or for 1 to 5 for a hundred of them", ErrBadQuery, q.Status)
+	}
+	for _, s := range []string{q.Client, q.Session, q.Pool, q.Key, q.Model, q.ErrorClass} {
+		if !Possible(s) {
+			return q, Place{}, fmt.Errorf("%w: found a value that no turn has: longer than %d bytes, or no text", ErrBadQuery, MaxName)
+		}
 	}
 	q.Limit = cmp.Or(q.Limit, DefaultLimit)
 	if q.After == "" {

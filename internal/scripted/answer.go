@@ -24,6 +24,7 @@ type Answer struct {
 	headers  []header
 	trailers []header
 	chunked  bool
+	coding   string // of the body
 	fault    fault
 	framing  talk.Framing
 	model    bool // the answer depends on the body

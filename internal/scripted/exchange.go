@@ -146,7 +146,7 @@ func (x *exchange) answer(a Answer) {
 		x.echo()
 		return
 	}
-	x.send(res)
+	x.send(a.encoded(res))
 	if x.outcome == "" {
 		x.outcome = Complete
 	}

@@ -7,6 +7,9 @@ import (
 
 	"go.opentelemetry.io/contrib/exporters/autoexport"
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/log"
+	lognoop "go.opentelemetry.io/otel/log/noop"
+	sdklog "go.opentelemetry.io/otel/sdk/log"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -53,6 +56,23 @@ func tracing(ctx context.Context) (trace.TracerProvider, func(context.Context) e
 		return nil, nil, fmt.Errorf("traces by the OTEL_ variables: %w", err)
 	}
 	p := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(res))
+	return p, p.Shutdown, nil
+}
+
+// logging makes the provider of log events that the environment asks for.
+func logging(ctx context.Context) (log.LoggerProvider, func(context.Context) error, error) {
+	if !asked("LOGS") {
+		return lognoop.NewLoggerProvider(), func(context.Context) error { return nil }, nil
+	}
+	res, err := described(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	exporter, err := autoexport.NewLogExporter(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("log events by the OTEL_ variables: %w", err)
+	}
+	p := sdklog.NewLoggerProvider(sdklog.WithProcessor(sdklog.NewBatchProcessor(exporter)), sdklog.WithResource(res))
 	return p, p.Shutdown, nil
 }
 

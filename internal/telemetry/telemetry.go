@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.opentelemetry.io/otel/attribute"
 	otelprometheus "go.opentelemetry.io/otel/exporters/prometheus"
+	"go.opentelemetry.io/otel/log"
 	"go.opentelemetry.io/otel/metric"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/trace"
@@ -29,10 +30,12 @@ type Telemetry struct {
 	registry *prometheus.Registry
 	tracer   trace.TracerProvider
 	flush    func(context.Context) error // what spans are left
+	events   log.LoggerProvider
+	drain    func(context.Context) error // what events are left
 }
 
 // New makes the meter provider, its Prometheus exporter, the collectors of the Go runtime and of the process, and
-// keyturn_build_info. Where the environment's OTEL_ variables ask for it, metrics and spans are exported by them too.
+// keyturn_build_info. Where the environment's OTEL_ variables ask for it, metrics, spans and log events are exported by them too.
 func New() (*Telemetry, error) {
 	registry := prometheus.NewRegistry()
 	exporter, err := otelprometheus.New(
@@ -64,6 +67,9 @@ func (t *Telemetry) begin(ctx context.Context) (err error) {
 	if t.tracer, t.flush, err = tracing(ctx); err != nil {
 		return err
 	}
+	if t.events, t.drain, err = logging(ctx); err != nil {
+		return err
+	}
 	err = errors.Join(
 		t.registry.Register(collectors.NewGoCollector()),
 		t.registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
@@ -88,6 +94,9 @@ func (t *Telemetry) MeterProvider() metric.MeterProvider { return t.provider }
 // TracerProvider makes spans. Unless the environment's OTEL_ variables name where they go, they go nowhere.
 func (t *Telemetry) TracerProvider() trace.TracerProvider { return t.tracer }
 
+// LoggerProvider makes log events, which are not the process's log. Unless the environment's OTEL_ variables name where they go, they go nowhere.
+func (t *Telemetry) LoggerProvider() log.LoggerProvider { return t.events }
+
 // Handler serves the metrics in the Prometheus text format, or OpenMetrics for a scraper that asks for it. A metric that
 // cannot be collected is left out and counted in promhttp_metric_handler_errors_total; the others are served.
 func (t *Telemetry) Handler() http.Handler {
@@ -103,6 +112,9 @@ func (t *Telemetry) Shutdown(ctx context.Context) error {
 	var err error
 	if t.flush != nil {
 		err = t.flush(ctx)
+	}
+	if t.drain != nil {
+		err = errors.Join(err, t.drain(ctx))
 	}
 	return errors.Join(err, t.provider.Shutdown(ctx))
 }

@@ -11,6 +11,7 @@ const (
 	StartHeader   = HeaderPrefix + "start"   // when the request began, in seconds since 1970: %START_TIME(%s.%3f)%
 	PoolHeader    = HeaderPrefix + "pool"    // the pool's name
 	ClientHeader  = HeaderPrefix + "client"  // the client's name, by Envoy's authentication
+	AskedHeader   = HeaderPrefix + "asked"   // "1": the front asked the client who it is. Without ClientHeader nobody can tell it from others
 	RetriesHeader = HeaderPrefix + "retries" // num_retries of the route; without it Keyturn cannot tell the last attempt
 )
 

@@ -44,32 +44,36 @@ func Marshal(docs []Document, more map[string]string) ([]byte, error) {
 // Of a list that is folded: how many short values it has at least, and how long they are at most, in bytes.
 const (
 	longList   = 8
-	shortValue = 48
+	shortValue = 64
 )
 
-var listed = regexp.MustCompile(`^( *)- ([^ #{}\[\]]+|"[^"\\]+"|\{[^#{}\[\]]+\})$`)
+// listed is a value of a list, entered a short field of a mapping.
+var (
+	listed  = regexp.MustCompile(`^( *)- ([^ #{}\[\]]+|"[^"\\]+"|\{[^#]+\})$`)
+	entered = regexp.MustCompile(`^( *)([a-z_]+: (?:[^ #{}\[\]"]+|"[^"\\]+"))$`)
+)
 
-// fold puts several values of a long list of short ones on each line: the encoder knows only all of them, or one.
+// fold puts several values of a long list of short ones on each line, and several fields of a long mapping: the encoder knows only all of them, or
+// one.
 func fold(doc []byte) []byte {
 	lines := strings.Split(string(doc), "\n")
+	lines = foldRuns(lines, listed, "[", "]")
+	lines = foldRuns(lines, entered, "{", "}")
+	return []byte(strings.Join(lines, "\n"))
+}
+
+// foldRuns folds what consists of values of one form alone.
+func foldRuns(lines []string, form *regexp.Regexp, open, end string) []string {
 	out := make([]string, 0, len(lines))
 	for i := 0; i < len(lines); {
-		var values []string
-		column := ""
-		for ; i+len(values) < len(lines); column = listed.FindStringSubmatch(lines[i])[1] {
-			m := listed.FindStringSubmatch(lines[i+len(values)])
-			if m == nil || len(m[2]) > shortValue || len(values) > 0 && m[1] != column {
-				break
-			}
-			values = append(values, m[2])
-		}
-		if len(values) < longList || len(out) == 0 || strings.TrimSpace(out[len(out)-1]) == "" || !strings.HasSuffix(out[len(out)-1], ":") {
+		values, column := runOf(lines[i:], form)
+		if len(values) < longList || len(out) == 0 || !strings.HasSuffix(out[len(out)-1], ":") || open == "{" && continues(lines[i+len(values):], column) {
 			out = append(out, lines[i:i+max(len(values), 1)]...)
 			i += max(len(values), 1)
 			continue
 		}
 		i += len(values)
-		out[len(out)-1] += " ["
+		out[len(out)-1] += " " + open
 		line := column + strings.Repeat(" ", indent) + values[0]
 		for _, v := range values[1:] {
 			if len(line)+len(", ")+len(v) > maxColumns {
@@ -79,9 +83,26 @@ func fold(doc []byte) []byte {
 			}
 			line += ", " + v
 		}
-		out = append(out, line+"]")
+		out = append(out, line+end)
 	}
-	return []byte(strings.Join(out, "\n"))
+	return out
+}
+
+// runOf are the short values of one form, in one column, with which lines begin.
+func runOf(lines []string, form *regexp.Regexp) (values []string, column string) {
+	for _, l := range lines {
+		m := form.FindStringSubmatch(l)
+		if m == nil || len(m[2]) > shortValue || len(values) > 0 && m[1] != column {
+			break
+		}
+		values, column = append(values, m[2]), m[1]
+	}
+	return values, column
+}
+
+// continues reports whether what stands in a column goes on with a line of another form.
+func continues(lines []string, column string) bool {
+	return len(lines) > 0 && strings.HasPrefix(lines[0], column) && !strings.HasPrefix(lines[0], column+"- ")
 }
 
 // comments say why, by the end of a field's path; a value's comment is written where it first appears.
@@ -103,7 +124,6 @@ var comments = map[string]string{
 	"route_cache_action":                          "The route is looked for again when Keyturn has named the cluster.",
 	"response_attributes":                         "They tell Envoy's own 502, 503 and 504 from a provider's.",
 	"mutation_rules":                              "Otherwise Envoy drops changes of :path, :authority and x-envoy-* headers without a word.",
-	"forward_rules/allowed_headers":               "All that an attempt reads. Fewer headers cost less, on both sides.",
 	"forward_rules/disallowed_headers":            "All others are sent: the later turns of a response repeat the client's headers, such as anthropic-beta.",
 	"route/idle_timeout":                          "Ends a stream on which nothing moves: later where tools run, for an answer that is not a stream.",
 	"max_request_headers_kb":                      "A client's headers, and some of the front's and of Keyturn's: more than a client may send.",
@@ -180,8 +200,13 @@ func (w *yamlWriter) tidy(n *yaml.Node, path []string, column, used int) {
 	}
 }
 
-// maxColumns is how long a line may become by what is put on it. The names of Envoy's types alone have a hundred bytes.
-const maxColumns = 170
+const (
+	// maxColumns is how long a line may become by what is put on it.
+	maxColumns = 190
+
+	// The names of Envoy's extensions and types have up to a hundred bytes and tell little: a line may be longer for them.
+	nameColumns = 16
+)
 
 // inline puts a value without comments on one line, if it fits.
 func (w *yamlWriter) inline(n *yaml.Node, used int) {
@@ -196,6 +221,9 @@ func inlineBytes(n *yaml.Node) int {
 		quotes := 0
 		if n.Kind != yaml.ScalarNode || n.Style == yaml.DoubleQuotedStyle {
 			quotes = len(`""`) // or {} or []
+		}
+		if strings.HasPrefix(n.Value, "type.googleapis.com/") || strings.HasPrefix(n.Value, "envoy.") {
+			return nameColumns
 		}
 		return quotes + len(n.Value)
 	}

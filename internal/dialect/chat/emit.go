@@ -18,7 +18,7 @@ func (s *session) common(c *chunk) {
 	}
 	switch {
 	case c.says(c.usage):
-		if s.usage != nil {
+		if s.usage != nil && s.opts.Counting.Sums(false) {
 			s.edits.Replace(c.usage.Val, rawjson.AddNumbers(s.usage, bytes.Clone(c.usage.Val.Of(c.b))))
 		}
 	case c.usage.Val.Found() && !s.wantUsage:

@@ -210,7 +210,7 @@ func (s *session) merged(reason string) []byte {
 			}
 		}
 	}
-	if s.usage != nil {
+	if s.usage != nil && (s.opts.Counting.Sums(false) || t.usage == nil) {
 		e.Set(b, rawjson.Whole(b), "usage", rawjson.AddNumbers(s.usage, t.usage))
 	}
 	choice, _ := onlyChoice(b)

@@ -21,6 +21,12 @@ type block struct {
 	own            bool // a call of Keyturn's
 	runs           bool // it is to be run
 	tool           turn.Tool
+	omitted        bool // a thought of a later turn that the client does not see
+
+	// Of texts.
+	more         []*block // texts that go on with this one, at seams
+	gap          string   // what sets one of them apart from what was said before
+	spoke, apart bool     // something was said; and it ends with a new line
 	// unknown says that deltas came whose kind is not known. The block then goes on as it began with the deltas that are: the
 	// provider takes it or says what is wrong. A call with such deltas is not run.
 	unknown bool
@@ -67,6 +73,7 @@ func (s *session) newBlock(at int, raw []byte) *block {
 	if b.kind == "tool_use" && s.names.Owner(b.name) == turn.Keyturn {
 		b.own = true
 		b.tool, _ = s.names.Own(b.name)
+		s.seam.open = true
 	}
 	s.turn.blocks = append(s.turn.blocks, b)
 	if s.turn.byIndex == nil {
@@ -75,6 +82,9 @@ func (s *session) newBlock(at int, raw []byte) *block {
 	s.turn.byIndex[at] = b
 	return b
 }
+
+// seen reports whether the client sees the block.
+func (b *block) seen() bool { return !b.own && !b.omitted }
 
 // find is the last block that began with an index; nil if there is none.
 func (t *currentTurn) find(at int) *block { return t.byIndex[at] }

@@ -25,26 +25,35 @@ func (s *session) put(ev *sse.Event, data []byte) {
 
 // putIndex hands an event on with another index.
 func (s *session) putIndex(ev *sse.Event, index int) {
-	f := &s.event
-	if index == f.at {
-		if len(ev.Type) > 0 {
-			s.relay.Put(ev)
-			return
-		}
-		s.put(ev, ev.Data)
+	if index == s.event.at && len(ev.Type) > 0 {
+		s.relay.Put(ev)
 		return
 	}
-	at := relay.DataAt(ev)
-	if at < 0 {
-		s.edits.Reset()
-		s.edits.ReplaceInt(f.index, index)
-		s.put(ev, s.edits.Apply(nil, ev.Data))
+	if relay.DataAt(ev) < 0 {
+		to := s.relay.Own()
+		*to = s.appendIndexed(*to, ev, index)
 		return
 	}
 	to := s.relay.Sink()
-	b := append(s.head(*to, ev, at), ev.Data[:f.index.Start]...)
-	b = strconv.AppendInt(b, int64(index), 10)
-	*to = append(append(b, ev.Data[f.index.End:]...), ev.Raw[at+len(ev.Data):]...)
+	*to = s.appendIndexed(*to, ev, index)
+}
+
+// appendIndexed appends an event with another index. All around its data stays as it is, if that stands on one line.
+func (s *session) appendIndexed(dst []byte, ev *sse.Event, index int) []byte {
+	f := &s.event
+	at := relay.DataAt(ev)
+	if at < 0 {
+		data := ev.Data
+		if index != f.at {
+			s.edits.Reset()
+			s.edits.ReplaceInt(f.index, index)
+			data = s.edits.Apply(nil, ev.Data)
+		}
+		return sse.AppendEvent(dst, string(f.kind), data)
+	}
+	dst = append(s.head(dst, ev, at), ev.Data[:f.index.Start]...)
+	dst = strconv.AppendInt(dst, int64(index), 10)
+	return append(append(dst, ev.Data[f.index.End:]...), ev.Raw[at+len(ev.Data):]...)
 }
 
 var byteOrderMark = []byte("\xef\xbb\xbf")

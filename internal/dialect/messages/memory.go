@@ -12,7 +12,7 @@ import (
 
 // What is remembered of conversations in this dialect:
 //
-//	turnsKey:  by a conversation up to and with an answer (identity): {"shown": the identity of the answer alone, "size": its size, "turns": [{"content":
+//	turnsKey:  by a conversation up to and with an answer (identity): {"shown": the identity of the answer alone, "size": its size, "thoughts": those in it (thinkingOf), "turns": [{"content":
 //	           [blocks], "results": [tool_result blocks]}, …]}: the turns that the answer was merged of
 //	callKey:   by the id of a call that the client answers: {"turns": the part of turnsKey that names those of its answer}
 //	begunKey:  by a conversation as a request or an answer left it: {"tools": the part of toolsKey that names those that it has}
@@ -169,6 +169,7 @@ func (t *conversation) remember(s *session) {
 	alone.content("assistant", shown, rawjson.Whole(shown))
 	r.Add("shown", rawjson.AppendString(nil, alone.sum()))
 	r.Add("size", strconv.AppendInt(nil, int64(alone.size), 10))
+	r.Add("thoughts", rawjson.AppendString(nil, thinkingOf(shown, rawjson.Whole(shown))))
 	var turns []byte
 	for _, p := range s.past {
 		var turn recall.Record

@@ -1,6 +1,7 @@
 package messages
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/keyturn/keyturn/internal/dialect/rawjson"
@@ -11,13 +12,58 @@ import (
 // said, and leaves out what stays as it was. Either may be empty.
 func fillNumbers(last, first []byte) []byte { return rawjson.FillNumbers(first, last) }
 
-// finalDelta is the data of the last turn's message_delta as that of all turns: its usage counts all of them, since clients take
-// it for the message's own.
+// used is the usage of the turn that ends.
+func (s *session) used() []byte { return fillNumbers(s.turn.end, s.turn.begin) }
+
+// counted is the usage of a response of several turns; nil if none was told. Clients take it for the size of the context, so it is the last
+// turn's unless all of them are to be added up. All of them stand in iterations ("Usage", of beta messages, in Anthropic's API reference).
+func (s *session) counted() []byte {
+	last := s.used()
+	if s.opts.Counting.Sums(false) || last == nil {
+		last = rawjson.AddNumbers(s.usage, last)
+	}
+	if !rawjson.IsObject(last) {
+		return nil
+	}
+	var e rawjson.Edits
+	all := append(slices.Clone(s.iterations), s.iteration()...)
+	e.Set(last, rawjson.Whole(last), "iterations", slices.Concat([]byte{'['}, bytes.TrimSuffix(all, rawjson.Comma), []byte{']'}))
+	return e.Apply(nil, last)
+}
+
+// maxUsage bounds the usage of a turn that goes into iterations, in bytes.
+const maxUsage = 16 << 10
+
+// iteration is the usage of the turn that ends as elements of iterations, each with a comma behind it: its own, where it had some.
+func (s *session) iteration() []byte {
+	u := s.used()
+	if !rawjson.IsObject(u) || len(u) > maxUsage {
+		return nil
+	}
+	if own, ok := rawjson.Lookup(u, rawjson.Whole(u), "iterations"); ok && u[own.Start] == '[' {
+		if inside := bytes.TrimSpace(u[own.Start+1 : own.End-1]); len(inside) > 0 {
+			return append(slices.Clone(inside), ',')
+		}
+		return nil
+	}
+	b := []byte(`{"type":"message"`)
+	for _, name := range [...]string{"input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation"} {
+		if v, ok := rawjson.Lookup(u, rawjson.Whole(u), name); ok {
+			b = append(append(append(b, `,"`...), name...), `":`...)
+			b = append(b, v.Of(u)...)
+		}
+	}
+	return append(b, "},"...)
+}
+
+// finalDelta is the data of the last turn's message_delta as that of all turns.
 func (s *session) finalDelta(data []byte) []byte {
 	e := &s.edits
 	e.Reset()
-	if s.usage != nil {
-		e.Set(data, rawjson.Whole(data), "usage", rawjson.AddNumbers(s.usage, fillNumbers(s.turn.end, s.turn.begin)))
+	if s.number > 1 {
+		if u := s.counted(); u != nil {
+			e.Set(data, rawjson.Whole(data), "usage", u)
+		}
 	}
 	if delta, ok := rawjson.Lookup(data, rawjson.Whole(data), "delta"); ok && data[delta.Start] == '{' {
 		s.end(e, data, delta)
@@ -110,7 +156,7 @@ func (s *session) merged(body []byte) []byte {
 	at := rawjson.Whole(body)
 	var e rawjson.Edits
 	content, _ := rawjson.Lookup(body, at, "content")
-	if s.number > 1 || len(s.turn.calls) > 0 {
+	if s.number > 1 || len(s.turn.calls) > 0 || s.seam.mended {
 		e.Set(body, at, "content", s.shown())
 	} else {
 		i := 0
@@ -130,18 +176,12 @@ func (s *session) merged(body []byte) []byte {
 				e.Set(body, at, m.name, m.value)
 			}
 		}
-		if s.usage != nil {
-			e.Set(body, at, "usage", rawjson.AddNumbers(s.usage, s.turn.end))
+		if u := s.counted(); u != nil {
+			e.Set(body, at, "usage", u)
 		}
 	}
 	s.end(&e, body, at)
 	return e.Apply(nil, body)
-}
-
-// see gives a block its place in what the client sees.
-func (s *session) see(b *block) {
-	b.shown = len(s.seen)
-	s.seen = append(s.seen, b)
 }
 
 // shown is all that the client sees, an array.
@@ -155,7 +195,7 @@ func (s *session) shown() []byte {
 		if i > 0 {
 			list = append(list, ',')
 		}
-		list = append(list, b.json()...)
+		list = append(list, b.joined()...)
 	}
 	return append(list, ']')
 }

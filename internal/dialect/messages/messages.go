@@ -28,15 +28,17 @@ type session struct {
 	think        int64 // thinking.budget_tokens, if it counts against max_tokens; else 0
 	conversation *conversation
 
-	number int      // of the turn, from 1
-	seen   []*block // that the client sees, of all turns; the place of each is its index
-	past   []pastTurn
-	said   []byte // what the current turn's request has after the client's messages, joined by commas
-	usage  []byte // of the turns before this one, summed; nil if none
-	output int64  // output tokens of all turns that have ended
-	id     []byte // the response's id and model as JSON strings: the first turn's; nil if there was none
-	named  []byte
-	spent  bool // there are too few tokens for another turn
+	number     int      // of the turn, from 1
+	seen       []*block // that the client sees, of all turns; the place of each is its index
+	seam       seams
+	past       []pastTurn
+	said       []byte // what the current turn's request has after the client's messages, joined by commas
+	usage      []byte // of the turns before this one, summed; nil if none
+	iterations []byte // of each of those turns, with a comma behind each
+	output     int64  // output tokens of all turns that have ended
+	id         []byte // the response's id and model as JSON strings: the first turn's; nil if there was none
+	named      []byte
+	spent      bool // there are too few tokens for another turn
 	// container is where the provider's tools ran last, an object; nil if they did not. Later turns go on in it.
 	container []byte
 
@@ -87,6 +89,7 @@ func open(body []byte, o turn.Options) turn.Session {
 		opts: o, number: 1,
 		model: rawjson.Word(f.model.Of(body)), streams: string(f.stream.Of(body)) == "true",
 	}
+	s.names.Limit(o.MaxTools)
 	tools, ok := s.declare(body, f.tools)
 	if !ok {
 		return nil
@@ -128,6 +131,9 @@ func (s *session) Streams() bool { return s.streams }
 
 // Reads implements turn.Session.
 func (s *session) Reads() bool { return s.reads }
+
+// LeftOut implements turn.Crowded.
+func (s *session) LeftOut() int { return s.names.Left() }
 
 // Body implements turn.Session.
 func (s *session) Body() []byte { return s.body }
@@ -188,14 +194,14 @@ func (s *session) left() int64 {
 	if s.limit <= 0 {
 		return math.MaxInt64
 	}
-	u := fillNumbers(s.turn.end, s.turn.begin)
+	u := s.used()
 	return s.limit - rawjson.AddInts(s.output, rawjson.Int(u, rawjson.Whole(u), "output_tokens"))
 }
 
 // result is what the turn came to, for the loop.
 func (s *session) result() turn.Turn {
 	t := &s.turn
-	u := fillNumbers(t.end, t.begin)
+	u := s.used()
 	at := rawjson.Whole(u)
 	cameTo := turn.Turn{
 		Failure: t.failure, Cut: !t.over && !t.errored && t.failure == nil, Model: t.model, Reason: t.reason,
@@ -240,8 +246,12 @@ func (s *session) Finish(dst []byte) []byte {
 	if t.stop == nil {
 		t.stop = []byte(`{"type":"message_stop"}`)
 	}
-	dst = sse.AppendEvent(dst, "message_delta", s.finalDelta(data))
-	return sse.AppendEvent(dst, "message_stop", t.stop)
+	s.relay.To(dst)
+	s.letStop()
+	to := s.relay.Own()
+	*to = sse.AppendEvent(*to, "message_delta", s.finalDelta(data))
+	*to = sse.AppendEvent(*to, "message_stop", t.stop)
+	return s.relay.Out()
 }
 
 // KeepAlive is a ping event, which clients of this API expect at any time.
@@ -256,6 +266,7 @@ func (s *session) Fail(dst []byte, e turn.Error) []byte {
 		return dst
 	}
 	s.relay.Interrupt(dst)
+	s.letStop()
 	s.turn.failure = nil
 	b := rawjson.AppendString([]byte(`{"type":"error","error":{"type":`), e.Type)
 	b = append(rawjson.AppendString(append(b, `,"message":`...), e.Message), `}}`...)
@@ -270,6 +281,13 @@ func (s *session) Relay(dst []byte) []byte {
 	if s.plain {
 		s.body = s.turn.final
 		return dst
+	}
+	if h := s.seam.stop; h != nil { // of a turn before
+		s.seam.stop = nil
+		dst = append(dst, h.raw...)
+		if h.cut {
+			dst = append(dst, "\n\n"...)
+		}
 	}
 	return s.relay.HandOver(dst)
 }

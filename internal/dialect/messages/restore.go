@@ -24,8 +24,8 @@ func (t *conversation) restore(e *rawjson.Edits, b []byte) {
 type answer struct {
 	from, to int // its messages, the last included: some clients send each block in one of its own
 	turns    []pastTurn
-	// changed says that the client has changed it. Then only the last turn is of use, since the client's own calls tell where in the
-	// answer it is.
+	// changed says that the client has changed it. Then what the turns said stays as it has it: their calls come back before it, and
+	// those of the last turn within, since the client's own calls tell where.
 	changed bool
 }
 
@@ -48,12 +48,10 @@ func (t *conversation) answerAt(b []byte, i int) (answer, bool) {
 	}
 	t.back[key] = true
 	t.memory.Put(key, v) // it is in use: its time begins anew
-	var thought strings.Builder
 	list, _ := rawjson.Lookup(v, rawjson.Whole(v), "turns")
 	for at := range rawjson.Elements(v, list) {
 		content, _ := rawjson.Lookup(v, at, "content")
 		results, _ := rawjson.Lookup(v, at, "results")
-		thought.WriteString(thinkingOf(v, content))
 		p := pastTurn{content: content.Of(v)}
 		for x := range rawjson.Elements(v, results) {
 			p.results = append(p.results, x.Of(v))
@@ -63,9 +61,9 @@ func (t *conversation) answerAt(b []byte, i int) (answer, bool) {
 	if len(a.turns) == 0 {
 		return a, false
 	}
-	named := rawjson.Values(v, rawjson.Whole(v), "shown", "size")
+	named := rawjson.Values(v, rawjson.Whole(v), "shown", "size", "thoughts")
 	size, _ := rawjson.ParseInt(named[1].Of(v))
-	all, thoughtless := t.reach(b, &a, rawjson.Unquote(named[0].Of(v)), int(size), thought.String())
+	all, thoughtless := t.reach(b, &a, rawjson.Unquote(named[0].Of(v)), int(size), rawjson.Unquote(named[2].Of(v)))
 	switch {
 	case thoughtless: // and so it is to stay
 		for j := range a.turns {
@@ -82,37 +80,52 @@ func (t *conversation) answerAt(b []byte, i int) (answer, bool) {
 const maxParts = 256
 
 // reach finds where the answer begins that is named shown, has a size and the thoughts. It reports whether all of the answer stands there,
-// or all but the thoughts: some clients leave them out.
+// or all but the thoughts: some clients leave them out. Others join them, and so spoil them: then too all of it stands there.
 func (t *conversation) reach(b []byte, a *answer, shown string, size int, thoughts string) (all, thoughtless bool) {
-	known, same := false, false // messages that add nothing to the size add nothing to the identity either
-	left := thoughts            // what of the thoughts is to stand before
+	known, thinks := false, false // messages that add nothing to the size add nothing to the identity either
+	said := 0                     // thoughts
+	left, whole := thoughts, true // what of the thoughts is to stand before; and whether those so far are their end
 	for from, first := a.to, max(t.run(a.to), a.to-maxParts); from >= first; from-- {
 		has := thinkingOf(b, t.list[from].content)
-		var fits bool // the thoughts so far are their end
-		left, fits = strings.CutSuffix(left, has)
+		if whole {
+			left, whole = strings.CutSuffix(left, has)
+		}
 		before := 0
 		if from > 0 {
 			before = t.list[from-1].size
 		}
-		switch n := t.list[a.to].size - before; {
-		case n > size, !fits:
-			return false, thoughtless
-		case n < size:
-			continue
-		case !known:
-			known, same = true, t.identityOf(b, from, a.to) == shown
+		n := t.list[a.to].size - before
+		if n > size {
+			break
 		}
-		switch {
-		case !same:
+		if thinks = thinks || has != ""; !whole && !among(has, thoughts, &said) {
+			return false, false // another answer in the same words
+		}
+		if n < size {
+			continue
+		}
+		if !known && t.identityOf(b, from, a.to) != shown {
 			return false, false
-		case left == "":
-			a.from = from
+		}
+		known, a.from = true, from
+		if whole && left == "" {
 			return true, false
-		case left == thoughts: // none so far
-			a.from, thoughtless = from, true
 		}
 	}
-	return false, thoughtless
+	return known && thinks, known && !thinks
+}
+
+// maxThoughts bounds how many thoughts of an answer are looked for one by one.
+const maxThoughts = 64
+
+// among reports whether all of some thoughts are among others. It counts them.
+func among(some, thoughts string, count *int) bool {
+	for thought := range strings.SplitAfterSeq(strings.ReplaceAll(some, ";", ","), ",") {
+		if *count++; *count > maxThoughts || !strings.Contains(thoughts, strings.TrimSuffix(thought, ",")) {
+			return false
+		}
+	}
+	return true
 }
 
 // identityOf names the messages from one to another of the assistant's.
@@ -179,6 +192,7 @@ func (t *conversation) replace(e *rawjson.Edits, b []byte, a answer) {
 		}
 	}
 	if a.changed {
+		t.insertTurns(e, b, a)
 		t.insertCalls(e, b, a, last)
 		return
 	}
@@ -257,6 +271,27 @@ func withResults(b []byte, content rawjson.Span, p *pastTurn) []byte {
 		}
 	}
 	return slices.Concat([]byte{'['}, out, []byte{']'})
+}
+
+// insertTurns puts the calls of all turns of an answer but the last, and their results, before the answer, which the client has changed.
+func (t *conversation) insertTurns(e *rawjson.Edits, b []byte, a answer) {
+	var out []byte
+	for i := range a.turns[:len(a.turns)-1] {
+		p := &a.turns[i]
+		var calls []byte
+		for v := range rawjson.Elements(p.content, rawjson.Whole(p.content)) {
+			if rawjson.Text(p.content, v, "type") == "tool_use" {
+				calls = append(rawjson.Separate(calls), v.Of(p.content)...)
+			}
+		}
+		if calls != nil {
+			out = append(append(appendAssistant(out, calls), ','), appendUser(nil, p.results)...)
+			out = append(out, ',')
+		}
+	}
+	if out != nil {
+		e.Insert(t.list[a.from].at.Start, out)
+	}
 }
 
 // insertCalls puts Keyturn's calls of an answer's last turn into the answer, which the client has changed: each before the call of the

@@ -17,6 +17,8 @@ func (s *session) Write(dst, p []byte) ([]byte, turn.State) {
 // GiveUp implements relay.Reader: nothing more of the stream can be read, so nothing of the turn is acted on.
 func (s *session) GiveUp() bool {
 	s.turn.broken = true
+	s.relay.Release()
+	s.letStop()
 	return true
 }
 
@@ -35,6 +37,10 @@ func (s *session) End(dst []byte) ([]byte, turn.Turn) {
 	s.plain = false
 	s.relay.Close(dst)
 	t := s.result()
+	if len(t.Calls) == 0 && s.turn.failure == nil {
+		s.relay.Release()
+		s.letStop()
+	}
 	if len(t.Calls) == 0 && s.turn.over && !s.turn.broken {
 		s.close()
 		s.conversation.remember(s)
@@ -94,7 +100,7 @@ func (s *session) dispatch(ev *sse.Event) {
 		switch b := s.turn.find(f.at); {
 		case b == nil:
 			s.put(ev, ev.Data)
-		case !b.own:
+		case b.seen():
 			s.putIndex(ev, b.shown)
 		}
 	}
@@ -113,6 +119,7 @@ func (s *session) foreign(ev *sse.Event) {
 		return
 	}
 	s.relay.Release()
+	s.letStop()
 	s.relay.Put(ev)
 }
 
@@ -137,6 +144,7 @@ func (s *session) blockStart(ev *sse.Event) {
 	if f.at < 0 || !f.block.Found() || ev.Data[f.block.Start] != '{' {
 		s.turn.broken = true
 		s.relay.Release()
+		s.letStop()
 		s.relay.Put(ev)
 		return
 	}
@@ -145,8 +153,16 @@ func (s *session) blockStart(ev *sse.Event) {
 	if b.own {
 		return
 	}
-	s.see(b)
+	goesOn := s.see(b)
+	if b.omitted {
+		return
+	}
 	s.relay.Release()
+	if goesOn {
+		s.goOn(b)
+		return
+	}
+	s.letStop()
 	s.putIndex(ev, b.shown)
 }
 
@@ -167,10 +183,9 @@ func (s *session) blockDelta(ev *sse.Event) {
 			b.other(ev.Data, f.delta)
 		}
 	}
-	if b.own {
-		return
+	if b.seen() {
+		s.putIndex(ev, b.shown)
 	}
-	s.putIndex(ev, b.shown)
 }
 
 // blockStop takes the end of a block.
@@ -181,7 +196,9 @@ func (s *session) blockStop(ev *sse.Event) {
 		s.relay.Release()
 		s.relay.Put(ev)
 		return
-	case !b.own:
+	case b.seen() && b.kind == "text" && b.open:
+		s.holdStop(ev, b.shown)
+	case b.seen():
 		s.putIndex(ev, b.shown)
 	}
 	b.open = b.open && ev.Truncated
@@ -205,6 +222,7 @@ func (s *session) messageDelta(ev *sse.Event) {
 		return
 	}
 	s.relay.Release()
+	s.letStop()
 	if s.number == 1 && !s.spent {
 		s.put(ev, ev.Data)
 		return
@@ -221,6 +239,7 @@ func (s *session) messageStop(ev *sse.Event) {
 	}
 	if t.broken && t.final != nil { // after all
 		t.calls = nil
+		s.letStop()
 		to := s.relay.Own()
 		*to = sse.AppendEvent(*to, "message_delta", s.finalDelta(t.final))
 	}
@@ -231,6 +250,7 @@ func (s *session) messageStop(ev *sse.Event) {
 	}
 	t.over = true
 	s.relay.Release()
+	s.letStop()
 	s.put(ev, ev.Data)
 }
 
@@ -239,6 +259,7 @@ func (s *session) erring(ev *sse.Event) {
 	t := &s.turn
 	t.errored, t.calls = true, nil
 	if !s.relay.Holding() {
+		s.letStop()
 		s.put(ev, ev.Data)
 		return
 	}

@@ -74,7 +74,7 @@ func (s *session) merge(e *rawjson.Edits, b []byte, at rawjson.Span) {
 				e.Set(b, at, echoed[n], s.echo[n])
 			}
 		}
-		if sum := rawjson.AddNumbers(s.usage, s.turn.raw); len(sum) > 0 {
+		if sum := rawjson.AddNumbers(s.usage, s.turn.raw); len(sum) > 0 && (s.opts.Counting.Sums(true) || s.turn.raw == nil) {
 			e.Set(b, at, "usage", sum)
 		}
 	}

@@ -75,6 +75,18 @@ type Session interface {
 	Explain(status int, body []byte) (Error, bool)
 }
 
+// Counter is a Session that may ask the provider to count tokens although the client did not.
+type Counter interface {
+	// CountsUnasked reports whether the request does so.
+	CountsUnasked() bool
+}
+
+// Crowded is a Session that may have had no room for some of the tools.
+type Crowded interface {
+	// LeftOut is how many of Options.Tools.
+	LeftOut() int
+}
+
 // State says how a turn's stream goes on.
 type State uint8
 
@@ -91,13 +103,32 @@ type Options struct {
 	// Hidden leaves Keyturn's calls out of what the client sees. Otherwise they are shown where the dialect has a form for
 	// them: mcp_call items in Responses. The other dialects always hide them.
 	Hidden bool
+	// Counting says how the tokens of several turns are told to the client.
+	Counting Counting
 	// ModelName is the name by which models know a server's tool: for calls that a client replays whose tool is not offered now.
 	ModelName func(server, tool string) string
+	// MaxTools is how many tools the request may have, the client's included: AnyTools, or 0 for turn.MaxTools. The client's come first.
+	MaxTools int
+	// NoUsage keeps what asks the provider to count tokens out of requests that do not have it: it refuses that.
+	NoUsage bool
 	// Memory keeps what the client's next request needs and the client cannot replay. Nil remembers nothing.
 	Memory Memory
 	// Gone reports that nobody waits for the response any more: work on a long request ends. Nil: somebody always does.
 	Gone func() bool
 }
+
+// Counting is how the tokens of several turns are told to the client. Turn.Usage is always that of one.
+type Counting uint8
+
+// The ways of counting.
+const (
+	UsualCounting Counting = iota // LastTurn in dialects whose clients take it for the size of the context (Chat, Messages), else SumOfTurns
+	SumOfTurns
+	LastTurn
+)
+
+// Sums reports whether the turns are added up, usual being what the dialect does unless it is told.
+func (c Counting) Sums(usual bool) bool { return c == SumOfTurns || c == UsualCounting && usual }
 
 // Left reports, at every thousandth element of a list or so, whether nobody waits any more.
 func (o *Options) Left(element int) bool { return o.Gone != nil && element%1024 == 1023 && o.Gone() }

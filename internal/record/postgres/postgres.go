@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	openTimeout = 30 * time.Second
+	openTimeout = 5 * time.Second // nothing else begins before
 	// limits bound each transaction at the server.
 	limits = "set local lock_timeout = '5s'; set local statement_timeout = '30s'; set local idle_in_transaction_session_timeout = '60s'"
 )
@@ -38,11 +38,18 @@ type Store struct {
 	pool  *pgxpool.Pool
 	steps []string // migrations
 
-	mu   sync.Mutex         // protects days
-	days map[time.Time]bool // that have partitions
+	newest sync.Mutex // held while the schema is brought to the newest version
+
+	mu       sync.Mutex         // protects all below
+	migrated bool               // the schema is of the newest version
+	days     map[time.Time]bool // that have partitions
 }
 
-// Open connects, and makes the schema or brings it to the newest version. Errors do not repeat the URL.
+// errNewer is the error of a schema that this version does not know.
+var errNewer = errors.New("the schema keyturn was made by a newer Keyturn")
+
+// Open connects, and makes the schema or brings it to the newest version. A server that does not answer is no error: it is tried again when there is
+// something to write. Errors do not repeat the URL.
 func Open(ctx context.Context, o Options) (*Store, error) { return open(ctx, o, migrations) }
 
 func open(ctx context.Context, o Options, steps []string) (*Store, error) {
@@ -60,11 +67,38 @@ func open(ctx context.Context, o Options, steps []string) (*Store, error) {
 	s := &Store{o: o, pool: pool, steps: steps, days: map[time.Time]bool{}}
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	if err := s.migrate(ctx); err != nil {
+	switch err := s.current(ctx); {
+	case errors.Is(err, errNewer):
 		pool.Close()
 		return nil, fmt.Errorf("the PostgreSQL for records: %w", err)
+	case err != nil:
+		o.Log.Error("the PostgreSQL for records is not ready; it is tried again", slog.Any("error", err))
 	}
 	return s, nil
+}
+
+// current sees to the schema, unless that was done.
+func (s *Store) current(ctx context.Context) error {
+	done := func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.migrated
+	}
+	if done() {
+		return nil
+	}
+	s.newest.Lock()
+	defer s.newest.Unlock()
+	if done() {
+		return nil
+	}
+	if err := s.migrate(ctx); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.migrated = true
+	return nil
 }
 
 // Close ends the store.
@@ -122,6 +156,9 @@ func classify(err error, alive bool) error {
 
 // ready sees to the partitions of a day.
 func (s *Store) ready(ctx context.Context, day time.Time) error {
+	if err := s.current(ctx); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	there := s.days[day]
 	s.mu.Unlock()
@@ -152,6 +189,9 @@ func (s *Store) forget(day time.Time) {
 
 // Maintain makes the partitions of the days to come, and drops those that are too old. One process at a time does.
 func (s *Store) Maintain(ctx context.Context, now time.Time) error {
+	if err := s.current(ctx); err != nil {
+		return err
+	}
 	err := s.within(ctx, func(tx pgx.Tx) error {
 		var mine bool
 		if err := tx.QueryRow(ctx, "select pg_try_advisory_xact_lock($1)", int64(partitionLock)).Scan(&mine); err != nil || !mine {
@@ -177,6 +217,8 @@ func (s *Store) Maintain(ctx context.Context, now time.Time) error {
 		_, err := s.pool.Exec(ctx, statement, sums)
 		failed = append(failed, err)
 	}
+	_, err = s.pool.Exec(ctx, "delete from keyturn.groups where seen < $1", now.Add(-s.o.Retain-48*time.Hour))
+	failed = append(failed, err)
 	_, err = s.pool.Exec(ctx, "delete from keyturn.writers where at < $1", now.Add(-48*time.Hour))
 	return errors.Join(append(failed, err)...)
 }

@@ -166,11 +166,36 @@ func TestMigration(t *testing.T) {
 }
 
 func TestErrorsTellNoSecret(t *testing.T) {
-	for _, url := range []string{"postgres://user:hunter22@127.0.0.1:1/db?connect_timeout=1", "postgres://user:hunter22@h:port/db", "postgres://us er:hunter22@"} {
+	for _, url := range []string{"postgres://user:hunter22@h:port/db", "postgres://us er:hunter22@"} {
 		_, err := Open(t.Context(), options(url))
 		require.Error(t, err)
 		require.NotContains(t, err.Error(), "hunter22")
 	}
+	log := &strings.Builder{}
+	o := options("postgres://user:hunter22@127.0.0.1:1/db?connect_timeout=1")
+	o.Log = slog.New(slog.NewTextHandler(log, nil))
+	s, err := Open(t.Context(), o)
+	require.NoError(t, err, "who has no database yet is not held up")
+	defer s.Close()
+	require.Contains(t, log.String(), "not ready")
+	require.NotContains(t, log.String(), "hunter22")
+	_, err = s.Turns(t.Context(), record.Query{})
+	require.Error(t, err)
+	require.NotContains(t, err.Error(), "hunter22")
+}
+
+// The database begins after Keyturn.
+func TestBeginsLater(t *testing.T) {
+	pg := server.Start(t)
+	url := pg.Database(t)
+	pg.Kill()
+	s := opened(t, url)
+	turns := recordtest.Turns(100, 1)
+	lot := record.Lot{Writer: "w", Number: 1, Day: recordtest.Midnight}
+	require.Error(t, s.PutTurns(t.Context(), lot, turns[:1]))
+	pg.Restart(t)
+	recordtest.Put(t, s, "w", turns, nil)
+	recordtest.TestReader(t, s, turns, nil)
 }
 
 func TestPoison(t *testing.T) {

@@ -58,9 +58,8 @@ func (c *condition) where() string {
 	return " where " + strings.Join(c.terms, " and ")
 }
 
-// conditions returns q in SQL: one condition, or two whose answers have nothing in common.
-func conditions(q record.Query, after record.Place) []condition {
-	var c condition
+// base returns all of q in SQL but what turns_group is for.
+func base(q record.Query, after record.Place) (c condition) {
 	if !q.From.IsZero() {
 		c.add("start >= $", record.Ceil(q.From))
 	}
@@ -85,21 +84,60 @@ func conditions(q record.Query, after record.Place) []condition {
 	if q.WithTools {
 		c.add("calls > 0")
 	}
+	c.field("client", q.Client)
+	c.field("session", q.Session)
+	return c
+}
+
+// grouped adds what q asks of groups.
+func (c *condition) grouped(q record.Query) {
 	if q.Pool != "" {
 		c.add("pool = $", q.Pool)
 	}
-	c.field("client", q.Client)
-	c.field("session", q.Session)
-	c.field("key", q.Key)
-	if q.Model == "" {
-		return []condition{c}
+	if q.Key != "" {
+		c.add("key = $", q.Key)
 	}
-	answered, asked := c, c
-	answered.terms, asked.terms = slices.Clone(c.terms), slices.Clone(c.terms)
-	answered.args, asked.args = slices.Clone(c.args), slices.Clone(c.args)
-	answered.field("answered", q.Model)
-	asked.add("asked = $ and asked <> answered", q.Model)
-	return []condition{answered, asked}
+	if q.Model != "" {
+		c.add("(asked = $ or answered = $)", q.Model, q.Model)
+	}
+}
+
+// maxWalks is how many groups turns_group is walked for.
+const maxWalks = 64
+
+// query returns q as a statement; "" where there is no such turn.
+func (s *Store) query(ctx context.Context, q record.Query, after record.Place) (statement string, args []any, err error) {
+	c := base(q, after)
+	const order = " order by start desc, id desc limit "
+	selected := "select " + strings.Join(columns, ", ") + " from keyturn.turns"
+	if q.Pool == "" && q.Key == "" && q.Model == "" {
+		return selected + c.where() + order + fmt.Sprint(q.Limit+1), c.args, nil
+	}
+	var of condition
+	of.grouped(q)
+	rows, err := s.pool.Query(ctx, fmt.Sprintf("select pool, key, asked, answered from keyturn.groups%s limit %d", of.where(), maxWalks+1), of.args...)
+	if err != nil {
+		return "", nil, err
+	}
+	groups, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (g group, err error) {
+		return g, row.Scan(&g.pool, &g.key, &g.asked, &g.answered)
+	})
+	switch {
+	case err != nil || len(groups) == 0:
+		return "", nil, err
+	case len(groups) > maxWalks, q.Session != "":
+		c.grouped(q)
+		return selected + c.where() + order + fmt.Sprint(q.Limit+1), c.args, nil
+	}
+	// The newest of each group, and the newest of those: the planner, left alone, walks all turns and hopes to meet a rare one soon.
+	var walks []string
+	for _, g := range groups {
+		walk := condition{args: c.args, terms: slices.Clone(c.terms)}
+		walk.add("pool = $ and key = $ and asked = $ and answered = $", g.pool, g.key, g.asked, g.answered)
+		c.args = walk.args
+		walks = append(walks, "("+selected+walk.where()+order+fmt.Sprint(q.Limit+1)+")")
+	}
+	return strings.Join(walks, " union all ") + order + fmt.Sprint(q.Limit+1), c.args, nil
 }
 
 // Turns returns a page of those that q selects.
@@ -108,24 +146,26 @@ func (s *Store) Turns(ctx context.Context, q record.Query) (record.Page, error) 
 	if err != nil {
 		return record.Page{}, err
 	}
-	var found []*record.Turn
-	for _, c := range conditions(q, after) {
-		rows, err := s.pool.Query(ctx, fmt.Sprintf(`select %s from keyturn.turns%s order by start desc, id desc limit %d`, strings.Join(columns, ", "),
-			c.where(), q.Limit+1), c.args...)
-		if err != nil {
-			return record.Page{}, err
-		}
-		turns, err := pgx.CollectRows(rows, readTurn)
-		if err != nil {
-			return record.Page{}, err
-		}
-		found = append(found, turns...)
+	statement, args, err := s.query(ctx, q, after)
+	if err != nil || statement == "" {
+		return record.NewPage(nil, q.Limit), err
+	}
+	rows, err := s.pool.Query(ctx, statement, args...)
+	if err != nil {
+		return record.Page{}, err
+	}
+	found, err := pgx.CollectRows(rows, readTurn)
+	if err != nil {
+		return record.Page{}, err
 	}
 	return record.NewPage(found, q.Limit), nil
 }
 
 // Turn returns the newest turn of that id.
 func (s *Store) Turn(ctx context.Context, id string) (record.Turn, error) {
+	if !record.Possible(id) {
+		return record.Turn{}, record.ErrNotFound
+	}
 	rows, err := s.pool.Query(ctx, "select "+strings.Join(columns, ", ")+" from keyturn.turns where id = $1 order by start desc limit 1", id)
 	if err != nil {
 		return record.Turn{}, err
@@ -142,6 +182,9 @@ func (s *Store) Turn(ctx context.Context, id string) (record.Turn, error) {
 
 // Content returns what was said in a turn.
 func (s *Store) Content(ctx context.Context, id string) ([]record.Content, error) {
+	if !record.Possible(id) {
+		return nil, nil
+	}
 	rows, err := s.pool.Query(ctx, `select kind, turn, call, text, cut, at from keyturn.content where id = $1 and day = (
 		select max(day) from keyturn.content where id = $1) order by at, place`, id)
 	if err != nil {

@@ -20,7 +20,7 @@ const sumColumns = `turns bigint not null, failed bigint not null, unknown bigin
 const groupColumns = `client text not null, pool text not null, key text not null, model text not null`
 
 // migrations are the statements that bring the schema from the version of their index to the next. Durations are nanoseconds. What was released is
-// never changed.
+// never changed. turns_group is for every question about a pool, a key or a model: groups has the few values that it begins with.
 var migrations = []string{`
 	create table keyturn.turns (
 		start timestamptz not null, ended timestamptz not null, id text collate "C" not null, client text not null, session text not null, user_agent text not null,
@@ -35,12 +35,11 @@ var migrations = []string{`
 	create index turns_id on keyturn.turns (id);
 	create index turns_client on keyturn.turns (client, start, id) where client <> '';
 	create index turns_session on keyturn.turns (session, start, id) where session <> '';
-	create index turns_pool on keyturn.turns (pool, start, id);
-	create index turns_key on keyturn.turns (key, start, id) where key <> '';
-	create index turns_answered on keyturn.turns (answered, start, id) where answered <> '';
-	create index turns_asked on keyturn.turns (asked, start, id) where asked <> answered;
-	create index turns_odd on keyturn.turns (start, id) where odd;
+	create index turns_group on keyturn.turns (pool, key, asked, answered, start, id);
+	create index turns_odd on keyturn.turns (start, id, status, error_class) where odd;
 	create index turns_calls on keyturn.turns (start, id) where calls > 0;
+	create table keyturn.groups (pool text not null, key text not null, asked text not null, answered text not null, seen timestamptz not null,
+		primary key (pool, key, asked, answered));
 	create table keyturn.content (
 		day timestamptz not null, id text collate "C" not null, kind smallint not null, turn integer not null, call text not null, text text not null,
 		cut boolean not null, at timestamptz not null, place integer not null) partition by range (day);
@@ -70,7 +69,7 @@ func (s *Store) migrate(ctx context.Context) error {
 			return err
 		}
 		if version > len(s.steps) {
-			return fmt.Errorf("the schema keyturn was made by a newer Keyturn (version %d, and this one knows %d)", version, len(s.steps))
+			return fmt.Errorf("%w (version %d, and this one knows %d)", errNewer, version, len(s.steps))
 		}
 		if version == len(s.steps) {
 			return nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -52,6 +53,7 @@ func (s *Store) PutTurns(ctx context.Context, lot record.Lot, turns []*record.Tu
 			days[g] = day
 		}
 		batch := &pgx.Batch{}
+		addGroups(batch, lot.Day, turns)
 		addSums(batch, "sessions", sessions)
 		addSums(batch, "hours", groups)
 		addSums(batch, "days", days)
@@ -96,6 +98,29 @@ func turnRow(row []any, trail []byte, t *record.Turn) (values []any, buffer []by
 		row = append(row, trail)
 	}
 	return append(row, int32(len(t.Calls)), t.Odd()), trail
+}
+
+// group is what an entry of turns_group begins with.
+type group struct{ pool, key, asked, answered string }
+
+// addGroups adds the groups of turns to those that there are, and says that they were seen on a day. In order, like addSums.
+func addGroups(batch *pgx.Batch, day time.Time, turns []*record.Turn) {
+	seen := map[group]struct{}{}
+	for _, t := range turns {
+		seen[group{t.Pool, t.Key, t.Asked, t.Answered}] = struct{}{}
+	}
+	order := slices.SortedFunc(maps.Keys(seen), func(a, b group) int {
+		return cmp.Or(strings.Compare(a.pool, b.pool), strings.Compare(a.key, b.key), strings.Compare(a.asked, b.asked), strings.Compare(a.answered, b.answered))
+	})
+	var columns [4][]string
+	for _, g := range order {
+		for i, v := range []string{g.pool, g.key, g.asked, g.answered} {
+			columns[i] = append(columns[i], v)
+		}
+	}
+	batch.Queue(`insert into keyturn.groups as g (pool, key, asked, answered, seen) select *, $5::timestamptz
+		from unnest($1::text[], $2::text[], $3::text[], $4::text[]) on conflict (pool, key, asked, answered) do update set seen = excluded.seen
+		where g.seen < excluded.seen`, columns[0], columns[1], columns[2], columns[3], day)
 }
 
 // groupNames are the columns of a group of a table of sums.

@@ -175,8 +175,13 @@ func TestReader(t *testing.T, r record.Reader, turns []*record.Turn, said []reco
 			require.NoError(t, err)
 			require.Equal(t, *want, got)
 		}
-		_, err := r.Turn(t.Context(), "nobody's")
-		require.ErrorIs(t, err, record.ErrNotFound)
+		for _, id := range []string{"nobody's", "", "a\x00b", "\xff", strings.Repeat("x", 10_000), "'; drop table turns; --"} {
+			_, err := r.Turn(t.Context(), id)
+			require.ErrorIs(t, err, record.ErrNotFound)
+			said, err := r.Content(t.Context(), id)
+			require.NoError(t, err)
+			require.Empty(t, said)
+		}
 	})
 	t.Run("content", func(t *testing.T) {
 		want := map[string][]record.Content{}
@@ -193,7 +198,7 @@ func TestReader(t *testing.T, r record.Reader, turns []*record.Turn, said []reco
 		require.Empty(t, got)
 	})
 	t.Run("refused", func(t *testing.T) {
-		for _, q := range []record.Query{{After: "?"}, {After: "Zm9v"}, {Limit: -1}, {Limit: 1001}, {Status: 6}, {Status: 600}} {
+		for _, q := range []record.Query{{After: "?"}, {After: "Zm9v"}, {Limit: -1}, {Limit: 1001}, {Status: 6}, {Status: 600}, {Client: "a\x00"}, {Model: "\xff"}, {Session: strings.Repeat("x", 300)}} {
 			_, err := r.Turns(t.Context(), q)
 			require.ErrorIs(t, err, record.ErrBadQuery, "%+v", q)
 		}
@@ -249,8 +254,8 @@ func spent(turns []*record.Turn, q record.SpendQuery) []record.SpendRow {
 		id := row.At.String()
 		for _, name := range q.By {
 			row.By[name] = values[name]
-			id += "|" + values[name]
 		}
+		id += fmt.Sprint(row.By)
 		if rows[id] == nil {
 			rows[id] = &row
 		}

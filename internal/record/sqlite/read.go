@@ -45,7 +45,7 @@ func (s *Store) query(ctx context.Context, of file, f func(*sqlite.Conn) error) 
 	}
 	defer func() { <-r.turn }()
 	if r.conn == nil {
-		if r.conn, err = openForReading(s.path(of)); err != nil {
+		if r.conn, err = openForReading(s.path(of), of.kind); err != nil {
 			return err
 		}
 	}
@@ -100,17 +100,32 @@ func (s *Store) stopReadingLocked(of file) {
 	}
 }
 
-func openForReading(path string) (*sqlite.Conn, error) {
+// openForReading opens a file that is there. One whose first write failed, for want of room it may be, has no tables yet.
+func openForReading(path string, k kind) (*sqlite.Conn, error) {
 	if _, err := os.Stat(path); err != nil {
-		return nil, err
+		if k != spendFile {
+			return nil, err
+		}
+		return connect(path, k)
 	}
 	// Not read-only: whoever reads a file that was not closed has to take in what its log holds.
 	conn, err := sqlite.OpenConn(path, sqlite.OpenReadWrite)
 	if err != nil {
+		if _, gone := os.Stat(path); gone != nil {
+			return nil, gone
+		}
 		return nil, err
 	}
 	conn.SetBusyTimeout(busyTimeout)
-	if err := script(conn, "pragma query_only = 1; pragma temp_store = memory; pragma mmap_size = 268435456;"); err != nil {
+	if version, err := number(conn, "pragma user_version"); err != nil || version < int64(len(migrations[k])) {
+		if err := errors.Join(err, conn.Close()); err != nil {
+			return nil, err
+		}
+		if conn, err = connect(path, k); err != nil {
+			return nil, err
+		}
+	}
+	if err := script(conn, "pragma query_only = 1; pragma temp_store = memory;"); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return conn, nil
@@ -200,17 +215,9 @@ func (c *condition) add(term string, args ...any) {
 	c.terms, c.args = append(c.terms, term), append(c.args, args...)
 }
 
-// field asks for a field's value, and prefers its index. The index leaves empty values out, and SQLite must be told that they are not wanted.
-func (c *condition) field(name, value string) {
-	if value != "" {
-		c.index = "by_" + name
-		c.add(name+" = ? and "+name+" <> ''", value)
-	}
-}
-
-// conditions returns q in SQL: one condition, or two whose answers have nothing in common. Which index to walk is said rather than guessed: SQLite
-// has no statistics of a file that is being written.
-func conditions(q record.Query, after record.Place) []condition {
+// base returns all of q in SQL but what by_group is for. Which index to walk is said rather than guessed: SQLite has no statistics of a file that
+// is being written.
+func base(q record.Query, after record.Place) condition {
 	c := condition{index: "by_start"}
 	if !q.From.IsZero() {
 		c.add("start >= ?", ceil(q.From))
@@ -231,44 +238,117 @@ func conditions(q record.Query, after record.Place) []condition {
 	if q.Failed {
 		c.add("error_class <> ''")
 	}
-	if q.Pool != "" {
-		c.index = "by_pool"
-		c.add("pool = ?", q.Pool)
-	}
 	if q.WithTools {
 		c.index = "by_calls"
 		c.add("calls > 0")
 	}
-	c.field("key", q.Key)
-	c.field("client", q.Client)
+	if q.Client != "" { // an index that leaves values out has to be told that they are not wanted
+		c.index = "by_client"
+		c.add("client = ? and client <> ''", q.Client)
+	}
 	if q.Odd() {
 		c.index = "by_odd"
 		c.add("odd = 1")
 	}
-	c.field("session", q.Session)
-	if q.Model == "" {
-		return []condition{c}
+	if q.Session != "" {
+		c.index = "by_session"
+		c.add("session_hash = ? and session_hash <> 0 and session = ?", hash(q.Session), q.Session)
 	}
-	answered, asked := c, c
-	answered.terms, asked.terms = slices.Clone(c.terms), slices.Clone(c.terms)
-	answered.args, asked.args = slices.Clone(c.args), slices.Clone(c.args)
-	answered.add("answered = ? and answered <> ''", q.Model)
-	asked.add("asked = ? and asked <> answered", q.Model)
-	if c.index == "by_start" || c.index == "by_pool" || c.index == "by_calls" {
-		answered.index, asked.index = "by_answered", "by_asked"
+	return c
+}
+
+// grouped returns what q asks of groups.
+func grouped(q record.Query) (c condition) {
+	if q.Pool != "" {
+		c.add("pool = ?", q.Pool)
 	}
-	return []condition{answered, asked}
+	if q.Key != "" {
+		c.add("key = ?", q.Key)
+	}
+	if q.Model != "" {
+		c.add("(asked = ? or answered = ?)", q.Model, q.Model)
+	}
+	return c
+}
+
+// maxWalks is how many groups a file's by_group is walked for.
+const maxWalks = 64
+
+// conditions returns q in SQL for a file: one condition, or several whose answers have nothing in common; none where the file has no such turn.
+func conditions(conn *sqlite.Conn, q record.Query, after record.Place) ([]condition, error) {
+	c, of := base(q, after), grouped(q)
+	if len(of.terms) == 0 {
+		return []condition{c}, nil
+	}
+	var groups []group
+	err := rows(conn, "select pool, key, asked, answered from groups"+of.where()+" limit ?", append(of.args, int64(maxWalks+1)), func(stmt *sqlite.Stmt) error {
+		var g group
+		(&columnReader{stmt: stmt}).text(&g.pool, &g.key, &g.asked, &g.answered)
+		groups = append(groups, g)
+		return nil
+	})
+	if err != nil || len(groups) == 0 {
+		return nil, err
+	}
+	if len(groups) > maxWalks || c.index != "by_start" && c.index != "by_calls" {
+		c.terms, c.args = append(c.terms, of.terms...), append(c.args, of.args[:len(of.args):len(of.args)]...)
+		return []condition{c}, nil
+	}
+	all := make([]condition, len(groups))
+	for i, g := range groups {
+		all[i] = condition{terms: slices.Clone(c.terms), args: slices.Clone(c.args), index: "by_group"}
+		all[i].add("pool = ? and key = ? and asked = ? and answered = ?", g.pool, g.key, g.asked, g.answered)
+	}
+	return all, nil
 }
 
 // ceil is the first microsecond that is not before t.
 func ceil(t time.Time) int64 { return record.Ceil(t).UnixMicro() }
 
-func (c condition) query() string {
-	where := ""
-	if len(c.terms) > 0 {
-		where = " where " + strings.Join(c.terms, " and ")
+func (c condition) where() string {
+	if len(c.terms) == 0 {
+		return ""
 	}
-	return "select " + columns + " from turns indexed by " + c.index + where + " order by start desc, id desc limit ?"
+	return " where " + strings.Join(c.terms, " and ")
+}
+
+// newest returns the newest turns of a file that q selects, at least limit of them if it has as many.
+func newest(conn *sqlite.Conn, q record.Query, after record.Place, limit int) (found []*record.Turn, err error) {
+	wanted, err := conditions(conn, q, after)
+	if err != nil {
+		return nil, err
+	}
+	if len(wanted) > 1 { // since when there are as many, before any is read
+		var starts []int64
+		for _, c := range wanted {
+			query := "select start from turns indexed by " + c.index + c.where() + " order by start desc limit ?"
+			err := rows(conn, query, append(slices.Clone(c.args), int64(limit)), func(stmt *sqlite.Stmt) error {
+				starts = append(starts, stmt.ColumnInt64(0))
+				return nil
+			})
+			if err != nil {
+				return nil, err
+			}
+		}
+		if len(starts) > limit {
+			slices.Sort(starts)
+			for i := range wanted {
+				wanted[i].add("start >= ?", starts[len(starts)-limit])
+			}
+		}
+	}
+	for _, c := range wanted {
+		query := "select " + columns + " from turns indexed by " + c.index + c.where() + " order by start desc, id desc limit ?"
+		err := rows(conn, query, append(c.args, int64(limit)), func(stmt *sqlite.Stmt) error {
+			t, err := readTurn(stmt)
+			found = append(found, t)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
 }
 
 // Turns returns a page of those that q selects.
@@ -286,26 +366,20 @@ func (s *Store) Turns(ctx context.Context, q record.Query) (record.Page, error) 
 		latest = after.Start.Add(1)
 	}
 	var found []*record.Turn
-	wanted := conditions(q, after)
-	for i := len(files) - 1; i >= 0; i-- {
-		f := files[i]
+	for i, f := range slices.Backward(files) {
 		if !latest.IsZero() && !f.day.Before(latest) || f.day.Add(24*time.Hour).Before(q.From) {
 			continue
 		}
 		if len(found) > q.Limit && (i == len(files)-1 || !files[i+1].day.Equal(f.day)) {
 			break // the page is full, and a day is done with all its parts
 		}
-		for _, c := range wanted {
-			err := s.query(ctx, f, func(conn *sqlite.Conn) error {
-				return rows(conn, c.query(), append(slices.Clone(c.args), int64(q.Limit+1)), func(stmt *sqlite.Stmt) error {
-					t, err := readTurn(stmt)
-					found = append(found, t)
-					return err
-				})
-			})
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return record.Page{}, err
-			}
+		err := s.query(ctx, f, func(conn *sqlite.Conn) error {
+			turns, err := newest(conn, q, after, q.Limit+1)
+			found = append(found, turns...)
+			return err
+		})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return record.Page{}, err
 		}
 	}
 	return record.NewPage(found, q.Limit), nil
@@ -331,7 +405,7 @@ func (s *Store) find(ctx context.Context, id string) (found *record.Turn, day ti
 			break
 		}
 		err := s.query(ctx, f, func(conn *sqlite.Conn) error {
-			return rows(conn, "select "+columns+" from turns where id = ? order by start desc limit 1", []any{id}, func(stmt *sqlite.Stmt) error {
+			return rows(conn, "select "+columns+" from turns where id_hash = ? and id = ? order by start desc limit 1", []any{hash(id), id}, func(stmt *sqlite.Stmt) error {
 				t, err := readTurn(stmt)
 				if err == nil && (found == nil || found.Start.Before(t.Start)) {
 					found, day = t, f.day

@@ -16,7 +16,8 @@ const sumColumns = `turns integer not null, failed integer not null, unknown int
 const groupColumns = `client text not null, pool text not null, key text not null, model text not null`
 
 // migrations are the statements that bring a file of a kind from the version of their index to the next. Times are microseconds since 1970, durations
-// nanoseconds. What was released is never changed.
+// nanoseconds. Each index is a good part of what a turn costs, so ids are indexed by 64 bits, and by_group is for every question about a pool, a key
+// or a model: groups has the few values that it begins with. What was released is never changed.
 var migrations = map[kind][]string{
 	turnsFile: {`
 		create table turns (
@@ -27,17 +28,16 @@ var migrations = map[kind][]string{
 			trace_id text not null, span_id text not null, key text not null, turns integer not null, cut integer not null, halves integer not null,
 			input integer not null, cache_read integer not null, cache_write integer not null, output integer not null, reasoning integer not null,
 			usage integer not null, nano integer not null, priced integer not null, unpriced integer not null, price_table text not null,
-			trail text not null, calls integer not null, odd integer not null);
-		create index by_id on turns (id);
+			trail text not null, calls integer not null, odd integer not null, id_hash integer not null, session_hash integer not null);
+		create index by_id on turns (id_hash);
 		create index by_start on turns (start);
 		create index by_client on turns (client, start) where client <> '';
-		create index by_session on turns (session, start) where session <> '';
-		create index by_pool on turns (pool, start);
-		create index by_key on turns (key, start) where key <> '';
-		create index by_answered on turns (answered, start) where answered <> '';
-		create index by_asked on turns (asked, start) where asked <> answered;
-		create index by_odd on turns (start) where odd = 1;
+		create index by_session on turns (session_hash, start) where session_hash <> 0;
+		create index by_group on turns (pool, key, asked, answered, start);
+		create index by_odd on turns (start, status, error_class) where odd = 1;
 		create index by_calls on turns (start) where calls > 0;
+		create table groups (pool text not null, key text not null, asked text not null, answered text not null,
+			primary key (pool, key, asked, answered)) without rowid;
 		create table hours (at integer not null, ` + groupColumns + `, session text not null, ` + sumColumns + `,
 			primary key (at, client, pool, key, model, session)) without rowid;
 		create table sessions (at integer not null, ` + groupColumns + `, session text not null, ` + sumColumns + `,

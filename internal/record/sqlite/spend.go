@@ -94,11 +94,7 @@ func sumHours(conn *sqlite.Conn, table string, from, until time.Time, spending *
 	if !until.IsZero() {
 		c.add("at < ?", until.UnixMicro())
 	}
-	where := ""
-	if len(c.terms) > 0 {
-		where = " where " + strings.Join(c.terms, " and ")
-	}
-	return rows(conn, "select "+spendColumns+" from "+table+where, c.args, func(stmt *sqlite.Stmt) error {
+	return rows(conn, "select "+spendColumns+" from "+table+c.where(), c.args, func(stmt *sqlite.Stmt) error {
 		r, g, sum := columnReader{stmt: stmt}, record.Group{}, record.Sum{}
 		at := r.time()
 		r.text(&g.Client, &g.Pool, &g.Key, &g.Model, &g.Session)

@@ -21,7 +21,8 @@ import (
 const (
 	busyTimeout = 5 * time.Second // for another process that writes the same file
 	maxOpen     = 64              // files that stay open for reading
-	cacheKiB    = 8 << 10         // of a connection that writes
+	cacheKiB    = 16 << 10        // of a connection that writes
+	logPages    = 8 << 10         // of a file's log: pages that many turns change are copied once
 )
 
 // Options are the settings of a Store.
@@ -91,6 +92,8 @@ func (s *Store) migrate() error {
 			if err := s.setAside(f, err); err != nil {
 				return err
 			}
+		case sqlite.ResultFull, sqlite.ResultIOErr: // there may be room later, and nobody should wait for records until then
+			s.o.Log.Error("records cannot be written now; it is tried again", slog.String("file", s.path(f)), slog.Any("error", err))
 		default:
 			return fmt.Errorf("%s: %w", s.path(f), err)
 		}
@@ -129,8 +132,8 @@ func connect(path string, k kind) (*sqlite.Conn, error) {
 	if k == startsFile {
 		synchronous = "full"
 	}
-	err = script(conn, fmt.Sprintf("pragma journal_mode = wal; pragma synchronous = %s; pragma cache_size = -%d; pragma temp_store = memory;",
-		synchronous, cacheKiB))
+	err = script(conn, fmt.Sprintf("pragma journal_mode = wal; pragma synchronous = %s; pragma cache_size = -%d; pragma temp_store = memory;"+
+		"pragma wal_autocheckpoint = %d; pragma journal_size_limit = %d;", synchronous, cacheKiB, logPages, 4096*logPages))
 	if err == nil {
 		err = migrate(conn, k)
 	}

@@ -3,6 +3,8 @@ package sqlite
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
+	"io"
 	"strings"
 	"time"
 
@@ -19,7 +21,7 @@ const columns = `start, ended, id, client, session, user_agent, pool, provider, 
 // places are n question marks.
 func places(n int) string { return strings.TrimSuffix(strings.Repeat("?,", n), ",") }
 
-var insertTurn = `insert into turns (` + columns + `, calls, odd) values (` + places(strings.Count(columns, ",")+3) + `)`
+var insertTurn = `insert into turns (` + columns + `, calls, odd, id_hash, session_hash) values (` + places(strings.Count(columns, ",")+5) + `)`
 
 // PutTurns writes turns and what they add to the day's sums.
 func (s *Store) PutTurns(ctx context.Context, lot record.Lot, turns []*record.Turn) error {
@@ -44,6 +46,9 @@ func (s *Store) PutTurns(ctx context.Context, lot record.Lot, turns []*record.Tu
 				if err := run(stmt); err != nil {
 					return err
 				}
+			}
+			if err := addGroups(conn, turns); err != nil {
+				return err
 			}
 			if err := addSums(conn, "hours", groups); err != nil {
 				return err
@@ -134,7 +139,34 @@ func bindTurn(stmt *sqlite.Stmt, t *record.Turn, trail string) {
 	b.number(int64(t.Turns), int64(t.Cut), int64(t.Halves), t.Usage.Input, t.Usage.CacheRead, t.Usage.CacheWrite, t.Usage.Output, t.Usage.Reasoning,
 		int64(t.Usage.State), t.Price.Nano, bit(t.Price.Priced), t.Price.Unpriced)
 	b.text(t.Price.Table, trail)
-	b.number(int64(len(t.Calls)), bit(t.Odd()))
+	b.number(int64(len(t.Calls)), bit(t.Odd()), hash(t.ID), hash(t.Session))
+}
+
+// hash is 64 bits of s; 0 for "" alone.
+func hash(s string) int64 {
+	if s == "" {
+		return 0
+	}
+	h := fnv.New64a()
+	_, _ = io.WriteString(h, s)
+	return int64(h.Sum64() | 1<<63) // never 0
+}
+
+// group is what an entry of by_group begins with.
+type group struct{ pool, key, asked, answered string }
+
+// addGroups adds the groups of turns to those that the file has.
+func addGroups(conn *sqlite.Conn, turns []*record.Turn) error {
+	groups := map[group]struct{}{}
+	for _, t := range turns {
+		groups[group{t.Pool, t.Key, t.Asked, t.Answered}] = struct{}{}
+	}
+	for g := range groups {
+		if err := execute(conn, "insert or ignore into groups values (?, ?, ?, ?)", g.pool, g.key, g.asked, g.answered); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // addition is what adds each column of the sums up.

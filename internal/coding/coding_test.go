@@ -1,4 +1,4 @@
-package extproc
+package coding
 
 import (
 	"bytes"
@@ -32,6 +32,13 @@ func codedAs(t testing.TB, coding string, body []byte) []byte {
 	require.NoError(t, err)
 	require.NoError(t, w.Close())
 	return b.Bytes()
+}
+
+const maxErrorBody = 1 << 20
+
+func decoded(body []byte, header string) []byte {
+	b, _ := Decode(body, header, maxErrorBody)
+	return b
 }
 
 func TestDecoded(t *testing.T) {
@@ -85,20 +92,11 @@ func FuzzDecoded(f *testing.F) {
 	f.Add([]byte("x"), "gzip, br")
 	f.Add([]byte("x"), ",,identity,compress")
 	f.Fuzz(func(t *testing.T, body []byte, header string) {
-		_, known := codings(header)
+		_, known := Names(header)
 		got := decoded(body, header)
 		require.LessOrEqual(t, len(got), max(maxErrorBody, len(body)))
 		if !known {
 			require.Nil(t, got)
 		}
 	})
-}
-
-func TestJoined(t *testing.T) {
-	m := &message{headers: []header{
-		{name: []byte("retry-after"), value: []byte("20")}, {name: []byte("x"), value: []byte("y")}, {name: []byte("retry-after"), value: []byte("40")},
-	}}
-	require.Equal(t, "20, 40", m.joined("retry-after"))
-	require.Equal(t, "y", m.joined("x"))
-	require.Empty(t, m.joined("z"))
 }
