@@ -54,6 +54,15 @@ func TestAnswers(t *testing.T) {
 	t.Run("opened again", func(t *testing.T) { recordtest.TestReader(t, again, turns, said) })
 }
 
+// With one turn there is one group.
+func TestOneTurn(t *testing.T) {
+	s := open(t, t.TempDir(), nil)
+	turns := []*record.Turn{{ID: "1", Start: recordtest.Midnight, Pool: "dev", Key: "spare", Asked: "gpt-5", Answered: "gpt-5", Status: 200}}
+	turns[0].Bound()
+	recordtest.Put(t, s, "w", turns, nil)
+	recordtest.TestReader(t, s, turns, nil)
+}
+
 // A day that is too large is kept in several files, and answers stay the same.
 func TestADayInParts(t *testing.T) {
 	turns := recordtest.Turns(3000, 3)
