@@ -82,16 +82,19 @@ func (r *renderer) forwardRules(pools []Pool) *extprocv3.HeaderForwardingRules {
 // unseenHeaders are those of an answer that Keyturn does not see, and that no provider has a reason to send: one that repeats the request would
 // repeat the key in them.
 func unseenHeaders(pools []Pool) []string {
-	return slices.Concat(CredentialHeaders(pools), wire.Secrets)
+	return slices.Concat(CredentialHeaders(pools), unread)
 }
+
+// unread are wire.Secrets but for what providers set: Keyturn takes it out where the key is the pool's, and where it repeats one.
+var unread = slices.DeleteFunc(slices.Clone(wire.Secrets), func(name string) bool { return name == "set-cookie" })
 
 // HiddenHeaders are the headers that Keyturn must not get where it gets all others.
 func HiddenHeaders(pools []Pool) []string {
 	if slices.ContainsFunc(pools, func(p Pool) bool { return p.BYOK }) {
-		return wire.Secrets
+		return unread
 	}
 	// The front has removed them; this is for a front that somebody wrote by hand.
-	return slices.Concat(wire.Secrets, CredentialHeaders(pools))
+	return slices.Concat(unread, CredentialHeaders(pools))
 }
 
 // CredentialHeaders are those that may hold a credential: the SDKs' and those that the pools' keys are sent in.
@@ -112,6 +115,7 @@ func (r *renderer) frontFilters() (filters []*hcmv3.HttpFilter) {
 		filters = append(filters, r.preflights())
 	}
 	filters = append(filters, r.guard())
+	filters = append(filters, r.protocols()...)
 	if auth := r.authentication(); auth != nil {
 		filters = append(filters, auth)
 	}

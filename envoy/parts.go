@@ -2,15 +2,15 @@ package envoy
 
 import (
 	"errors"
-	"fmt"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	apikeyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/api_key_auth/v3"
 	guardv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+
+	"github.com/keyturn/keyturn/internal/setting"
 )
 
 // Parts are what Keyturn needs in an Envoy whose other parts come from somebody else, such as a control plane: it has listeners for clients
@@ -21,13 +21,13 @@ type Parts struct{ r renderer }
 // which web pages may use a listener is for whoever makes it.
 func NewParts(cfg Config) (*Parts, error) {
 	cfg.CORS = CORS{}
-	p, errs := planOf(cfg)
+	p, found := planOf(cfg)
 	for i, pool := range p.Pools {
 		if pool.Proxy != nil || pool.CAFile != "" {
-			errs = append(errs, fmt.Errorf("pools[%d] %q: upstream_proxy and upstream_ca are of the provider's cluster, which is not Keyturn's here: set them there", i, pool.Name))
+			found.Add(setting.Item("pools", i), "upstream_proxy and upstream_ca are of the provider's cluster, which is not Keyturn's here: set them there")
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err := found.Err(); err != nil {
 		return nil, err
 	}
 	p.parts = true
@@ -69,10 +69,8 @@ func (p *Parts) FrontRoute(pool *Pool, full bool) *routev3.Route {
 	}
 	route.TypedPerFilterConfig[metadataFilter] = p.r.pack(p.r.logRules())
 	route.TypedPerFilterConfig[GuardFilter] = p.r.pack(&guardv3.RBACPerRoute{Rbac: p.r.guardRules()})
-	if len(p.r.Clients.APIKeys) > 0 && !pool.BYOK {
-		route.TypedPerFilterConfig[apiKeyFilter] = p.r.pack(&apikeyv3.ApiKeyAuthPerRoute{
-			KeySources: keySources(clientCredentialHeaders), Forwarding: keyForwarding(),
-		})
+	if filter, config := p.r.keysOf(pool, true); config != nil {
+		route.TypedPerFilterConfig[filter] = config
 	}
 	return route
 }

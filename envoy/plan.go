@@ -3,7 +3,6 @@ package envoy
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"net/url"
 	"os"
 	"regexp"
@@ -46,10 +45,11 @@ func OwnCluster(name string) bool {
 	return name == ProcessorName || name == InnerName || name == jwksCluster || strings.HasPrefix(name, tunnelPrefix)
 }
 
-// Validate returns what is wrong with cfg, joined; nil when Render takes it and finds the certificates that it needs.
+// Validate returns what is wrong with cfg, joined; nil when Render takes it and finds the certificates that it needs. Each is a
+// setting.Problem with the setting's path in the words of keyturn.yaml: envoy.listen, pools[0].upstream.
 func Validate(cfg Config) error {
-	_, errs := planOf(cfg)
-	return errors.Join(errs...)
+	_, found := planOf(cfg)
+	return found.Err()
 }
 
 // OriginPattern is what one of CORS.Origins is. Not null, which any page can make itself.
@@ -83,65 +83,24 @@ type plan struct {
 
 // newPlan checks the configuration of a whole Envoy; the error joins every problem.
 func newPlan(cfg Config) (*plan, error) {
-	p, errs := planOf(cfg)
-	if err := p.findCA(); err != nil {
-		errs = append(errs, err)
-	}
-	return p, errors.Join(errs...)
+	p, found := planOf(cfg)
+	p.findCA(&found)
+	return p, found.Err()
 }
 
 // planOf checks all but how providers are verified, and returns every problem.
-func planOf(cfg Config) (p *plan, errs []error) {
+func planOf(cfg Config) (p *plan, found setting.Problems) {
 	p = &plan{Config: cfg}
-	addr := func(field, s string, to *address.Address, required bool) {
-		if s == "" {
-			if required {
-				errs = append(errs, fmt.Errorf(`%s: an address is needed, "host:port" or "unix:path"`, field))
-			}
-			return
-		}
-		a, err := address.Parse(s)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", field, err))
-		}
-		if to != &p.processor && a.Host != "" && !a.IP.IsValid() {
-			errs = append(errs, fmt.Errorf("%s: %q is a name; Envoy listens on an IP address", field, a.Host))
-		}
-		*to = a
-	}
-	addr("listen", cfg.Listen, &p.listen, true)
-	addr("admin", cfg.Admin, &p.admin, false)
-	addr("loopback", cfg.Loopback, &p.loopback, false)
-	addr("processor", cfg.Processor, &p.processor, true)
-	switch {
-	case cfg.Inner == "" || cfg.Inner == "internal":
-		p.inner = address.Address{Internal: InnerName}
-	case strings.HasPrefix(cfg.Inner, "unix:"):
-		addr("inner", cfg.Inner, &p.inner, true)
-	default:
-		errs = append(errs, fmt.Errorf("inner: must be internal or unix:path, not %q: whoever reaches it spends the pools' keys, and only a socket's mode keeps others out", cfg.Inner))
-	}
-	if p.loopback.Host != "" {
-		errs = append(errs, errors.New("loopback: must be unix:path: whoever reaches it speaks for Keyturn, and only a socket's mode keeps others out"))
-	}
-	for field, a := range map[string]address.Address{"inner": p.inner, "loopback": p.loopback} {
-		if strings.HasPrefix(a.Path, "@") {
-			errs = append(errs, fmt.Errorf("%s: must be the path of a file: an abstract socket has no mode to keep others out", field))
-		}
-	}
+	p.checkAddresses(&found)
 	p.MaxRequestBytes = cmp.Or(p.MaxRequestBytes, DefaultBodyBytes)
 	p.IdleTimeout = cmp.Or(p.IdleTimeout, DefaultIdleTimeout)
-	var found setting.Problems
 	setting.Range(&found, "envoy.max_request_bytes", p.MaxRequestBytes, MinBodyBytes, MaxBodyBytes, setting.Bytes)
 	setting.Range(&found, "envoy.idle_timeout", p.IdleTimeout, MinIdleTimeout, MaxIdleTimeout, setting.Duration)
-	for _, f := range found {
-		errs = append(errs, f)
-	}
-	errs = append(errs, p.checkPools()...)
-	errs = append(errs, p.checkClients()...)
+	p.checkPools(&found)
+	p.checkClients(&found)
 	for i, o := range p.CORS.Origins {
 		if !originPattern.MatchString(o) {
-			errs = append(errs, fmt.Errorf("cors: origins[%d]: %q is not the origin of a web page: a scheme, a host and perhaps a port, such as https://app.example.com, without a slash at the end", i, o))
+			found.Add(setting.Item("envoy.cors.origins", i), "%q is not the origin of a web page: a scheme, a host and perhaps a port, such as https://app.example.com, without a slash at the end", o)
 		}
 	}
 	// At least what a front holds: a body that Keyturn reads whole hangs the request when it is larger than this.
@@ -149,7 +108,49 @@ func planOf(cfg Config) (p *plan, errs []error) {
 	for _, pool := range p.Pools {
 		p.bodyBytes = max(p.bodyBytes, uint64(max(pool.MaxBodyBytes, 0)))
 	}
-	return p, errs
+	return p, found
+}
+
+// checkAddresses parses where Envoy listens, and where Keyturn does.
+func (p *plan) checkAddresses(found *setting.Problems) {
+	p.address(found, "envoy.listen", p.Listen, &p.listen, true)
+	p.address(found, "envoy.admin", p.Admin, &p.admin, false)
+	p.address(found, "envoy.loopback", p.Loopback, &p.loopback, false)
+	p.address(found, "listen", p.Processor, &p.processor, true)
+	switch {
+	case p.Inner == "" || p.Inner == "internal":
+		p.inner = address.Address{Internal: InnerName}
+	case strings.HasPrefix(p.Inner, "unix:"):
+		p.address(found, "envoy.inner", p.Inner, &p.inner, true)
+	default:
+		found.Add("envoy.inner", "must be internal or unix:path, not %q: whoever reaches it spends the pools' keys, and only a socket's mode keeps others out", p.Inner)
+	}
+	if p.loopback.Host != "" {
+		found.Add("envoy.loopback", "must be unix:path: whoever reaches it speaks for Keyturn, and only a socket's mode keeps others out")
+	}
+	for path, a := range map[string]address.Address{"envoy.inner": p.inner, "envoy.loopback": p.loopback} {
+		if strings.HasPrefix(a.Path, "@") {
+			found.Add(path, "must be the path of a file: an abstract socket has no mode to keep others out")
+		}
+	}
+}
+
+// address parses the one at path.
+func (p *plan) address(found *setting.Problems, path, s string, to *address.Address, required bool) {
+	if s == "" {
+		if required {
+			found.Add(path, `an address is needed, "host:port" or "unix:path"`)
+		}
+		return
+	}
+	a, err := address.Parse(s)
+	if err != nil {
+		found.Add(path, "%v", err)
+	}
+	if to != &p.processor && a.Host != "" && !a.IP.IsValid() {
+		found.Add(path, "%q is a name; Envoy listens on an IP address", a.Host)
+	}
+	*to = a
 }
 
 // hasTools reports whether the loopback listener is needed.
@@ -158,36 +159,26 @@ func (p *plan) hasTools() bool {
 }
 
 // findCA fills in the system's trusted certificates where providers are verified against them.
-func (p *plan) findCA() error {
+func (p *plan) findCA(found *setting.Problems) {
 	if p.CAFile != "" || !p.needsCA() {
-		return nil
+		return
 	}
 	p.CAFile = systemCA()
 	if p.CAFile == "" {
-		return fmt.Errorf("ca_file: the system's trusted certificates were not found (looked at SSL_CERT_FILE and %s): name a PEM bundle", strings.Join(caFiles, ", "))
+		found.Add("ca_file", "the system's trusted certificates were not found (looked at SSL_CERT_FILE and %s): name a PEM bundle", strings.Join(caFiles, ", "))
 	}
-	return nil
 }
 
-func (p *plan) checkPools() (errs []error) {
+func (p *plan) checkPools(found *setting.Problems) {
 	if len(p.Pools) == 0 {
-		errs = append(errs, errors.New("pools: at least one is needed"))
+		found.Add("pools", "at least one is needed")
 	}
 	p.Pools = slices.Clone(p.Pools)
 	names, clusters := map[string]int{}, map[string]int{}
 	for i := range p.Pools {
-		pool := &p.Pools[i]
-		bad := func(format string, args ...any) {
-			errs = append(errs, fmt.Errorf("pools[%d] %q: %w", i, pool.Name, fmt.Errorf(format, args...)))
-		}
-		if !poolName.MatchString(pool.Name) {
-			bad("name: it is a segment of the path on the listener: letters, digits, and . _ ~ - after the first")
-		}
-		if pool.Name == "v1" {
-			bad("name: /v1/ is where requests without a pool's name go")
-		}
+		pool, path := &p.Pools[i], setting.Item("pools", i)
 		if j, ok := names[pool.Name]; ok {
-			bad("name: pools[%d] has it too", j)
+			found.Add(path+".name", "%s.name is %q too", setting.Item("pools", j), pool.Name).Beside = setting.Item("pools", j) + ".name"
 		}
 		names[pool.Name] = i
 		if len(pool.Clusters) == 0 {
@@ -195,38 +186,44 @@ func (p *plan) checkPools() (errs []error) {
 		}
 		for _, c := range pool.Clusters {
 			if c == "" || OwnCluster(c) {
-				bad("clusters: %q is not a name that a pool's cluster can have", c)
+				found.Add(path+".clusters", "%q is not a name that a pool's cluster can have", c)
 			}
 			if j, ok := clusters[c]; ok {
-				bad("clusters: %q is pools[%d]'s too", c, j)
+				found.Add(path+".clusters", "%q is %s's too", c, setting.Item("pools", j)).Beside = setting.Item("pools", j) + ".clusters"
 			}
 			clusters[c] = i
 		}
-		if pool.Keys < 0 {
-			bad("keys: must not be negative, is %d", pool.Keys)
-		}
-		var found setting.Problems
-		setting.Range(&found, "max_body", cmp.Or(pool.MaxBodyBytes, DefaultBodyBytes), MinBodyBytes, MaxBodyBytes, setting.Bytes)
-		pool.KeepAlive = cmp.Or(pool.KeepAlive, DefaultKeepAlive)
-		setting.Range(&found, "keep_alive", pool.KeepAlive, MinKeepAlive, MaxKeepAlive, setting.Duration)
-		for _, f := range found {
-			bad("%w", f)
-		}
-		pool.CredentialHeader = strings.ToLower(cmp.Or(pool.CredentialHeader, wire.AuthorizationHeader))
-		if !headerName.MatchString(pool.CredentialHeader) {
-			bad("credential_header: %q is not the name of a header", pool.CredentialHeader)
-		}
-		if err := address.CheckUpstream(pool.Upstream); err != nil {
-			bad("upstream: %w", err)
-		}
-		if err := checkProxy(pool.Proxy); err != nil {
-			bad("upstream_proxy: %w", err)
-		}
-		for _, err := range p.checkTools(pool) {
-			bad("tools: %w", err)
-		}
+		var own setting.Problems
+		p.checkPool(&own, pool)
+		found.AddWithin(path, own)
 	}
-	return errs
+}
+
+// checkPool fills in a pool's defaults, and finds what is wrong with it alone.
+func (p *plan) checkPool(found *setting.Problems, pool *Pool) {
+	if !poolName.MatchString(pool.Name) {
+		found.Add("name", "%q: it is a segment of the path on the listener: letters, digits, and . _ ~ - after the first", pool.Name)
+	}
+	if pool.Name == "v1" {
+		found.Add("name", "/v1/ is where requests without a pool's name go")
+	}
+	if pool.Keys < 0 {
+		found.Add("keys", "must not be negative, is %d", pool.Keys)
+	}
+	setting.Range(found, "max_body", cmp.Or(pool.MaxBodyBytes, DefaultBodyBytes), MinBodyBytes, MaxBodyBytes, setting.Bytes)
+	pool.KeepAlive = cmp.Or(pool.KeepAlive, DefaultKeepAlive)
+	setting.Range(found, "keep_alive", pool.KeepAlive, MinKeepAlive, MaxKeepAlive, setting.Duration)
+	pool.CredentialHeader = strings.ToLower(cmp.Or(pool.CredentialHeader, wire.AuthorizationHeader))
+	if !headerName.MatchString(pool.CredentialHeader) {
+		found.Add("credential.header", "%q is not the name of a header", pool.CredentialHeader)
+	}
+	if err := address.CheckUpstream(pool.Upstream); err != nil {
+		found.Add("upstream", "%v", err)
+	}
+	if err := checkProxy(pool.Proxy); err != nil {
+		found.Add("upstream_proxy", "%v", err)
+	}
+	p.checkTools(found, pool)
 }
 
 // checkProxy says what is wrong with the URL of a proxy; nil is none.
@@ -244,24 +241,24 @@ func checkProxy(u *url.URL) error {
 }
 
 // checkTools finds what stands in the way of a pool's tools.
-func (p *plan) checkTools(pool *Pool) (errs []error) {
+func (p *plan) checkTools(found *setting.Problems, pool *Pool) {
 	if !pool.Tools {
-		return nil
+		return
 	}
 	if p.Loopback == "" {
-		errs = append(errs, errors.New("need the loopback listener, which the later turns of a response go through: set loopback"))
+		found.Add("tools", "need the loopback listener, which the later turns of a response go through: set envoy.loopback")
 	}
 	if p.processor.Host != "" && !p.processor.Local() {
-		errs = append(errs, fmt.Errorf("need a processor beside its Envoy, since only there it reaches the loopback listener: %s is elsewhere", p.Processor))
+		found.Add("tools", "need a processor beside its Envoy, since only there it reaches the loopback listener: %s is elsewhere", p.Processor)
 	}
 	pool.ToolTime = cmp.Or(pool.ToolTime, DefaultToolTime)
 	if pool.ToolTime < 0 || pool.ToolTime > MaxMessageTimeout {
-		errs = append(errs, fmt.Errorf("time: must be from 0 to %v, which is as long as Envoy can be made to wait, not %v", MaxMessageTimeout, pool.ToolTime))
+		found.Add("tools.time", "must be from 0 to %v, which is as long as Envoy can be made to wait, not %v", MaxMessageTimeout, pool.ToolTime)
 	}
-	return errs
 }
 
-func (p *plan) checkClients() (errs []error) {
+func (p *plan) checkClients(found *setting.Problems) {
+	const path = "envoy.clients"
 	c := p.Clients
 	ways := 0
 	for _, set := range []bool{len(c.APIKeys) > 0, c.JWT != nil, c.Open} {
@@ -270,36 +267,37 @@ func (p *plan) checkClients() (errs []error) {
 		}
 	}
 	if ways > 1 {
-		errs = append(errs, errors.New("clients: api_keys, jwt and open exclude each other"))
+		found.Add(path, "api_keys, jwt and open exclude each other")
 	}
 	if ways == 0 && p.Listen != "" && !p.listen.Local() {
-		errs = append(errs, fmt.Errorf("clients: %s is reachable from other machines, and whoever reaches it would spend the pools' keys: "+
-			"set api_keys or jwt, listen on 127.0.0.1, or say open: true", p.Listen))
+		found.Add(path, "%s is reachable from beyond this machine, and everybody there could use the keys; "+
+			"add clients: {api_keys_file: PATH}, or write 127.0.0.1:PORT (clients: {open: true} lets everybody in)", p.Listen).Beside = "envoy.listen"
 	}
 	seen := map[string]int{}
 	for i, k := range c.APIKeys {
+		at := setting.Item(path+".api_keys", i)
 		if k.Name == "" || k.Secret == "" {
-			errs = append(errs, fmt.Errorf("clients: api_keys[%d]: a name and a key are needed", i))
+			found.Add(at, "a name and a key are needed")
 		}
 		if j, ok := seen[k.Secret]; ok && k.Secret != "" {
-			errs = append(errs, fmt.Errorf("clients: api_keys[%d] %q has the key of api_keys[%d] %q", i, k.Name, j, c.APIKeys[j].Name))
+			found.Add(at, "%q has the key of api_keys[%d] %q", k.Name, j, c.APIKeys[j].Name)
 		}
 		seen[k.Secret] = i
 	}
 	if c.JWT == nil {
-		return errs
+		return
 	}
 	if (c.JWT.JWKSFile == "") == (c.JWT.JWKSURL == "") {
-		errs = append(errs, errors.New("clients: jwt: exactly one of jwks_file and jwks_url is needed"))
+		found.Add(path+".jwt", "exactly one of jwks_file and jwks_url is needed")
 	}
 	if c.JWT.JWKSURL != "" {
 		u, err := url.Parse(c.JWT.JWKSURL)
 		if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
-			return append(errs, errors.New("clients: jwt: jwks_url: must be an http:// or https:// address"))
+			found.Add(path+".jwt.jwks_url", "must be an http:// or https:// address")
+			return
 		}
 		p.jwksURL = u
 	}
-	return errs
 }
 
 func (p *plan) needsCA() bool {

@@ -66,6 +66,7 @@ func goldens(t *testing.T) map[string]envoy.Config {
 		"clients": with(func(c *envoy.Config) {
 			c.Listen, c.Admin = "0.0.0.0:10000", "[::]:9901"
 			c.AccessLog = "run/access.log"
+			c.Clients.ByEnvoy = true
 			c.Clients.APIKeys = []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}, {Name: "bob", Secret: "gw-bob"}}
 		}),
 		"jwt": with(func(c *envoy.Config) {
@@ -178,7 +179,7 @@ func TestMarshalIsStable(t *testing.T) {
 
 // TestClientKeyStaysSecret prints one in every way that a log might.
 func TestClientKeyStaysSecret(t *testing.T) {
-	cfg := envoy.Config{Clients: envoy.Clients{APIKeys: []envoy.ClientKey{{Name: "alice", Secret: "sesame"}}}}
+	cfg := envoy.Config{Clients: envoy.Clients{ByEnvoy: true, APIKeys: []envoy.ClientKey{{Name: "alice", Secret: "sesame"}}}}
 	var log strings.Builder
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("config", slog.Any("config", cfg), slog.Any("key", cfg.Clients.APIKeys[0]))
 	slog.New(slog.NewTextHandler(&log, nil)).Info("config", slog.Any("config", cfg), slog.Any("key", cfg.Clients.APIKeys[0]))
@@ -194,40 +195,40 @@ func TestRenderRefuses(t *testing.T) {
 		want   string
 	}{
 		{"no listener", func(c *envoy.Config) { c.Listen = "" }, `listen: an address is needed`},
-		{"no processor", func(c *envoy.Config) { c.Processor = "" }, `processor: an address is needed`},
+		{"no processor", func(c *envoy.Config) { c.Processor = "" }, `listen: an address is needed`},
 		{"no pools", func(c *envoy.Config) { c.Pools = nil }, `pools: at least one is needed`},
-		{"open by accident", func(c *envoy.Config) { c.Listen = ":10000" }, `clients: :10000 is reachable from other machines`},
-		{"open by accident, one address", func(c *envoy.Config) { c.Listen = "192.0.2.1:10000" }, `say open: true`},
+		{"open by accident", func(c *envoy.Config) { c.Listen = ":10000" }, `envoy.clients: :10000 is reachable from beyond this machine`},
+		{"open by accident, one address", func(c *envoy.Config) { c.Listen = "192.0.2.1:10000" }, `{open: true} lets everybody in`},
 		{"a name to listen on", func(c *envoy.Config) { c.Listen = "gateway.example:10000" }, `listen: "gateway.example" is a name; Envoy listens on an IP address`},
 		{"no port", func(c *envoy.Config) { c.Listen = "127.0.0.1" }, `listen: "127.0.0.1" is neither unix:path nor host:port`},
 		{"bad port", func(c *envoy.Config) { c.Admin = "127.0.0.1:70000" }, `admin: "127.0.0.1:70000": the port must be a number`},
-		{"no path", func(c *envoy.Config) { c.Processor = "unix:" }, `processor: "unix:" needs a path`},
+		{"no path", func(c *envoy.Config) { c.Processor = "unix:" }, `listen: "unix:" needs a path`},
 		{"long path", func(c *envoy.Config) { c.Loopback = "unix:/" + strings.Repeat("x", 200) }, `loopback: the path of a Unix socket may have`},
 		{"abstract loopback", func(c *envoy.Config) { c.Loopback = "unix:@loopback" }, `loopback: must be the path of a file`},
 		{"inner listener over TCP", func(c *envoy.Config) { c.Inner = "127.0.0.1:1" }, `inner: must be internal or unix:path, not "127.0.0.1:1"`},
 		{"abstract inner listener", func(c *envoy.Config) { c.Inner = "unix:@inner" }, `inner: must be the path of a file`},
-		{"tools without a loopback", func(c *envoy.Config) { c.Pools[0].Tools = true }, `pools[0] "a": tools: need the loopback listener`},
+		{"tools without a loopback", func(c *envoy.Config) { c.Pools[0].Tools = true }, `pools[0].tools: need the loopback listener`},
 		{"tools over the network", func(c *envoy.Config) {
 			c.Pools[0].Tools, c.Loopback, c.Processor = true, "unix:loopback.sock", "keyturn.internal:9000"
-		}, `pools[0] "a": tools: need a processor beside its Envoy, since only there it reaches the loopback listener: keyturn.internal:9000 is elsewhere`},
+		}, `pools[0].tools: need a processor beside its Envoy, since only there it reaches the loopback listener: keyturn.internal:9000 is elsewhere`},
 		{"tools for longer than Envoy waits", func(c *envoy.Config) {
 			c.Pools[0].Tools, c.Loopback, c.Pools[0].ToolTime = true, "unix:loopback.sock", 2*time.Hour
-		}, `pools[0] "a": tools: time: must be from 0 to 1h0m0s`},
+		}, `pools[0].tools.time: must be from 0 to 1h0m0s`},
 		{"loopback over TCP", func(c *envoy.Config) { c.Loopback = "127.0.0.1:1" }, `loopback: must be unix:path`},
 		{"negative limit", func(c *envoy.Config) { c.MaxRequestBytes = -1 }, `envoy.max_request_bytes: found -1B; write at least 1KiB`},
 		{"limit beyond what Keyturn can hold", func(c *envoy.Config) { c.MaxRequestBytes = 1 << 30 }, `envoy.max_request_bytes: found 1GiB; write at most 128MiB`},
-		{"body beyond what Keyturn can hold", func(c *envoy.Config) { c.Pools[0].MaxBodyBytes = 1 << 30 }, `pools[0] "a": max_body: found 1GiB; write at most 128MiB`},
+		{"body beyond what Keyturn can hold", func(c *envoy.Config) { c.Pools[0].MaxBodyBytes = 1 << 30 }, `pools[0].max_body: found 1GiB; write at most 128MiB`},
 		{"negative idle timeout", func(c *envoy.Config) { c.IdleTimeout = -1 }, `envoy.idle_timeout: found -1ns; write at least 1s`},
-		{"pool without a name", func(c *envoy.Config) { c.Pools[0].Name = "" }, `pools[0] "": name: it is a segment of the path`},
-		{"pool's name with a slash", func(c *envoy.Config) { c.Pools[0].Name = "a/b" }, `pools[0] "a/b": name`},
+		{"pool without a name", func(c *envoy.Config) { c.Pools[0].Name = "" }, `pools[0].name: "": it is a segment of the path`},
+		{"pool's name with a slash", func(c *envoy.Config) { c.Pools[0].Name = "a/b" }, `pools[0].name`},
 		{"pool named v1", func(c *envoy.Config) { c.Pools[0].Name = "v1" }, `/v1/ is where requests without a pool's name go`},
-		{"two of a name", func(c *envoy.Config) { c.Pools = append(c.Pools, c.Pools[0]) }, `pools[1] "a": name: pools[0] has it too`},
+		{"two of a name", func(c *envoy.Config) { c.Pools = append(c.Pools, c.Pools[0]) }, `pools[1].name: pools[0].name is "a" too`},
 		{"two with a cluster", func(c *envoy.Config) {
 			c.Pools = append(c.Pools, envoy.Pool{Name: "b", Clusters: []string{"a"}, Upstream: c.Pools[0].Upstream})
-		}, `pools[1] "b": clusters: "a" is pools[0]'s too`},
+		}, `pools[1].clusters: "a" is pools[0]'s too`},
 		{"reserved cluster", func(c *envoy.Config) { c.Pools[0].Clusters = []string{"keyturn-processor"} }, `"keyturn-processor" is not a name that a pool's cluster can have`},
 		{"the inner listener's cluster", func(c *envoy.Config) { c.Pools[0].Clusters = []string{"keyturn-inner"} }, `"keyturn-inner" is not a name that a pool's cluster can have`},
-		{"no header", func(c *envoy.Config) { c.Pools[0].CredentialHeader = "x key" }, `credential_header: "x key" is not the name of a header`},
+		{"no header", func(c *envoy.Config) { c.Pools[0].CredentialHeader = "x key" }, `pools[0].credential.header: "x key" is not the name of a header`},
 		{"negative keys", func(c *envoy.Config) { c.Pools[0].Keys = -1 }, `keys: must not be negative`},
 		{"no upstream", func(c *envoy.Config) { c.Pools[0].Upstream = nil }, `upstream: an address is needed`},
 		{"upstream of another scheme", func(c *envoy.Config) { c.Pools[0].Upstream = &url.URL{Scheme: "ftp", Host: "x"} }, `upstream: must begin with https:// or http://, not "ftp://"`},
@@ -238,7 +239,7 @@ func TestRenderRefuses(t *testing.T) {
 		{"client without a key", func(c *envoy.Config) { c.Clients.APIKeys = []envoy.ClientKey{{Name: "alice"}} }, `api_keys[0]: a name and a key are needed`},
 		{"two clients with a key", func(c *envoy.Config) {
 			c.Clients.APIKeys = []envoy.ClientKey{{Name: "alice", Secret: "sesame"}, {Name: "bob", Secret: "sesame"}}
-		}, `api_keys[1] "bob" has the key of api_keys[0] "alice"`},
+		}, `envoy.clients.api_keys[1]: "bob" has the key of api_keys[0] "alice"`},
 		{"tokens without a key set", func(c *envoy.Config) { c.Clients.JWT = &envoy.JWT{} }, `exactly one of jwks_file and jwks_url`},
 		{"key set from nowhere", func(c *envoy.Config) { c.Clients.JWT = &envoy.JWT{JWKSURL: "issuer"} }, `jwks_url: must be an http:// or https:// address`},
 		{"text that protobuf refuses", func(c *envoy.Config) { c.AccessLog = "\xff" }, `invalid UTF-8`},

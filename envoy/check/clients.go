@@ -2,13 +2,18 @@ package check
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	jwtv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
+	rbacfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
 	"github.com/keyturn/keyturn/envoy/internal/address"
 	"github.com/keyturn/keyturn/internal/wire"
@@ -48,6 +53,70 @@ func (c *checker) clients(m *manager) {
 	}
 	for _, i := range asking {
 		c.lenient(m, i)
+	}
+}
+
+// asks reports whether a filter is about who the client is. RBAC may be about anything else: it is only where a principal is somebody.
+func asks(f *hcmv3.HttpFilter) bool {
+	if !isOneOf(f, clientFilters) {
+		return false
+	}
+	rules, ok := typedAs(f.GetTypedConfig(), &rbacfilterv3.RBAC{})
+	if !ok {
+		return true
+	}
+	if rules.Matcher != nil {
+		return true // a tree of conditions, which is not read here
+	}
+	for _, policy := range rules.GetRules().GetPolicies() {
+		if slices.ContainsFunc(policy.Principals, func(p *rbacv3.Principal) bool { return !p.GetAny() }) {
+			return true
+		}
+	}
+	return false
+}
+
+// denies reports whether a filter keeps a method out.
+func denies(f *hcmv3.HttpFilter, method string) bool {
+	rules, ok := typedAs(f.GetTypedConfig(), &rbacfilterv3.RBAC{})
+	if !ok {
+		return false
+	}
+	for _, policy := range rules.GetRules().GetPolicies() {
+		for _, p := range policy.Permissions {
+			allowed, named := p.GetNotRule().GetHeader(), p.GetHeader()
+			deny := rules.GetRules().GetAction() == rbacv3.RBAC_DENY
+			switch {
+			case deny && allowed.GetName() == ":method" && !holds(allowed, method),
+				deny && named.GetName() == ":method" && holds(named, method),
+				!deny && named.GetName() == ":method" && !holds(named, method):
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// holds reports whether a condition on a header is true for a value.
+func holds(h *routev3.HeaderMatcher, value string) bool {
+	if h.GetStringMatch() == nil {
+		return true // of a kind that is not known here
+	}
+	return matchesAny([]*matcherv3.StringMatcher{h.GetStringMatch()}, value) != h.InvertMatch
+}
+
+// methods checks that what repeats a request with its credentials reaches no provider. Keyturn refuses it too.
+func (c *checker) methods(m *manager) {
+	for _, r := range m.routes {
+		kept := slices.ContainsFunc(m.HttpFilters, func(f *hcmv3.HttpFilter) bool {
+			_, on := r.effective(f)
+			return on && denies(f, http.MethodTrace)
+		}) || slices.ContainsFunc(r.GetMatch().GetHeaders(), func(h *routev3.HeaderMatcher) bool {
+			return h.GetName() == ":method" && !holds(h, http.MethodTrace)
+		})
+		if !kept && !r.past {
+			c.find(methodsAllowed, r.place, "not set")
+		}
 	}
 }
 
@@ -158,7 +227,7 @@ func isLocal(a *corev3.Address) bool {
 func (r *route) namesClient() bool {
 	return slices.ContainsFunc(r.manager.HttpFilters, func(f *hcmv3.HttpFilter) bool {
 		config, on := r.effective(f)
-		return on && isOneOf(f, clientFilters) &&
+		return on && asks(f) &&
 			(mentions(config, wire.ClientHeader) || mentions(f.GetTypedConfig(), wire.ClientHeader) || isOneOf(f, []string{".ext_authz."}))
 	})
 }

@@ -2,10 +2,8 @@ package check
 
 import (
 	"fmt"
-
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -140,33 +138,21 @@ func idleOf(d *durationpb.Duration) time.Duration {
 	return d.AsDuration()
 }
 
+// responseLimits are those of the responses of a cluster.
+func responseLimits(cluster *clusterv3.Cluster) limits {
+	o := httpOptions(cluster).GetCommonHttpProtocolOptions()
+	return limitsOf(o.GetMaxHeadersCount(), o.GetMaxResponseHeadersKb())
+}
+
 // responseHeaders checks that what comes from a provider, and some headers of Keyturn's, may come from the inner listener.
 func (c *checker) responseHeaders(where string, cluster *clusterv3.Cluster) {
-	limits := func(cluster *clusterv3.Cluster) (count, kb uint32) {
-		o := httpOptions(cluster).GetCommonHttpProtocolOptions()
-		count, kb = o.GetMaxHeadersCount().GetValue(), o.GetMaxResponseHeadersKb().GetValue()
-		if count == 0 {
-			count = defaultHeaders
-		}
-		if kb == 0 {
-			kb = defaultHeadersKB
-		}
-		return count, kb
-	}
-	var mostCount, mostKB uint32
+	var all []limits
 	for name := range c.pools {
 		if provider := c.clusters[name]; provider != nil {
-			count, kb := limits(provider)
-			mostCount, mostKB = max(mostCount, count), max(mostKB, kb)
+			all = append(all, responseLimits(provider))
 		}
 	}
-	count, kb := limits(cluster)
-	if count <= mostCount {
-		c.find(hopHeadersCount.wanting("more than %d, the most of the pools' clusters", mostCount), where, strconv.FormatUint(uint64(count), 10))
-	}
-	if kb <= mostKB {
-		c.find(hopHeadersSize.wanting("more than %d, the most of the pools' clusters", mostKB), where, strconv.FormatUint(uint64(kb), 10))
-	}
+	c.aboveAll(where, responseLimits(cluster), all, hopHeadersCount, hopHeadersSize, "the pools' clusters")
 }
 
 // providerCluster checks a cluster of a pool.

@@ -42,6 +42,9 @@ func (c *checker) front(m *manager) {
 		c.find(remoteAddress, m.where(), said(m.UseRemoteAddress != nil, "false"))
 	}
 	c.clients(m)
+	if c.proxy == nil {
+		c.methods(m)
+	}
 }
 
 // buffer checks that no filter holds the route's requests until they are whole.

@@ -10,6 +10,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/keyturn/keyturn/envoy"
 	"github.com/keyturn/keyturn/internal/wire"
@@ -82,34 +83,49 @@ const (
 	defaultHeadersKB = 60
 )
 
-// headerLimits are how many headers a request may have, and of how many KiB.
-func (m *manager) headerLimits() (count, kb uint32) {
-	count, kb = m.GetCommonHttpProtocolOptions().GetMaxHeadersCount().GetValue(), m.MaxRequestHeadersKb.GetValue()
-	if count == 0 {
-		count = defaultHeaders
+// limits are how many headers there may be, and of how many KiB.
+type limits struct{ count, kb uint32 }
+
+// limitsOf fills in Envoy's own.
+func limitsOf(count, kb *wrapperspb.UInt32Value) limits {
+	l := limits{count.GetValue(), kb.GetValue()}
+	if l.count == 0 {
+		l.count = defaultHeaders
 	}
-	if kb == 0 {
-		kb = defaultHeadersKB
+	if l.kb == 0 {
+		l.kb = defaultHeadersKB
 	}
-	return count, kb
+	return l
+}
+
+// aboveAll checks that a place takes more headers than those before it, whose headers come here with some more.
+func (c *checker) aboveAll(where string, own limits, before []limits, count, kb setting, of string) {
+	var most limits
+	for _, l := range before {
+		most = limits{max(most.count, l.count), max(most.kb, l.kb)}
+	}
+	if own.count <= most.count {
+		c.find(count.wanting("more than %d, the most of %s", most.count, of), where, strconv.FormatUint(uint64(own.count), 10))
+	}
+	if own.kb <= most.kb {
+		c.find(kb.wanting("more than %d, the most of %s", most.kb, of), where, strconv.FormatUint(uint64(own.kb), 10))
+	}
+}
+
+// headerLimits are those of the requests to a listener.
+func (m *manager) headerLimits() limits {
+	return limitsOf(m.GetCommonHttpProtocolOptions().GetMaxHeadersCount(), m.MaxRequestHeadersKb)
 }
 
 // requestHeaders checks that a listener takes more headers than those whose requests come here with some more.
-func (c *checker) requestHeaders(m *manager, before func(*manager) bool) {
-	var mostCount, mostKB uint32
+func (c *checker) requestHeaders(m *manager, isBefore func(*manager) bool) {
+	var all []limits
 	for _, o := range c.managers {
-		if before(o) {
-			count, kb := o.headerLimits()
-			mostCount, mostKB = max(mostCount, count), max(mostKB, kb)
+		if isBefore(o) {
+			all = append(all, o.headerLimits())
 		}
 	}
-	count, kb := m.headerLimits()
-	if count <= mostCount {
-		c.find(headersCount.wanting("more than %d, the most of the listeners before it", mostCount), m.where(), strconv.FormatUint(uint64(count), 10))
-	}
-	if kb <= mostKB {
-		c.find(headersKB.wanting("more than %d, the most of the listeners before it", mostKB), m.where(), strconv.FormatUint(uint64(kb), 10))
-	}
+	c.aboveAll(m.where(), m.headerLimits(), all, headersCount, headersKB, "the listeners before it")
 }
 
 // innerRoute checks a route of the inner listener.

@@ -2,6 +2,7 @@ package check_test
 
 import (
 	"maps"
+	"slices"
 	"testing"
 
 	"github.com/keyturn/keyturn/envoy/check"
@@ -62,12 +63,19 @@ func putMetadata(header, namespace, key string) map[string]any {
 const sanOf = "transport_socket/typed_config/common_tls_context/validation_context/match_typed_subject_alt_names"
 
 // askedBy takes out the clients' authentication of the front, and puts a filter in its place.
-func askedBy(f map[string]any) func(*testing.T, tree) { return at(onMain, "CHAIN/0", f) }
+func askedBy(f map[string]any) func(*testing.T, tree) { return at(onMain, "CHAIN/1", f) }
 
 func tcpProxy(name, address string, cluster string) map[string]any {
 	return map[string]any{"name": name, "address": socket(address, 0), "filter_chains": []any{map[string]any{"filters": []any{
 		typed("tcp", "filters.network.tcp_proxy.v3.TcpProxy", map[string]any{"stat_prefix": "t", "cluster": cluster}),
 	}}}}
+}
+
+// unasked are the filters of a front without what asks clients.
+func unasked(m map[string]any) []any {
+	return slices.DeleteFunc(slices.Clone(m["http_filters"].([]any)), func(f any) bool {
+		return f.(map[string]any)["name"] == "envoy.filters.http.api_key_auth"
+	})
 }
 
 // secondListener is the front once more, without what asks clients.
@@ -77,7 +85,7 @@ func secondListener(address string) func(*testing.T, tree) {
 		l := tree(d.resource(t, onMain)).clone(t)
 		l["name"], l["address"] = "second", socket(address, 0)
 		m := managerOf(t, l)
-		m["http_filters"] = m["http_filters"].([]any)[1:]
+		m["http_filters"] = unasked(m)
 		extra("listeners", map[string]any(l))(t, d)
 	}
 }
@@ -147,6 +155,8 @@ var mutations = []mutation{
 	leak("log of the listener", more(onMain, "access_log", stdout("%REQ(authorization)%")), "access_log", `listener.*\]?\.access_log\[0\]`, `%REQ.*`, readsLog),
 	leak("log of the router", more(onInner, "CHAIN/envoy.filters.http.router/typed_config/upstream_log", stdout("%REQ(authorization)%")), "upstream_log", `upstream_log\[0\]`, `%REQ.*`, readsLog),
 	leak("log of the front's router", more(onMain, "CHAIN/envoy.filters.http.router/typed_config/upstream_log", stdout("%REQ(authorization)%")), "upstream_log", `upstream_log\[0\]`, `%REQ.*`, readsLog),
+	leak("another gateway's credential", more(onMain, "HCM/access_log", stdout("%REQ(x-litellm-api-key)%")), "access_log", `access_log\[1\]`, `%REQ.*`, readsLog),
+	leak("an access token of the query", more(onMain, "HCM/access_log", stdout("%QUERY_PARAM(access_token)%")), "access_log", `access_log\[1\]`, `%QUERY_PARAM.*`, readsLog),
 	leak("path with its query", at(onMain, "HCM/access_log/0/typed_config/log_format/json_format/path", "%REQ(:PATH)%"), "access_log", `json_format\.path$`, `%REQ\(:PATH\)%`, readsQuery),
 	leak("original path with its query", at(onMain, "HCM/access_log/0/typed_config/log_format/json_format/path", "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%"), "access_log", `json_format\.path$`, `%REQ.*`, readsQuery),
 	leak("path, with its query by default", at(onMain, "HCM/access_log/0/typed_config/log_format/json_format/path", "%PATH%"), "access_log", `json_format\.path$`, `%PATH%`, readsQuery),
@@ -177,10 +187,10 @@ var mutations = []mutation{
 	leak("key to the client, by the route", more(onInner, "ONLY/response_headers_to_add", header("x-debug", "%REQ(authorization)%")), "response_headers_to_add", `routes\[0\]\.response_headers_to_add`, `%REQ.*`, theyRead),
 	leak("key to the client, by the host", more(onInner, "HOST/response_headers_to_add", header("x-debug", "%REQ(authorization)%")), "response_headers_to_add", `virtual_hosts\[0\]\.response_headers_to_add`, `%REQ.*`, theyRead),
 	leak("key to the client, by the configuration", more(onInner, "HCM/route_config/response_headers_to_add", header("x-debug", "%REQ(authorization)%")), "response_headers_to_add", `route_config\.response_headers_to_add`, `%REQ.*`, theyRead),
-	leak("credential to the client, by the front", more(onMain, "ROUTE/response_headers_to_add", header("x-debug", "%REQ(x-keyturn-key)%")), "response_headers_to_add", `routes\[0\]\.response_headers_to_add`, `%REQ.*`, theyRead),
+	leak("credential to the client, by the front", more(onMain, "ROUTE/response_headers_to_add", header("x-debug", "%REQ(x-keyturn-key)%")), "response_headers_to_add", `routes\[\d+\]\.response_headers_to_add`, `%REQ.*`, theyRead),
 	leak("key in an error", at(onInner, "HCM/local_reply_config/mappers/0/body_format_override/json_format/key", "%REQ(authorization)%"), "local_reply_config", `mappers\[0\]`, `%REQ.*`, theyRead),
 	leak("key in a header of an error", more(onInner, "HCM/local_reply_config/mappers/0/headers_to_add", header("x-debug", "%REQ(authorization)%")), "local_reply_config", `mappers\[0\]\.headers_to_add`, `%REQ.*`, theyRead),
-	leak("credential under another name", more(onMain, "ROUTE/request_headers_to_add", header("x-original", "%REQ(authorization)%")), "request_headers_to_add", `routes\[0\]\.request_headers_to_add`, `%REQ.*`, goesOn),
+	leak("credential under another name", more(onMain, "ROUTE/request_headers_to_add", header("x-original", "%REQ(authorization)%")), "request_headers_to_add", `routes\[\d+\]\.request_headers_to_add`, `%REQ.*`, goesOn),
 	leak("credential under another name, by the host", more(onMain, "HOST/request_headers_to_add", header("x-original", "%REQ(authorization)%")), "request_headers_to_add", `virtual_hosts\[0\]\.request_headers_to_add`, `%REQ.*`, goesOn),
 	leak("credential under another name, by the configuration", more(onMain, "HCM/route_config/request_headers_to_add", header("x-original", "%REQ(authorization)%")), "request_headers_to_add", `route_config\.request_headers_to_add`, `%REQ.*`, goesOn),
 	leak("credential under another name, by a cluster's weight", weighted(map[string]any{"name": "keyturn-inner", "request_headers_to_add": []any{header("x-original", "%REQ(authorization)%")}}), "request_headers_to_add", `clusters\[0\]\.request_headers_to_add`, `%REQ.*`, goesOn),
@@ -246,11 +256,11 @@ var mutations = []mutation{
 	crash("another server name", at(onProvider, "transport_socket/typed_config/sni", "example.net"), "cluster.transport_socket.sni", `transport_socket`, `example.net`, "of another name"),
 	leak("old TLS", at(onProvider, "transport_socket/typed_config/common_tls_context/tls_params", map[string]any{"tls_minimum_protocol_version": "TLSv1_0"}), "cluster.transport_socket.tls_params", `cluster`, `TLSv1_0`, "can be broken"),
 	leak("mirrored attempts", at(onInner, "ONLY/route/request_mirror_policies", mirror), "request_mirror_policies", `routes\[0\]`, `set`, "goes to another cluster too"),
-	leak("mirrored requests", at(onMain, "ROUTE/route/request_mirror_policies", mirror), "request_mirror_policies", `routes\[0\]`, `set`, "goes to another cluster too"),
+	leak("mirrored requests", at(onMain, "ROUTE/route/request_mirror_policies", mirror), "request_mirror_policies", `routes\[\d+\]`, `set`, "goes to another cluster too"),
 	leak("mirrored by the host", at(onMain, "HOST/request_mirror_policies", mirror), "request_mirror_policies", `virtual_hosts\[0\]\.request_mirror`, `set`, "goes to another cluster too"),
 	leak("mirrored by the configuration", at(onInner, "HCM/route_config/request_mirror_policies", mirror), "request_mirror_policies", `route_config\.request_mirror`, `set`, "goes to another cluster too"),
 	leak("redirects followed with the key", at(onInner, "ONLY/route/internal_redirect_policy", map[string]any{"max_internal_redirects": 1}), "internal_redirect_policy", `routes\[0\]`, `set`, "follows a provider's redirect"),
-	leak("redirects followed by the front", at(onMain, "ROUTE/route/internal_redirect_policy", map[string]any{}), "internal_redirect_policy", `routes\[0\]`, `set`, "follows a provider's redirect"),
+	leak("redirects followed by the front", at(onMain, "ROUTE/route/internal_redirect_policy", map[string]any{}), "internal_redirect_policy", `routes\[\d+\]`, `set`, "follows a provider's redirect"),
 	leak("a cluster of the client's choice", both(at(onMain, "ROUTE/route/cluster", nil), at(onMain, "ROUTE/route/cluster_header", "x-cluster")), "route.cluster_header", `cluster_header$`, `x-cluster`, "A client names the cluster"),
 	leak("a cluster of the client's choice by weight", weighted(map[string]any{"name": "keyturn-inner"}, map[string]any{"cluster_header": "x-cluster"}), "route.cluster_header", `clusters\[1\]`, `x-cluster`, "A client names the cluster"),
 	leak("a cluster without a pool by weight", both(extra("clusters", another), weighted(map[string]any{"name": "keyturn-inner"}, map[string]any{"name": "elsewhere"})), "route.weighted_clusters", `clusters\[1\]`, `elsewhere`, "without a pool"),
@@ -260,20 +270,25 @@ var mutations = []mutation{
 	leak("CONNECT on a route", at(onMain, "ROUTE/match", map[string]any{"connect_matcher": map[string]any{}}), "upgrade_configs", `connect_matcher$`, `set`, "opens a tunnel"),
 
 	// Who may use it.
-	leak("authentication off on a route", at(onMain, "ROUTE/typed_per_filter_config|envoy.filters.http.api_key_auth", noAuth), "route.typed_per_filter_config", `routes\[0\]\.typed_per_filter_config\["envoy.filters.http.api_key_auth"\]$`, `off`, strangers),
+	{name: "TRACE", edit: func(t *testing.T, d tree) {
+		m := managerOf(t, d.resource(t, onMain))
+		m["http_filters"] = m["http_filters"].([]any)[1:] // the guard
+	}, severity: check.Costs, setting: "http_filters.rbac", path: `http_filters|routes`, found: `not set`, words: "TRACE"},
+	{name: "TRACE too", edit: at(onMain, "CHAIN/0/typed_config/rules/policies/keyturn-method/permissions/0/not_rule/header/string_match/safe_regex/regex", "GET|POST|TRACE"), severity: check.Costs, setting: "http_filters.rbac", path: `routes`, found: `not set`, words: "TRACE"},
+	leak("authentication off on a route", at(onMain, "ROUTE/typed_per_filter_config|envoy.filters.http.api_key_auth", noAuth), "route.typed_per_filter_config", `routes\[\d+\]\.typed_per_filter_config\["envoy.filters.http.api_key_auth"\]$`, `off`, strangers),
 	leak("authentication off for a host", at(onMain, "HOST/typed_per_filter_config|envoy.filters.http.api_key_auth", noAuth), "route.typed_per_filter_config", `virtual_hosts\[0\]\.typed_per_filter_config`, `off`, strangers),
 	leak("no authentication", func(t *testing.T, d tree) {
 		m := managerOf(t, d.resource(t, onMain))
-		m["http_filters"] = m["http_filters"].([]any)[1:]
+		m["http_filters"] = unasked(m)
 	}, "http_filters", `http_filters`, `not set`, strangers),
 	leak("no authentication on ::", func(t *testing.T, d tree) {
 		m := managerOf(t, d.resource(t, onMain))
-		m["http_filters"] = m["http_filters"].([]any)[1:]
+		m["http_filters"] = unasked(m)
 		put(t, d.resource(t, onMain), "address", socket("::", 0))
 	}, "http_filters", `http_filters`, `not set`, strangers),
 	leak("a second address without authentication", func(t *testing.T, d tree) {
 		m := managerOf(t, d.resource(t, onMain))
-		m["http_filters"] = m["http_filters"].([]any)[1:]
+		m["http_filters"] = unasked(m)
 		put(t, d.resource(t, onMain), "address", socket("127.0.0.1", 0))
 		put(t, d.resource(t, onMain), "additional_addresses", []any{map[string]any{"address": socket("0.0.0.0", 0)}})
 	}, "http_filters", `http_filters`, `not set`, strangers),
@@ -292,10 +307,10 @@ var mutations = []mutation{
 	leak("a client's name in the metadata", more(onMain, "CHAIN/keyturn-metadata/typed_config/request_rules", putMetadata("x-me", "keyturn", "client")), "header_to_metadata", `request_rules\[1\]`, `x-me`, "another's name"),
 	leak("keys tried in the metadata", more(onMain, "CHAIN/keyturn-metadata/typed_config/request_rules", putMetadata("x-tried", "keyturn", "tried")), "header_to_metadata", `request_rules\[1\]`, `x-tried`, "another's name"),
 	leak("a client's name in the metadata of attempts", first(onInner, "CHAIN", filter("h", "header_to_metadata.v3.Config", map[string]any{"request_rules": []any{putMetadata("x-keyturn-client", "keyturn", "client")}})), "header_to_metadata", `request_rules\[0\]`, `x-keyturn-client`, "another's name"),
-	leak("a turn forged", more(onMain, "ROUTE/request_headers_to_add", header("x-keyturn-turn", "1")), "route.request_headers_to_remove", `routes\[0\]`, `with x-keyturn-turn`, "pose as Keyturn"),
+	leak("a turn forged", more(onMain, "ROUTE/request_headers_to_add", header("x-keyturn-turn", "1")), "route.request_headers_to_remove", `routes\[\d+\]`, `with x-keyturn-turn`, "pose as Keyturn"),
 	crash("retries of a client's", func(t *testing.T, d tree) {
 		put(t, d.resource(t, onMain), "ROUTE/request_headers_to_add", []any{header("x-keyturn-pool", "openai")})
-	}, "route.request_headers_to_add.x-keyturn-retries", `routes\[0\]`, `not set`, "A client says how many"),
+	}, "route.request_headers_to_add.x-keyturn-retries", `routes\[\d+\]`, `not set`, "A client says how many"),
 	crash("internal by its own word", at(onMain, "HCM/use_remote_address", nil), "use_remote_address", `typed_config`, `not set`, "x-forwarded-for"),
 	leak("failure lets requests pass", at(onInner, "PROC/failure_mode_allow", true), "filter.failure_mode_allow", `failure_mode_allow$`, `true`, "without a key"),
 

@@ -1,6 +1,12 @@
 package check
 
-import "github.com/keyturn/keyturn/internal/wire"
+import (
+	"strings"
+
+	"github.com/keyturn/keyturn/internal/wire"
+)
+
+var methodWords = strings.Join(wire.Methods, ", ")
 
 // About who reaches what.
 var (
@@ -13,6 +19,11 @@ var (
 		name: "http_filters", want: "clients that must say who they are", severity: Leaks,
 		consequence: "A client that says nothing, or says it when the service is down, is let in: whoever reaches the listener spends the pools' keys.",
 		remedy:      "Take it out.",
+	}
+	methodsAllowed = setting{
+		name: "http_filters.rbac", want: "a rule that keeps out every method but " + methodWords, severity: Costs,
+		consequence: "TRACE, which has a server repeat the request with the key in it, is refused by Keyturn alone: nothing does where a request passes without it.",
+		remedy:      "Add the filter keyturn-guard, as keyturn render envoy prints it.",
 	}
 	remoteAddress = setting{
 		name: "use_remote_address", want: "true", severity: Crashes,

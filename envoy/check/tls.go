@@ -173,8 +173,8 @@ func typedNames(context *tlsv3.CertificateValidationContext) []*matcherv3.String
 
 // isAbout reports whether a pattern takes the provider's name, and nobody else's.
 func isAbout(m *matcherv3.StringMatcher, host string) bool {
-	takes := func(name string) bool { return matchesAny([]*matcherv3.StringMatcher{m}, strings.ToLower(name)) }
-	return takes(host) && !takes(host+".example.net") && !takes("example.net")
+	fits := func(name string) bool { return matchesAny([]*matcherv3.StringMatcher{m}, strings.ToLower(name)) }
+	return fits(host) && !fits(host+".example.net") && !fits("example.net")
 }
 
 // matcherText is a pattern in words.

@@ -52,7 +52,7 @@ func meshGoldens(t *testing.T) map[string]meshGolden {
 		"gateway": {base, mesh.Istio{Namespace: "llm", Selector: gateway}},
 		"gateway-two": {with(func(c *envoy.Config) {
 			c.Pools = append(c.Pools, claude)
-			c.Clients = envoy.Clients{APIKeys: []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}}}
+			c.Clients = envoy.Clients{ByEnvoy: true, APIKeys: []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}}}
 			c.MaxRequestBytes, c.IdleTimeout = 1<<20, time.Minute
 		}), mesh.Istio{Name: "two", Namespace: "llm", Selector: gateway, Gateway: "own", Service: "egress.llm.svc.cluster.local", Port: 15443}},
 		"sidecar": {with(func(c *envoy.Config) { c.Clients, c.Pools = envoy.Clients{}, append(c.Pools, claude) }), mesh.Istio{
@@ -183,14 +183,14 @@ func TestIstioRefuses(t *testing.T) {
 		{"relative loopback", func(c *envoy.Config, _ *mesh.Istio) { c.Loopback = "unix:l.sock" }, `envoy.loopback: unix:l.sock is relative`},
 		{"relative inner", func(c *envoy.Config, _ *mesh.Istio) { c.Inner = "unix:run/i.sock" }, `envoy.inner: unix:run/i.sock is relative, and the proxy and Keyturn run in containers of their own: write a path in the volume that they share, such as unix:/run/keyturn/i.sock`},
 		{"inner for everybody", func(c *envoy.Config, _ *mesh.Istio) { c.Inner = "127.0.0.1:1" }, `inner: must be internal or unix:path`},
-		{"no processor", func(c *envoy.Config, _ *mesh.Istio) { c.Processor = "" }, `processor: an address is needed`},
+		{"no processor", func(c *envoy.Config, _ *mesh.Istio) { c.Processor = "" }, `listen: an address is needed`},
 		{"no pools", func(c *envoy.Config, _ *mesh.Istio) { c.Pools = nil }, `pools: at least one is needed`},
 		{"cluster unknown", func(c *envoy.Config, _ *mesh.Istio) { c.Pools[0].Clusters = nil }, `pools[0] "openai": clusters: the proxy will name the provider's cluster outbound|80||api.openai.com, and attempts go to the first of a pool's clusters; write clusters: ["outbound|80||api.openai.com"]`},
 		{"cluster not first", func(c *envoy.Config, _ *mesh.Istio) {
 			c.Pools[0].Clusters = []string{"openai", "outbound|80||api.openai.com"}
 		}, `write clusters: ["outbound|80||api.openai.com", openai]`},
 		{"address", func(c *envoy.Config, _ *mesh.Istio) { c.Pools[0].Upstream.Host = "192.0.2.1" }, `upstream: a mesh knows hosts by their names, and 192.0.2.1 is an address`},
-		{"no upstream", func(c *envoy.Config, _ *mesh.Istio) { c.Pools[0].Upstream = nil }, `pools[0] "openai": upstream: an address is needed`},
+		{"no upstream", func(c *envoy.Config, _ *mesh.Istio) { c.Pools[0].Upstream = nil }, `pools[0].upstream: an address is needed`},
 		{"https within", func(c *envoy.Config, _ *mesh.Istio) { c.Pools[0].Upstream.Host = "a.b.svc.cluster.local" }, `a.b.svc.cluster.local is a Service of the cluster, which apps would have to call with http`},
 		{"one host twice", func(c *envoy.Config, _ *mesh.Istio) {
 			c.Pools = append(c.Pools, c.Pools[0])
@@ -224,7 +224,7 @@ func TestParseForm(t *testing.T) {
 // TestIstioHoldsNoSecretsByDefault looks for the clients' keys, which only gateways that check them get.
 func TestIstioHoldsNoSecretsByDefault(t *testing.T) {
 	tc := meshGoldens(t)["sidecar"]
-	tc.cfg.Clients = envoy.Clients{APIKeys: []envoy.ClientKey{{Name: "alice", Secret: "sesame"}}}
+	tc.cfg.Clients = envoy.Clients{ByEnvoy: true, APIKeys: []envoy.ClientKey{{Name: "alice", Secret: "sesame"}}}
 	out, err := mesh.RenderIstio(tc.cfg, tc.mesh)
 	require.NoError(t, err)
 	require.False(t, strings.Contains(string(out), "sesame"))

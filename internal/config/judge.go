@@ -65,7 +65,7 @@ func (c *Config) KeyPool(p *Pool) keypool.Config {
 func (p *Pool) Processor(keys *keypool.Pool) extproc.Pool {
 	row, _ := provider.Named(p.Provider)
 	e := extproc.Pool{
-		Keys: keys, Name: p.Name, Provider: p.Provider, Telemetry: row.Telemetry, AnthropicErrors: row.Native(provider.Messages), Paths: p.Paths, Schemas: extproc.Schemas(row.Schemas),
+		Keys: keys, Name: p.Name, Provider: p.Provider, Telemetry: row.Telemetry, AnthropicErrors: row.Native(provider.Messages), Paths: p.Paths, Schemas: extproc.Schemas(row.Schemas), MaxTools: row.MaxTools,
 		Header: p.Credential.Header, Scheme: p.Credential.Scheme, BYOK: p.BYOK.Allow, Placeholders: p.BYOK.Placeholders,
 		MaxBody: p.MaxBody, Deadline: p.Deadline, KeepRateLimitHeaders: p.KeepRateLimitHeaders, WebSocket: p.WebSocket, Stay: p.Choose.Stay, Tools: p.Tools,
 	}
@@ -105,7 +105,7 @@ func (c *Config) EnvoyConfig() envoy.Config {
 	e := c.Envoy
 	out := envoy.Config{
 		Listen: e.Listen, Admin: e.Admin, Inner: e.Inner, Loopback: e.Loopback, Processor: c.Listen,
-		Clients:         envoy.Clients{Open: e.Clients.Open},
+		Clients:         envoy.Clients{Open: e.Clients.Open, ByEnvoy: e.Clients.CheckedBy == "envoy"},
 		CORS:            envoy.CORS(e.CORS),
 		MaxRequestBytes: e.MaxRequestBytes, IdleTimeout: e.IdleTimeout, AccessLog: e.AccessLog,
 	}
@@ -182,15 +182,23 @@ func (r *reader) judgeRecord(path string, c *Record) {
 	r.judged(path, setting.Of(c.Validate()))
 }
 
-// judgeEnvoy has envoy judge the whole file. It names no lines: what it finds beyond what the file's own checks do should be rare.
+// judgeEnvoy has envoy judge the whole file. What it finds in a pool of which something was said may only follow from that.
 func (r *reader) judgeEnvoy(c *Config) {
 	c.Path = r.file
-	err := envoy.Validate(c.OwnEnvoy())
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { // its parts are wanted, not one of them
-		for _, e := range joined.Unwrap() {
-			r.refuse("", "%v", e)
+	r.judged("", slices.DeleteFunc(setting.Of(envoy.Validate(c.OwnEnvoy())), func(found *setting.Problem) bool {
+		pool, _, within := strings.Cut(found.Path, "].")
+		if !strings.HasPrefix(found.Path, "pools[") || !within {
+			return r.said(found.Path)
 		}
-	}
+		return r.said(pool + "]")
+	}))
+}
+
+// said reports whether something was found at path, or within what stands there.
+func (r *reader) said(path string) bool {
+	return slices.ContainsFunc(r.problems, func(p problem) bool {
+		return p.path == path || strings.HasPrefix(p.path, path+".") || strings.HasPrefix(p.path, path+"[")
+	})
 }
 
 // judgeKeyPool has keypool judge the pool at path. origins say where its keys stand.

@@ -24,10 +24,6 @@ func (r *reader) wholeFile(_ string, c *Config) {
 	if !local(c.Listen) && !r.failed("listen") {
 		r.warn("listen", "%s is reachable from beyond this machine, and whoever reaches it can ask for keys; let only Envoy reach it, or write unix:PATH", c.Listen)
 	}
-	if !local(c.Envoy.Listen) && !r.failed("envoy") && !c.Envoy.Clients.Open && c.Envoy.Clients.JWT == nil && len(c.Envoy.Clients.APIKeys) == 0 {
-		r.refuse("envoy.listen", "%s is reachable from beyond this machine, and everybody there could use the keys; "+
-			"add clients: {api_keys_file: PATH}, or write 127.0.0.1:PORT (clients: {open: true} lets everybody in)", c.Envoy.Listen)
-	}
 	taken := map[string]string{}
 	withTools := slices.ContainsFunc(c.Pools, func(p Pool) bool { return p.Tools != nil })
 	for _, at := range []struct {
@@ -48,9 +44,7 @@ func (r *reader) wholeFile(_ string, c *Config) {
 	r.apart(c.Pools)
 	r.unused(c.Pools)
 	r.wholeTools(c)
-	if len(r.problems) == 0 { // else most of what it finds was said, with its line
-		r.judgeEnvoy(c)
-	}
+	r.judgeEnvoy(c)
 }
 
 // apart refuses what two pools cannot share.
