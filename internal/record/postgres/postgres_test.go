@@ -42,6 +42,15 @@ func TestAnswers(t *testing.T) {
 	recordtest.TestReader(t, s, turns, said)
 }
 
+// With one turn there is one group.
+func TestOneTurn(t *testing.T) {
+	s := opened(t, server.Database(t))
+	turns := []*record.Turn{{ID: "1", Start: recordtest.Midnight, Pool: "dev", Key: "spare", Asked: "gpt-5", Answered: "gpt-5", Status: 200}}
+	turns[0].Bound()
+	recordtest.Put(t, s, "w", turns, nil)
+	recordtest.TestReader(t, s, turns, nil)
+}
+
 // Two replicas start at once on an empty database, and write at once.
 func TestTwoReplicas(t *testing.T) {
 	url := server.Database(t)

@@ -137,7 +137,7 @@ func (s *Store) query(ctx context.Context, q record.Query, after record.Place) (
 		c.args = walk.args
 		walks = append(walks, "("+selected+walk.where()+order+fmt.Sprint(q.Limit+1)+")")
 	}
-	return strings.Join(walks, " union all ") + order + fmt.Sprint(q.Limit+1), c.args, nil
+	return "select * from (" + strings.Join(walks, " union all ") + ") as walks" + order + fmt.Sprint(q.Limit+1), c.args, nil
 }
 
 // Turns returns a page of those that q selects.

@@ -155,6 +155,9 @@ func (r *Recorder) Commit(ctx context.Context, s record.Start) error {
 // Follow tells of turns as they are recorded by this process.
 func (r *Recorder) Follow(q record.Query) *record.Following { return r.memory.Follow(q) }
 
+// Stored says whether there is a store beside the memory.
+func (r *Recorder) Stored() bool { return r.store != nil }
+
 // Losses count what did not get into the store; nothing is lost where there is none.
 func (r *Recorder) Losses() record.Losses {
 	if r.queue == nil {

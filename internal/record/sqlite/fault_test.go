@@ -325,7 +325,7 @@ func TestRetention(t *testing.T) {
 func TestRetentionByBytes(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, func(o *sqlite.Options) { o.Retain.Bytes = 3 << 20 })
-	turns := recordtest.Turns(10_000, 5)
+	turns := recordtest.Turns(6000, 5)
 	recordtest.Put(t, s, "w", turns, nil)
 	before, err := s.Spend(t.Context(), record.SpendQuery{By: []string{"model"}})
 	require.NoError(t, err)
@@ -351,19 +351,19 @@ func TestRetentionByBytes(t *testing.T) {
 func TestTwoWriters(t *testing.T) {
 	dir := t.TempDir()
 	one, two := open(t, dir, nil), open(t, dir, nil)
-	turns := recordtest.Turns(2000, 1)
+	turns := recordtest.Turns(600, 1)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for i := range 10 {
-			recordtest.Put(t, one, fmt.Sprint("one", i), turns[i*100:(i+1)*100], nil)
+			recordtest.Put(t, one, fmt.Sprint("one", i), turns[i*30:(i+1)*30], nil)
 			if err := one.Maintain(context.Background(), soon().Add(48*time.Hour)); err != nil {
 				t.Error(err)
 			}
 		}
 	}()
 	for i := range 10 {
-		recordtest.Put(t, two, fmt.Sprint("two", i), turns[1000+i*100:1000+(i+1)*100], nil)
+		recordtest.Put(t, two, fmt.Sprint("two", i), turns[300+i*30:300+(i+1)*30], nil)
 		require.NoError(t, two.Maintain(t.Context(), soon().Add(48*time.Hour)))
 	}
 	<-done

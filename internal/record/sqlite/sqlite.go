@@ -42,7 +42,7 @@ type Store struct {
 
 	mu     sync.Mutex // protects all below
 	read   map[file]*reading
-	placed map[string]placed // by writer
+	placed map[string]placed // by kind and writer
 	closed bool
 }
 

@@ -32,7 +32,7 @@ func open(t testing.TB, dir string, change func(*sqlite.Options)) *sqlite.Store 
 }
 
 func TestAnswers(t *testing.T) {
-	turns := recordtest.Turns(3000, 1)
+	turns := recordtest.Turns(500, 1)
 	said := recordtest.Said(turns)
 	dir := t.TempDir()
 	s := open(t, dir, nil)
@@ -44,7 +44,7 @@ func TestAnswers(t *testing.T) {
 	t.Run("the first day is over", func(t *testing.T) { recordtest.TestReader(t, s, turns, said) })
 	require.NoError(t, s.Maintain(t.Context(), soon().Add(48*time.Hour)))
 	t.Run("both days are over", func(t *testing.T) { recordtest.TestReader(t, s, turns, said) })
-	late := recordtest.Turns(300, 2)
+	late := recordtest.Turns(100, 2)
 	recordtest.Put(t, s, "late", late, nil)
 	turns = append(turns, late...)
 	t.Run("late turns", func(t *testing.T) { recordtest.TestReader(t, s, turns, said) })
@@ -54,9 +54,18 @@ func TestAnswers(t *testing.T) {
 	t.Run("opened again", func(t *testing.T) { recordtest.TestReader(t, again, turns, said) })
 }
 
+// With one turn there is one group.
+func TestOneTurn(t *testing.T) {
+	s := open(t, t.TempDir(), nil)
+	turns := []*record.Turn{{ID: "1", Start: recordtest.Midnight, Pool: "dev", Key: "spare", Asked: "gpt-5", Answered: "gpt-5", Status: 200}}
+	turns[0].Bound()
+	recordtest.Put(t, s, "w", turns, nil)
+	recordtest.TestReader(t, s, turns, nil)
+}
+
 // A day that is too large is kept in several files, and answers stay the same.
 func TestADayInParts(t *testing.T) {
-	turns := recordtest.Turns(3000, 3)
+	turns := recordtest.Turns(1500, 3)
 	said := recordtest.Said(turns)
 	dir := t.TempDir()
 	s := open(t, dir, func(o *sqlite.Options) { o.Retain.Bytes, o.Content.Bytes = 4<<20, 4<<20 })

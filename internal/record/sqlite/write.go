@@ -274,13 +274,13 @@ func (s *Store) current(k kind, lot record.Lot, retained int64) (file, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if last, ok := s.placed[lot.Writer]; ok && last.lot == lot {
+	if last, ok := s.placed[string(k)+"/"+lot.Writer]; ok && last.lot == lot {
 		return last.file, nil
 	}
 	if size(s.o.Dir, f) > retained/parts {
 		f.part++
 	}
-	s.placed[lot.Writer] = placed{lot, f}
+	s.placed[string(k)+"/"+lot.Writer] = placed{lot, f}
 	return f, nil
 }
 
