@@ -25,6 +25,7 @@ func TestClientKeys(t *testing.T) {
 		t.Run(attach.String(), func(t *testing.T) {
 			r := startRig(t, func(c *envoy.Config) {
 				c.Attach = attach
+				c.Clients.ByEnvoy = true
 				c.Clients.APIKeys = []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}, {Name: "bob", Secret: "gw-bob"}}
 				c.Pools[1].BYOK = true
 			})
@@ -50,6 +51,16 @@ func (r *rig) clientKeys(t *testing.T) {
 		{"own credential kept for byok", "/anthropic/v1/messages", []string{"x-keyturn-key: gw-bob", "authorization: Bearer sk-own"}, "bob", "Bearer sk-own"},
 		{"own credential elsewhere for byok", "/anthropic/v1/messages", []string{"x-keyturn-key: gw-bob", "x-api-key: sk-own"}, "bob", ""},
 		{"byok takes the gateway's key in its own header only", "/anthropic/v1/messages", []string{"authorization: Bearer gw-alice"}, "", ""},
+		{"lower-case bearer", "/v1/responses", []string{"authorization: bearer gw-alice"}, "alice", ""},
+		{"a page's websocket", "/v1/realtime", []string{"sec-websocket-protocol: realtime, openai-insecure-api-key.gw-alice, openai-beta.realtime-v1"}, "alice", ""},
+		{"a page's websocket, the gateway's item", "/v1/realtime", []string{"sec-websocket-protocol: x-keyturn-key.gw-bob,realtime"}, "bob", ""},
+		{"a page's websocket, both items", "/v1/realtime", []string{"sec-websocket-protocol: x-keyturn-key.gw-bob, openai-insecure-api-key.sk-own"}, "bob", ""},
+		{"a page's websocket, wrong", "/v1/realtime", []string{"sec-websocket-protocol: realtime, openai-insecure-api-key.gw-eve"}, "", ""},
+		{"a page's websocket, none", "/v1/realtime", []string{"sec-websocket-protocol: realtime"}, "", ""},
+		{"a websocket with a header", "/v1/realtime", []string{"sec-websocket-protocol: realtime", "authorization: Bearer gw-alice"}, "alice", ""},
+		{"a header before a page's", "/v1/realtime", []string{"sec-websocket-protocol: realtime, openai-insecure-api-key.gw-eve", "x-keyturn-key: gw-alice"}, "alice", ""},
+		{"a page's websocket, byok", "/anthropic/v1/realtime", []string{"sec-websocket-protocol: openai-insecure-api-key.sk-own, x-keyturn-key.gw-bob"}, "bob", ""},
+		{"a page's websocket, byok, its own alone", "/anthropic/v1/realtime", []string{"sec-websocket-protocol: realtime, openai-insecure-api-key.gw-bob"}, "", ""},
 		{"forged name", "/v1/responses", []string{"x-keyturn-key: gw-bob", "x-keyturn-client: alice", "X-Keyturn-Client: eve"}, "bob", ""},
 		{"forged name, byok", "/anthropic/v1/messages", []string{"x-keyturn-key: gw-bob", "x-keyturn-client: alice", "X-Keyturn-Client: eve"}, "bob", ""},
 		{"forged name and no key", "/v1/responses", []string{"x-keyturn-client: mallory"}, "", ""},
@@ -67,6 +78,7 @@ func (r *rig) clientKeys(t *testing.T) {
 			require.Equal(t, http.StatusOK, res.StatusCode)
 			require.Equal(t, tc.client, attempts[0].Headers["x-keyturn-client"])
 			require.Equal(t, tc.own, attempts[0].Headers["authorization"])
+			require.Equal(t, "1", attempts[0].Headers["x-keyturn-asked"])
 			for _, name := range []string{"x-keyturn-key", "x-keyturn-client"} {
 				require.Empty(t, requests[0].Header.Get(name), name)
 			}
@@ -119,7 +131,12 @@ func (s signer) keySet(t *testing.T) []byte {
 
 // token signs claims as RFC 7515 has it.
 func (s signer) token(t *testing.T, claims map[string]any) string {
-	claims["exp"] = 4102444800 // 2100
+	if _, has := claims["exp"]; !has {
+		claims["exp"] = 4102444800 // 2100
+	}
+	if claims["exp"] == nil {
+		delete(claims, "exp")
+	}
 	text := encoded(map[string]any{"alg": "ES256", "kid": "1", "typ": "JWT"}) + "." + encoded(claims)
 	sum := sha256.Sum256([]byte(text))
 	r, v, err := ecdsa.Sign(rand.Reader, s.key, sum[:])
@@ -140,6 +157,7 @@ func TestClientTokens(t *testing.T) {
 
 	good := s.token(t, map[string]any{"iss": "https://issuer", "aud": "keyturn", "sub": "alice"})
 	nameless := s.token(t, map[string]any{"iss": "https://issuer", "aud": "keyturn"})
+	endless := s.token(t, map[string]any{"iss": "https://issuer", "aud": "keyturn", "sub": "alice", "exp": nil})
 	elsewhere := s.token(t, map[string]any{"iss": "https://issuer", "aud": "other", "sub": "alice"})
 	foreign := newSigner(t).token(t, map[string]any{"iss": "https://issuer", "aud": "keyturn", "sub": "alice"})
 	for _, source := range []struct {
@@ -148,7 +166,7 @@ func TestClientTokens(t *testing.T) {
 		jwt    envoy.JWT
 	}{
 		{"file", envoy.Listener, envoy.JWT{Issuer: "https://issuer", Audiences: []string{"keyturn"}, JWKSFile: file}},
-		{"url", envoy.Route, envoy.JWT{Issuer: "https://issuer", Audiences: []string{"keyturn"}, JWKSURL: served.URL + "/keys"}},
+		{"url", envoy.Route, envoy.JWT{Issuer: "https://issuer", Audiences: []string{"keyturn"}, JWKSURL: served.URL + "/keys", WithoutExp: true}},
 	} {
 		t.Run(source.name, func(t *testing.T) {
 			r := startRig(t, func(c *envoy.Config) {
@@ -169,6 +187,9 @@ func TestClientTokens(t *testing.T) {
 				{"another's signature", "/v1/responses", []string{"authorization: Bearer " + foreign}, 401, "", ""},
 				{"another audience", "/v1/responses", []string{"authorization: Bearer " + elsewhere}, 403, "", ""},
 				{"bearer", "/v1/responses", []string{"authorization: Bearer " + good}, 200, "alice", ""},
+				{"lower-case bearer", "/v1/responses", []string{"authorization: bearer " + good}, 200, "alice", ""},
+				{"a page's websocket", "/v1/realtime", []string{"sec-websocket-protocol: realtime, openai-insecure-api-key." + good}, 200, "alice", ""},
+				{"never ends", "/v1/responses", []string{"authorization: Bearer " + endless}, map[bool]int{false: 401, true: 200}[source.jwt.WithoutExp], "alice", ""},
 				{"x-api-key", "/v1/messages", []string{"x-api-key: " + good}, 200, "alice", ""},
 				{"own header, byok", "/anthropic/v1/messages", []string{"x-keyturn-key: " + good, "authorization: Bearer sk-own"}, 200, "alice", "Bearer sk-own"},
 				{"token is not a byok credential", "/anthropic/v1/messages", []string{"authorization: Bearer " + good}, 200, "alice", ""},

@@ -115,6 +115,7 @@ func (r *renderer) frontFilters() (filters []*hcmv3.HttpFilter) {
 		filters = append(filters, r.preflights())
 	}
 	filters = append(filters, r.guard())
+	filters = append(filters, r.protocols()...)
 	if auth := r.authentication(); auth != nil {
 		filters = append(filters, auth)
 	}

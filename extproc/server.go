@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 
 	"github.com/coder/quartz"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/trace"
@@ -43,6 +44,8 @@ type Config struct {
 	MeterProvider metric.MeterProvider
 	// TracerProvider makes the spans of turns and of calls of tools. Nil makes none.
 	TracerProvider trace.TracerProvider
+	// Clients are let in where Envoy asks who a client is; SetClients replaces them. Where it asks and there are none, nobody is.
+	Clients []Client
 	// Beside is served on the same connections: the service that Envoy tells of requests when they are over. Nil: there is none.
 	Beside Beside
 	// Clock tells the time. Nil means the real one.
@@ -77,6 +80,7 @@ type Server struct {
 	metrics  *metrics
 	maxRetry int64
 	pools    atomic.Pointer[poolSet]
+	clients  atomic.Pointer[clientSet]
 	trails   *trails
 	later    later
 	conns    connections
@@ -89,6 +93,7 @@ type Server struct {
 	noMemory seldom    // bodies
 
 	tools    func(ctx context.Context, servers []string) []mcp.Tool // the catalogue's
+	advice   func(servers []string) []mcp.Instructions              // likewise; nil: none
 	agent    *agent.Agent                                           // nil: no pool may have tools
 	memories *memories
 	offers   *offers
@@ -99,6 +104,7 @@ type Server struct {
 // outside is where a Server's tools and later turns go: the catalogue and Envoy's loopback listener, or a test's own.
 type outside struct {
 	tools    func(ctx context.Context, servers []string) []mcp.Tool
+	advice   func(servers []string) []mcp.Instructions
 	call     func(ctx context.Context, server, tool string, arguments json.RawMessage) (*mcp.Result, error)
 	loopback http.RoundTripper
 	close    func()
@@ -111,6 +117,7 @@ func (cfg *Config) outside() *outside {
 	transport := agent.NewTransport(cfg.Loopback)
 	return &outside{
 		tools:    cfg.Catalogue.Tools,
+		advice:   cfg.Catalogue.Instructions,
 		call:     cfg.Catalogue.Call,
 		loopback: transport, close: transport.CloseIdleConnections,
 	}
@@ -140,7 +147,7 @@ func newServer(cfg Config, out *outside) (*Server, error) {
 	s.memories, s.budget = newMemories(s.clock), newBudget(cfg.MaxMemory, s.clock)
 	s.offers, s.refusals = newOffers(s.clock, s.log), newRefusals(s.clock)
 	if out != nil {
-		s.tools, s.close = out.tools, out.close
+		s.tools, s.advice, s.close = out.tools, out.advice, out.close
 		if s.agent, err = agent.New(agent.Config{
 			Call: out.call, Loopback: &blanking{out.loopback, s}, Clock: s.clock, Log: s.log, TracerProvider: cfg.TracerProvider, MeterProvider: cfg.MeterProvider,
 		}); err != nil {
@@ -164,6 +171,8 @@ func newServer(cfg Config, out *outside) (*Server, error) {
 	if s.beside != nil {
 		s.beside.Register(s.grpc)
 	}
+	s.SetClients(cfg.Clients)
+	authv3.RegisterAuthorizationServer(s.grpc, &authorization{server: s})
 	healthpb.RegisterHealthServer(s.grpc, s.health)
 	s.health.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
 	s.health.SetServingStatus(serviceDesc.ServiceName, healthpb.HealthCheckResponse_SERVING)
@@ -364,7 +373,9 @@ func (s *Server) send(stream grpc.ServerStream, a *attempt, d due) error {
 	case dueReply:
 		return stream.SendMsg(&a.out)
 	case dueTools:
-		a.putTools(a.message, s.offer(stream.Context(), a.pool, a.dialect), s.without(a))
+		defs := s.offer(stream.Context(), a.pool, a.dialect)
+		a.tools.instructions = s.instruct(a.pool)
+		a.putTools(a.message, defs, s.without(a))
 		s.tellLeft(a)
 		a.left = s.clock.Now()
 		if a.tools != nil {

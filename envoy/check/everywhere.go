@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/keyturn/keyturn/envoy"
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
@@ -122,7 +123,7 @@ func (c *checker) look(s scope, p steps, v any) bool {
 			c.findAt(mirrored, where(), p, "set")
 		case "additional_request_headers_to_log", "additional_response_headers_to_log", "additional_response_trailers_to_log":
 			for _, name := range v {
-				if n, _ := name.(string); c.isCredential(n) {
+				if n, _ := name.(string); c.mayBeCredential(n) {
 					c.findAt(logCredential.about(p), where(), p, n)
 				}
 			}
@@ -169,9 +170,17 @@ func (c *checker) lookText(s scope, p steps, v string) {
 		// the client's own, to the client
 	case toClient(p):
 		c.findAt(answerCredential.about(p), where, p, by)
+	case e == credential && c.ownKey(p):
+		// which Keyturn takes out
 	case e == credential:
 		c.findAt(headerCredential.about(p), where, p, by)
 	}
+}
+
+// ownKey reports whether a place is the value of the header for the gateway's own keys.
+func (c *checker) ownKey(p steps) bool {
+	header, ok := c.at(p[:len(p)-1]).(map[string]any)
+	return ok && strings.EqualFold(text(header, "key"), wire.ClientKeyHeader)
 }
 
 // logs reports whether a place is in what writes or sends a log.
@@ -195,7 +204,7 @@ func (c *checker) lookMessage(s scope, p steps, v map[string]any) {
 	case "connect_matcher":
 		c.findAt(connectAllowed, where, p, "set")
 	case "request_header": // of a tag of a span
-		if n := text(v, "name"); p.within("custom_tags") && c.isCredential(n) {
+		if n := text(v, "name"); p.within("custom_tags") && c.mayBeCredential(n) {
 			c.findAt(tagCredential.about(p), where, p, n)
 		}
 	case "request_headers": // of a limit of requests
@@ -309,7 +318,7 @@ func (c *checker) lookRule(s scope, p steps, v map[string]any) {
 	if pair == nil {
 		return
 	}
-	if c.isCredential(header) && text(pair, "value") == "" {
+	if c.isCredential(header) && text(pair, "value") == "" && text(pair, "metadata_namespace") != envoy.CredentialNamespace { // which logs may not have
 		c.findAt(metadataCredential.about(p), c.whose(s, p), p, header)
 	}
 	// The client's name is what the clients' authentication sets, if it does. What Keyturn used comes back in headers that no client sets.

@@ -105,7 +105,7 @@ func (c *Config) EnvoyConfig() envoy.Config {
 	e := c.Envoy
 	out := envoy.Config{
 		Listen: e.Listen, Admin: e.Admin, Inner: e.Inner, Loopback: e.Loopback, Processor: c.Listen,
-		Clients:         envoy.Clients{Open: e.Clients.Open},
+		Clients:         envoy.Clients{Open: e.Clients.Open, ByEnvoy: e.Clients.CheckedBy == "envoy"},
 		CORS:            envoy.CORS(e.CORS),
 		MaxRequestBytes: e.MaxRequestBytes, IdleTimeout: e.IdleTimeout, AccessLog: e.AccessLog,
 	}

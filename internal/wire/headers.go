@@ -27,10 +27,19 @@ const ParentHeader = HeaderPrefix + "parent"
 
 const (
 	// ClusterHeader is set by Keyturn on an attempt: the cluster that it goes to, which the inner listener's route follows.
+	// ToolsHeader is the client's own: on asks for the pool's tools where they go in by header, off keeps them out.
+	ToolsHeader   = HeaderPrefix + "tools"
 	ClusterHeader = HeaderPrefix + "cluster"
 	// ClientKeyHeader is on a client's request: its key for the gateway, beside a credential of its own for the provider.
 	ClientKeyHeader = HeaderPrefix + "key"
 )
+
+// ClientKeySources are where a client's key for the gateway is looked for, in this order: the header of its own first, so that the others
+// may hold the client's own credential for a BYOK pool.
+var ClientKeySources = []string{ClientKeyHeader, AuthorizationHeader, "x-api-key", "api-key"}
+
+// OwnExtension is what the front of a BYOK pool tells Keyturn when it asks who a client is: its key stands in ClientKeyHeader alone.
+const OwnExtension = "keyturn.own"
 
 // On a response from the inner listener.
 const (
