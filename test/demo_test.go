@@ -84,7 +84,7 @@ func TestDemo(t *testing.T) {
 	c := startKeyturn(t, t.TempDir(), "demo", "--listen", ports[0], "--admin", ports[1], "--envoy-admin", ports[2])
 	intro := c.until(t, "Ctrl-C ends it")
 	curls := regexp.MustCompile(`(?m)^  curl -\w+ (http://\S+)(?:.* -d '(.*)')?`).FindAllStringSubmatch(intro, -1)
-	require.Len(t, curls, 8, intro)
+	require.Len(t, curls, 9, intro)
 	for i, curl := range curls {
 		method, body := http.MethodGet, io.Reader(nil)
 		if curl[2] != "" {

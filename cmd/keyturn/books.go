@@ -34,7 +34,7 @@ func openBooks(cfg *config.Record, t *telemetry.Telemetry, log *slog.Logger) (*b
 		return nil, fmt.Errorf("record: %w", err)
 	}
 	b := &books{kept: kept}
-	b.ledger, err = ledger.New(ledger.Config{Write: kept, Price: kept.Price, Log: log, MeterProvider: t.MeterProvider()})
+	b.ledger, err = ledger.New(ledger.Config{Write: kept, MeterProvider: t.MeterProvider()})
 	if err == nil {
 		err = b.measure(t.MeterProvider())
 	}

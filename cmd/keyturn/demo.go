@@ -33,6 +33,7 @@ var demoConfig = template.Must(template.New("keyturn.yaml").Parse(`# Written by 
 listen: unix:{{.Dir}}/extproc.sock
 admin: {listen: "{{.Admin}}"}
 log: {level: info, format: text}
+record: {sqlite: "{{.Dir}}/records", tell: true}
 pools:
 - name: openai
   provider: openai
@@ -145,6 +146,9 @@ bravo is revoked, charlie (and echo) is good. The model has the tools of an MCP 
   curl -s http://%[1]s/v1/messages -d '{"model":"claude-sonnet-4-5","max_tokens":64,"messages":[{"role":"user","content":"Add 20 and 22."}]}'
   curl -s http://%[2]s/api/v1/pools
   curl -s http://%[2]s/api/v1/tools
+  curl -s http://%[2]s/api/v1/turns
+  keyturn turns --admin %[2]s
+  keyturn spend --admin %[2]s
   curl -s http://%[2]s/metrics | grep ^keyturn_
 
 The configuration is %[3]s/keyturn.yaml, Envoy's access log %[3]s/access.log. Ctrl-C ends it.

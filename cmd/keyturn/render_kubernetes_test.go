@@ -158,7 +158,7 @@ func TestEverySecretIsMoved(t *testing.T) {
 	var found []string
 	findReferences(schema, "", &found)
 	require.ElementsMatch(t, []string{
-		"fingerprint_secret", "admin.token", "pools[].keys[]", "tools.servers[].headers.*", "tools.servers[].env.*",
+		"fingerprint_secret", "admin.token", "admin.viewers[]", "record.postgres.url", "pools[].keys[]", "tools.servers[].headers.*", "tools.servers[].env.*",
 	}, found, "package kube has to know the place too")
 }
 

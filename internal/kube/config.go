@@ -86,6 +86,10 @@ func (p *pod) rewrite(top *yaml.Node, port int) {
 	admin := mapping(top, "admin")
 	set(admin, "listen", scalar("0.0.0.0:"+strconv.Itoa(port)))
 	p.adminToken(admin)
+	for _, viewer := range items(field(admin, "viewers")) {
+		p.secret(viewer)
+	}
+	p.secret(field(field(field(top, "record"), "postgres"), "url"))
 	for _, pool := range items(field(top, "pools")) {
 		for _, key := range items(field(pool, "keys")) {
 			p.secret(key)

@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"fmt"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -18,10 +17,6 @@ import (
 type Config struct {
 	// Write takes the records. Required.
 	Write record.Writer
-	// Price prices a turn, before it is written. Nil: none is.
-	Price func(*record.Turn)
-	// Log gets a line when entries are lost, at most one a minute. Nil discards it.
-	Log *slog.Logger
 	// MeterProvider makes the instruments. Nil makes none.
 	MeterProvider metric.MeterProvider
 	// Clock tells the time. Nil means the real one.
@@ -31,8 +26,6 @@ type Config struct {
 // Ledger makes records of what Envoy tells. It is safe for concurrent use.
 type Ledger struct {
 	write   record.Writer
-	price   func(*record.Turn)
-	log     *slog.Logger
 	clock   quartz.Clock
 	metrics *metrics
 	sweep   *quartz.Ticker
@@ -49,15 +42,9 @@ type Ledger struct {
 
 // New makes a Ledger. Close ends it.
 func New(cfg Config) (*Ledger, error) {
-	l := &Ledger{write: cfg.Write, price: cfg.Price, log: cfg.Log, clock: cfg.Clock, quit: make(chan struct{}), drain: make(chan struct{}), over: make(chan struct{})}
-	if l.log == nil {
-		l.log = slog.New(slog.DiscardHandler)
-	}
+	l := &Ledger{write: cfg.Write, clock: cfg.Clock, quit: make(chan struct{}), drain: make(chan struct{}), over: make(chan struct{})}
 	if l.clock == nil {
 		l.clock = quartz.NewReal()
-	}
-	if l.price == nil {
-		l.price = func(*record.Turn) {}
 	}
 	if cfg.MeterProvider == nil {
 		cfg.MeterProvider = noop.NewMeterProvider()
@@ -166,7 +153,6 @@ func (l *Ledger) record(due []*request) {
 	for _, r := range due {
 		t := r.turn()
 		l.metrics.halves(t.Halves)
-		l.price(t)
 		l.write.Write(t, nil)
 	}
 }

@@ -36,6 +36,8 @@ func each(b []byte, visit func(f field)) bool {
 			f.bytes, n = protowire.ConsumeBytes(b)
 		case protowire.Fixed32Type, protowire.StartGroupType, protowire.EndGroupType:
 			n = protowire.ConsumeFieldValue(num, typ, b)
+		default: // wire types 6 and 7, which are none
+			return false
 		}
 		if n < 0 {
 			return false
