@@ -72,6 +72,6 @@ bench: ## run the benchmarks COUNT times (1): BENCH=./keypool for one package; B
 fuzz: ## fuzz every target for FUZZTIME (30s)
 	@found=0; while IFS=: read -r file name; do \
 		found=1; echo "$$file $$name"; \
-		go test -run '^$$' -fuzz "^$$name\$$" -fuzztime=$(FUZZTIME) "./$$(dirname "$$file")"; \
+		go test -run '^$$' -fuzz "^$$name\$$" -fuzztime=$(FUZZTIME) -fuzzminimizetime=0 "./$$(dirname "$$file")"; \
 	done < <(grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's/func //'); \
 	[ $$found = 1 ] || { echo 'no fuzz targets found'; exit 1; }

@@ -5,8 +5,11 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	apikeyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/api_key_auth/v3"
+	authzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	jwtv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -15,15 +18,12 @@ import (
 
 const (
 	apiKeyFilter = "envoy.filters.http.api_key_auth" //nolint:gosec // a filter's name, no credential
+	authzFilter  = "envoy.filters.http.ext_authz"
 	jwtFilter    = "envoy.filters.http.jwt_authn"
 
 	jwksTimeout = 5 * time.Second
 	jwksCache   = 10 * time.Minute
 )
-
-// clientCredentialHeaders are where a client's key for the gateway is looked for, in this order: the header of its own
-// first, so that the others may hold the client's own credential for a BYOK pool.
-var clientCredentialHeaders = []string{wire.ClientKeyHeader, wire.AuthorizationHeader, "x-api-key", "api-key"}
 
 // authenticates reports whether clients are asked who they are.
 func (r *renderer) authenticates() bool { return len(r.Clients.APIKeys) > 0 || r.Clients.JWT != nil }
@@ -31,6 +31,8 @@ func (r *renderer) authenticates() bool { return len(r.Clients.APIKeys) > 0 || r
 // authentication is the filter that lets clients in, nil when nobody is asked.
 func (r *renderer) authentication() *hcmv3.HttpFilter {
 	switch {
+	case len(r.Clients.APIKeys) > 0 && !r.Clients.ByEnvoy:
+		return &hcmv3.HttpFilter{Name: authzFilter, ConfigType: typed(r.pack(r.asksKeyturn()))}
 	case len(r.Clients.APIKeys) > 0:
 		return &hcmv3.HttpFilter{Name: apiKeyFilter, ConfigType: typed(r.pack(r.apiKeys()))}
 	case r.Clients.JWT != nil:
@@ -39,10 +41,45 @@ func (r *renderer) authentication() *hcmv3.HttpFilter {
 	return nil
 }
 
+// asksKeyturn has Keyturn say who a client is. It gets the headers that a client's key may stand in, and no others; where it does not answer
+// nobody is let in.
+func (r *renderer) asksKeyturn() *authzv3.ExtAuthz {
+	sources := &matcherv3.ListStringMatcher{}
+	for _, h := range wire.ClientKeySources {
+		sources.Patterns = append(sources.Patterns, exact(h))
+	}
+	return &authzv3.ExtAuthz{
+		Services: &authzv3.ExtAuthz_GrpcService{GrpcService: &corev3.GrpcService{
+			TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: ProcessorName}},
+			Timeout:         durationpb.New(messageTimeout),
+		}},
+		TransportApiVersion: corev3.ApiVersion_V3,
+		AllowedHeaders:      sources,
+		StatusOnError:       &typev3.HttpStatus{Code: typev3.StatusCode_ServiceUnavailable},
+	}
+}
+
+// keysOf says for a route where a client's key may stand; nil: as the filter says.
+func (r *renderer) keysOf(pool *Pool, full bool) (filter string, config *anypb.Any) {
+	switch {
+	case len(r.Clients.APIKeys) == 0 || !pool.BYOK && !full:
+		return "", nil
+	case !r.Clients.ByEnvoy:
+		settings := &authzv3.CheckSettings{}
+		if pool.BYOK {
+			settings.ContextExtensions = map[string]string{wire.OwnExtension: "true"}
+		}
+		return authzFilter, r.pack(&authzv3.ExtAuthzPerRoute{Override: &authzv3.ExtAuthzPerRoute_CheckSettings{CheckSettings: settings}})
+	case pool.BYOK:
+		return apiKeyFilter, r.byokSources()
+	}
+	return apiKeyFilter, r.pack(&apikeyv3.ApiKeyAuthPerRoute{KeySources: keySources(wire.ClientKeySources), Forwarding: keyForwarding()})
+}
+
 // apiKeys checks keys that the gateway gave out. The client's name goes on; the key is cut out of the request, and with
 // it whatever is in the other headers (hide_credentials empties them all): hence byokSources.
 func (r *renderer) apiKeys() *apikeyv3.ApiKeyAuth {
-	a := &apikeyv3.ApiKeyAuth{KeySources: keySources(clientCredentialHeaders), Forwarding: keyForwarding()}
+	a := &apikeyv3.ApiKeyAuth{KeySources: keySources(wire.ClientKeySources), Forwarding: keyForwarding()}
 	for _, k := range r.Clients.APIKeys {
 		a.Credentials = append(a.Credentials, &apikeyv3.Credential{Key: k.Secret, Client: k.Name})
 	}
@@ -71,7 +108,7 @@ func keyForwarding() *apikeyv3.Forwarding {
 func (r *renderer) tokens() *jwtv3.JwtAuthentication {
 	a := &jwtv3.JwtAuthentication{Providers: map[string]*jwtv3.JwtProvider{}}
 	oneOf := &jwtv3.JwtRequirementOrList{}
-	for _, h := range clientCredentialHeaders {
+	for _, h := range wire.ClientKeySources {
 		p := &jwtv3.JwtProvider{
 			Issuer: r.Clients.JWT.Issuer, Audiences: r.Clients.JWT.Audiences,
 			FromHeaders:       []*jwtv3.JwtHeader{{Name: h}},

@@ -25,6 +25,7 @@ func TestClientKeys(t *testing.T) {
 		t.Run(attach.String(), func(t *testing.T) {
 			r := startRig(t, func(c *envoy.Config) {
 				c.Attach = attach
+				c.Clients.ByEnvoy = true
 				c.Clients.APIKeys = []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}, {Name: "bob", Secret: "gw-bob"}}
 				c.Pools[1].BYOK = true
 			})

@@ -74,7 +74,8 @@ type Record struct {
 
 // Clients says who may use the main listener. At most one of APIKeys, JWT and Open.
 type Clients struct {
-	APIKeys []ClientKey // keys of the gateway's own, checked by Envoy's api_key_auth filter
+	APIKeys []ClientKey // keys of the gateway's own
+	ByEnvoy bool        // APIKeys are checked by Envoy's api_key_auth filter, which has them in its configuration, and not by Keyturn (ext_authz)
 	JWT     *JWT        // signed tokens, checked by Envoy's jwt_authn filter
 	Open    bool        // nobody is asked: whoever reaches the listener spends the pools' keys
 }

@@ -7,7 +7,6 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	apikeyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/api_key_auth/v3"
 	guardv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 
@@ -70,10 +69,8 @@ func (p *Parts) FrontRoute(pool *Pool, full bool) *routev3.Route {
 	}
 	route.TypedPerFilterConfig[metadataFilter] = p.r.pack(p.r.logRules())
 	route.TypedPerFilterConfig[GuardFilter] = p.r.pack(&guardv3.RBACPerRoute{Rbac: p.r.guardRules()})
-	if len(p.r.Clients.APIKeys) > 0 && !pool.BYOK {
-		route.TypedPerFilterConfig[apiKeyFilter] = p.r.pack(&apikeyv3.ApiKeyAuthPerRoute{
-			KeySources: keySources(clientCredentialHeaders), Forwarding: keyForwarding(),
-		})
+	if filter, config := p.r.keysOf(pool, true); config != nil {
+		route.TypedPerFilterConfig[filter] = config
 	}
 	return route
 }

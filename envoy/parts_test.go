@@ -12,7 +12,7 @@ import (
 func TestParts(t *testing.T) {
 	cfg := envoy.Config{
 		Listen: "127.0.0.1:0", Inner: "unix:inner.sock", Loopback: "unix:loopback.sock", Processor: "unix:extproc.sock",
-		Clients: envoy.Clients{APIKeys: []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}}},
+		Clients: envoy.Clients{ByEnvoy: true, APIKeys: []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}}},
 		Pools:   []envoy.Pool{{Name: "a", Upstream: envoytest.URL(t, "http://127.0.0.1:9300"), Keys: 3}},
 	}
 	p, err := envoy.NewParts(cfg)

@@ -66,6 +66,7 @@ func goldens(t *testing.T) map[string]envoy.Config {
 		"clients": with(func(c *envoy.Config) {
 			c.Listen, c.Admin = "0.0.0.0:10000", "[::]:9901"
 			c.AccessLog = "run/access.log"
+			c.Clients.ByEnvoy = true
 			c.Clients.APIKeys = []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}, {Name: "bob", Secret: "gw-bob"}}
 		}),
 		"jwt": with(func(c *envoy.Config) {
@@ -178,7 +179,7 @@ func TestMarshalIsStable(t *testing.T) {
 
 // TestClientKeyStaysSecret prints one in every way that a log might.
 func TestClientKeyStaysSecret(t *testing.T) {
-	cfg := envoy.Config{Clients: envoy.Clients{APIKeys: []envoy.ClientKey{{Name: "alice", Secret: "sesame"}}}}
+	cfg := envoy.Config{Clients: envoy.Clients{ByEnvoy: true, APIKeys: []envoy.ClientKey{{Name: "alice", Secret: "sesame"}}}}
 	var log strings.Builder
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("config", slog.Any("config", cfg), slog.Any("key", cfg.Clients.APIKeys[0]))
 	slog.New(slog.NewTextHandler(&log, nil)).Info("config", slog.Any("config", cfg), slog.Any("key", cfg.Clients.APIKeys[0]))
@@ -197,7 +198,7 @@ func TestRenderRefuses(t *testing.T) {
 		{"no processor", func(c *envoy.Config) { c.Processor = "" }, `listen: an address is needed`},
 		{"no pools", func(c *envoy.Config) { c.Pools = nil }, `pools: at least one is needed`},
 		{"open by accident", func(c *envoy.Config) { c.Listen = ":10000" }, `envoy.clients: :10000 is reachable from beyond this machine`},
-		{"open by accident, one address", func(c *envoy.Config) { c.Listen = "192.0.2.1:10000" }, `say open: true`},
+		{"open by accident, one address", func(c *envoy.Config) { c.Listen = "192.0.2.1:10000" }, `{open: true} lets everybody in`},
 		{"a name to listen on", func(c *envoy.Config) { c.Listen = "gateway.example:10000" }, `listen: "gateway.example" is a name; Envoy listens on an IP address`},
 		{"no port", func(c *envoy.Config) { c.Listen = "127.0.0.1" }, `listen: "127.0.0.1" is neither unix:path nor host:port`},
 		{"bad port", func(c *envoy.Config) { c.Admin = "127.0.0.1:70000" }, `admin: "127.0.0.1:70000": the port must be a number`},

@@ -36,6 +36,12 @@ func (r *renderer) clientReplies() []reply {
 			"Send a valid one as "+wire.ClientKeyHeader+", Authorization: Bearer, x-api-key or api-key, or as a WebSocket's protocol "+wire.ClientKeyHeader+".KEY (only as "+wire.ClientKeyHeader+
 			" where clients may bring their own credential for the provider)."))
 	}
+	if len(r.Clients.APIKeys) > 0 && !r.Clients.ByEnvoy {
+		replies = append(replies, reply{
+			"response.code_details == 'ext_authz_error'", "processor_unavailable", "api_error",
+			"Keyturn does not answer Envoy, so nobody knows who the client is. Try again; the operator finds the reason in Keyturn's log.",
+		})
+	}
 	if r.Clients.JWT != nil {
 		replies = append(replies, refusedClient("The client's token is for another audience than this gateway."))
 	}

@@ -81,8 +81,8 @@ func (r *renderer) frontRoute(pool *Pool) *routev3.Route {
 	if pool.BYOK && r.authenticates() && !r.parts {
 		route.TypedPerFilterConfig[protocolsFilter] = r.pack(protocolRules(1))
 	}
-	if pool.BYOK && len(r.Clients.APIKeys) > 0 {
-		route.TypedPerFilterConfig[apiKeyFilter] = r.byokSources()
+	if filter, config := r.keysOf(pool, false); config != nil {
+		route.TypedPerFilterConfig[filter] = config
 	}
 	if pool.Tools {
 		// An answer that is not a stream has no keep-alives: nothing moves while tools run, and the turn after them.

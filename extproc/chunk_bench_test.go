@@ -62,7 +62,7 @@ func handled(b *testing.B, x *exchange, m *message, data mem.BufferSlice, now ti
 		b.Fatal(err)
 	}
 	if d == dueTools {
-		x.putTools(m, offered)
+		x.putTools(m, offered, dialect.Without{})
 		d = dueReply
 	}
 	if d == dueReply {

@@ -129,8 +129,10 @@ type exchange struct {
 	partial    bool      // it comes with as much as Envoy can hold, and without a length: no other can take its place
 	judged     time.Time // when the response's headers were
 
-	full bool        // there is no memory for the body at hand
-	gone func() bool // nobody waits for the response any more
+	full    bool               // there is no memory for the body at hand
+	fullFor want               // what that body is
+	room    func(n int64) bool // takes memory for the body of an error, in bytes; nil: nothing bounds it
+	gone    func() bool        // nobody waits for the response any more
 
 	outcome    outcome
 	status     int
@@ -138,7 +140,8 @@ type exchange struct {
 	transition keypool.Transition
 	exhaustion *keypool.Error
 
-	tools *withTools // nil: request and answer pass as they are
+	tools   *withTools // nil: request and answer pass as they are
+	refused *refused   // what the next attempt goes without; nil: nothing more than this one
 
 	mut   mutation
 	dyn   dynamic
@@ -150,6 +153,9 @@ type exchange struct {
 type withTools struct {
 	origin   agent.Origin    // what later turns repeat
 	coded    coded           // the body at hand
+	offered  []dialect.Tool  // that were to go into the request, until it is answered
+	left     int             // of them, for which there was no room
+	form     string          // of the request: see dialect.Form
 	decoder  *coding.Stream  // of the answer's stream; nil: it has no codings
 	memory   dialect.Memory  // of what the client cannot replay; nil: none
 	response *agent.Response // nil until the tools are in the request
@@ -188,7 +194,7 @@ func (x *exchange) after() trail {
 	if x.repeat {
 		tried = x.before.tried
 	}
-	return trail{tried: tried, without: x.without, attempt: x.attempt, started: x.started, repeated: x.before.repeated || x.repeat, doubted: x.doubted}
+	return trail{tried: tried, without: x.without, attempt: x.attempt, started: x.started, repeated: x.before.repeated || x.repeat, doubted: x.doubted, refused: x.refused}
 }
 
 // finish gives back what the attempt still holds. It may be called more than once.

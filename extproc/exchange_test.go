@@ -299,7 +299,7 @@ func (tr *transcript) send(r *extprocv3.ProcessingRequest) string {
 	}
 	d, err := tr.x.handle(m, tr.clock.Now())
 	if d == dueTools {
-		tr.x.putTools(m, tr.offered)
+		tr.x.putTools(m, tr.offered, dialect.Without{})
 		d = dueReply
 	}
 	tr.trails.leave(tr.x)

@@ -43,6 +43,44 @@ func (e *envoy) busy(form string) {
 	e.ends()
 }
 
+// TestNoMemoryForErrors: an error that there is no memory for is judged by its status, and is counted; those in work are few lines of the log.
+func TestNoMemoryForErrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := rig{most: 1 << 20}
+		r.start(t)
+		defer r.stop()
+		first := r.announce(t, "190000", "/v1/responses")
+		require.NotNil(t, first.recv().GetRequestHeaders())
+		failing := func(status, length string) *extprocv3.ProcessingResponse {
+			e := r.announce(t, "1000", "/v1/models")
+			require.NotNil(t, e.recv().GetRequestHeaders())
+			answer := answered(t, status, "via_upstream", 0)
+			h := answer.GetResponseHeaders()
+			h.EndOfStream = false
+			h.Headers.Headers = append(h.Headers.Headers, heads("content-length", length).Headers...)
+			e.send(answer)
+			got := e.recv()
+			require.NoError(t, e.stream.CloseSend())
+			return got
+		}
+		require.NotNil(t, failing("400", "1000").GetModeOverride(), "a small one is read")
+		for range 3 {
+			got := failing("400", "250000")
+			require.Nil(t, got.GetModeOverride(), "it is not asked for")
+			require.NotNil(t, got.GetResponseHeaders())
+		}
+		began := time.Now()
+		for range 20 {
+			go r.announce(t, "250000", "/v1/responses").recv()
+		}
+		time.Sleep(3 * time.Second) // of the test's own clock
+		require.Less(t, strings.Count(r.log.String(), "limits.memory"), 3+int(time.Since(began)/time.Second)+1)
+		require.NoError(t, first.stream.CloseSend())
+		first.ends()
+		require.NotNil(t, failing("400", "250000").GetModeOverride(), "there is room again")
+	})
+}
+
 const busyMessage = `"The gateway has no memory for the request at this moment: send it once more in a second."`
 
 // TestNoMemory holds that bodies beyond the budget wait, and are refused in the dialect; and that all of it comes back.

@@ -109,7 +109,7 @@ func (s *stage) play(t testing.TB, c script) (furthest due) {
 		streams := x.shape == streaming || x.shape == drained
 		d, err := x.handle(m, time.Now())
 		if d == dueTools {
-			x.putTools(m, s.offered)
+			x.putTools(m, s.offered, dialect.Without{})
 			d = dueReply
 		}
 		s.trails.leave(x)

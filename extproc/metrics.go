@@ -33,6 +33,8 @@ type poolMetrics struct {
 	transitions [reasons]atomic.Int64
 	exhaustions [exhaustionKinds]atomic.Int64
 	echoes      [echoes]atomic.Int64
+	refusals    [wants]atomic.Int64
+	byWant      [wants]metric.ObserveOption
 	byPart      [echoes]metric.ObserveOption
 	moves       [moves]atomic.Int64
 	record      []metric.RecordOption
@@ -101,6 +103,8 @@ func newMetrics(provider metric.MeterProvider, pools func() *poolSet) (*metrics,
 	fail(err)
 	exhaustions, err := meter.Int64ObservableCounter("key_pool_exhaustions", metric.WithDescription("Requests that no key of the pool could serve, by what the client was told."))
 	fail(err)
+	refusals, err := meter.Int64ObservableCounter("memory_refusals", metric.WithDescription("Bodies that limits.memory left no memory for, by what they were: request, larger (than announced, or late), answer, error (judged by its status alone; the others were answered with 503)."))
+	fail(err)
 	echoed, err := meter.Int64ObservableCounter("key_pool_echoes", metric.WithDescription("Answers of the provider that held a key of the pool, which was taken out, by the part: header or body."))
 	fail(err)
 	moved, err := meter.Int64ObservableCounter("key_pool_moves", metric.WithDescription("Conversations that went on with another key than before, in pools that spread, by the reason: rested (their key could not be used) or failed (it failed for the request)."))
@@ -131,6 +135,9 @@ func newMetrics(provider metric.MeterProvider, pools func() *poolSet) (*metrics,
 			for i := range pm.transitions {
 				o.ObserveInt64(transitions, pm.transitions[i].Load(), pm.byReason[i])
 			}
+			for i := range pm.refusals {
+				o.ObserveInt64(refusals, pm.refusals[i].Load(), pm.byWant[i])
+			}
 			for i := range pm.echoes {
 				o.ObserveInt64(echoed, pm.echoes[i].Load(), pm.byPart[i])
 			}
@@ -160,6 +167,9 @@ func (m *metrics) forPool(name string) *poolMetrics {
 	pm := &poolMetrics{record: []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(provider))}}
 	for i := range pm.byOutcome {
 		pm.byOutcome[i] = with("outcome", outcome(i).String())
+	}
+	for i := range pm.byWant {
+		pm.byWant[i] = with("body", wantNames[i])
 	}
 	for i := range pm.byReason {
 		pm.byReason[i] = with("reason", reasonNames[i])
@@ -197,6 +207,7 @@ func (s *Server) record(ctx context.Context, x *exchange) {
 	}
 	m := x.pool.metrics
 	m.attempts[x.outcome].Add(1)
+	s.learn(x)
 	if x.exhaustion != nil && x.outcome == exhausted {
 		m.exhaustions[x.exhaustion.Kind].Add(1)
 	}

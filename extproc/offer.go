@@ -172,5 +172,18 @@ func (o *offers) fit(tools []dialect.Tool, limit int64) []dialect.Tool {
 	return fitting
 }
 
+// tellLeft says in the log, now and then, that a provider takes fewer tools than there are.
+func (s *Server) tellLeft(a *attempt) {
+	if a.tools == nil || a.tools.left == 0 {
+		return
+	}
+	s.offers.mu.Lock()
+	defer s.offers.mu.Unlock()
+	if s.offers.again(a.pool.name, "\ntools") {
+		s.log.Warn("tools left out: the provider takes no more in one request; the client's go first, then those of the pool's servers in their order",
+			slog.String("pool", a.pool.name), slog.Int("left_out", a.tools.left), slog.Int("offered", len(a.tools.offered)))
+	}
+}
+
 // size is what a definition adds to a request, in bytes, but for what is around it.
 func size(t dialect.Tool) int64 { return int64(len(t.Name) + len(t.Description) + len(t.Schema)) }

@@ -37,6 +37,8 @@ type Pool struct {
 	Cluster string
 	// Schemas says what the provider takes of the schemas of tools.
 	Schemas Schemas
+	// MaxTools is how many tools the provider takes in one request, the client's included; zero means 128, negative any number.
+	MaxTools int
 	// Authority is the provider's host and, unless it is the scheme's own, port: what requests carry as :authority. Empty: the
 	// front's.
 	Authority string
@@ -80,6 +82,7 @@ type bound struct {
 	provider         string
 	telemetry        string
 	schemas          Schemas
+	maxTools         int             // of a request: see dialect.Options
 	keys             *keypool.Pool   // nil: none are needed
 	dialect          dialect.Dialect // of errors, where the path has none
 	header, prefix   string
@@ -142,7 +145,7 @@ func bind(p Pool) (*bound, error) {
 		return nil, fmt.Errorf("%q: %w", name, err)
 	}
 	b := &bound{
-		name: name, provider: p.Provider, telemetry: p.Telemetry, schemas: p.Schemas, keys: p.Keys, header: p.Header,
+		name: name, provider: p.Provider, telemetry: p.Telemetry, schemas: p.Schemas, maxTools: max(p.MaxTools, dialect.AnyTools), keys: p.Keys, header: p.Header,
 		byok: p.BYOK, placeholders: map[string]bool{},
 		authority: p.Authority, webSocket: p.WebSocket, stay: p.Stay,
 		maxBody: p.MaxBody, deadline: p.Deadline, keepLimits: p.KeepRateLimitHeaders, tools: p.Tools, endpoints: newEndpoints(p.BasePath, p.Paths),

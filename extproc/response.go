@@ -24,13 +24,25 @@ func (x *exchange) responseHeaders(m *message, now time.Time) {
 		return
 	}
 	x.awaiting = m
-	if _, known := coding.Names(m.joined("content-encoding")); !m.end && known && contentLength(m) <= maxErrorBody {
+	if _, known := coding.Names(m.joined("content-encoding")); !m.end && known && contentLength(m) <= maxErrorBody && x.hasRoom(m) {
 		x.shape = errorBody
 		x.out.pass(m.kind, nil, modes{set: true, request: x.bodyMode, response: x.readable(m)}, nil)
 		return
 	}
 	x.decide(m, now)
 	x.awaiting = nil
+}
+
+// hasRoom reports whether there is memory for the body of an error. Without a length it may be as large as one that is read.
+func (x *exchange) hasRoom(m *message) bool {
+	if x.room == nil {
+		return true
+	}
+	n := contentLength(m)
+	if n < 0 {
+		n = maxErrorBody
+	}
+	return x.room(n)
 }
 
 // readable is the mode in which the body of an answer is read: without a length it may be more than Envoy can hold.
@@ -49,7 +61,7 @@ func (x *exchange) concerns() bool {
 
 // explainable reports whether the provider may have refused what Keyturn made of the request.
 func (x *exchange) explainable() bool {
-	return x.merged() != nil && (x.status == 400 || x.status == 404)
+	return x.merged() != nil && mayRefuse(x.status)
 }
 
 // responseBody takes what comes of a body, and its trailers.
@@ -106,9 +118,7 @@ func (x *exchange) decide(m *message, now time.Time) {
 		if x.own == nil {
 			x.outcome = surfaced
 		}
-		if !x.lost(body) {
-			x.handOver(head, k)
-		}
+		x.notBlamed(body, k, now)
 		return
 	}
 	x.verdict = x.classify(keypool.Answer{Status: x.status, Header: head.joined, Body: body, Now: now})
@@ -116,9 +126,7 @@ func (x *exchange) decide(m *message, now time.Time) {
 	x.walker.Release() // a trial that blamed nobody is over; the next attempt may come before this stream ends
 	if x.verdict.Action == keypool.Surface {
 		x.outcome = surfaced
-		if !x.lost(body) {
-			x.handOver(head, k)
-		}
+		x.notBlamed(body, k, now)
 		return
 	}
 	blamed := x.verdict.Action != keypool.NextKey && (x.verdict.Scope != keypool.ScopeKeyModel || x.model != "")
@@ -137,6 +145,18 @@ func (x *exchange) decide(m *message, now time.Time) {
 		x.surface(k)
 	default:
 		x.refuse()
+	}
+}
+
+// notBlamed does what an answer asks for that is no key's fault: it may be about what Keyturn put into the request, or come of what it has
+// forgotten.
+func (x *exchange) notBlamed(body []byte, k kind, now time.Time) {
+	switch {
+	case x.lost(body):
+	case x.leaner(body, now):
+		x.nextAttempt(k)
+	default:
+		x.handOver(x.awaiting, k)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 
 	"github.com/coder/quartz"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/trace"
@@ -43,6 +44,8 @@ type Config struct {
 	MeterProvider metric.MeterProvider
 	// TracerProvider makes the spans of turns and of calls of tools. Nil makes none.
 	TracerProvider trace.TracerProvider
+	// Clients are let in where Envoy asks who a client is; SetClients replaces them. Where it asks and there are none, nobody is.
+	Clients []Client
 	// Beside is served on the same connections: the service that Envoy tells of requests when they are over. Nil: there is none.
 	Beside Beside
 	// Clock tells the time. Nil means the real one.
@@ -77,6 +80,7 @@ type Server struct {
 	metrics  *metrics
 	maxRetry int64
 	pools    atomic.Pointer[poolSet]
+	clients  atomic.Pointer[clientSet]
 	trails   *trails
 	later    later
 	conns    connections
@@ -86,11 +90,13 @@ type Server struct {
 	stopping atomic.Bool
 	idle     sync.Once // when the server shuts down and no attempt is under way
 	withheld seldom    // redirects
+	noMemory seldom    // bodies
 
 	tools    func(ctx context.Context, servers []string) []mcp.Tool // the catalogue's
 	agent    *agent.Agent                                           // nil: no pool may have tools
 	memories *memories
 	offers   *offers
+	refusals *refusals
 	close    func() // what the agent keeps open
 }
 
@@ -136,7 +142,7 @@ func newServer(cfg Config, out *outside) (*Server, error) {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
 	s.memories, s.budget = newMemories(s.clock), newBudget(cfg.MaxMemory, s.clock)
-	s.offers = newOffers(s.clock, s.log)
+	s.offers, s.refusals = newOffers(s.clock, s.log), newRefusals(s.clock)
 	if out != nil {
 		s.tools, s.close = out.tools, out.close
 		if s.agent, err = agent.New(agent.Config{
@@ -162,6 +168,8 @@ func newServer(cfg Config, out *outside) (*Server, error) {
 	if s.beside != nil {
 		s.beside.Register(s.grpc)
 	}
+	s.SetClients(cfg.Clients)
+	authv3.RegisterAuthorizationServer(s.grpc, &authorization{server: s})
 	healthpb.RegisterHealthServer(s.grpc, s.health)
 	s.health.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
 	s.health.SetServingStatus(serviceDesc.ServiceName, healthpb.HealthCheckResponse_SERVING)
@@ -309,7 +317,7 @@ func (s *Server) receive(stream grpc.ServerStream, a *attempt) (due, error) {
 	case a.message.kind == requestHeaders:
 		s.trails.follow(&a.exchange, a.message)
 	case a.message.kind == requestBody && a.tools != nil:
-		a.full = !a.takeBody(stream.Context(), a.share.came)
+		a.full, a.fullFor = !a.takeBody(stream.Context(), a.share.came), wantLarger
 		s.tellCoded(a)
 		a.gone = func() bool { return stream.Context().Err() != nil }
 	case a.message.kind == responseHeaders && string(a.message.details) == viaUpstream:
@@ -317,7 +325,10 @@ func (s *Server) receive(stream grpc.ServerStream, a *attempt) (due, error) {
 	case a.message.kind == responseHeaders && len(a.message.details) > 0:
 		a.reused = s.conns.ended(a.message.address)
 	case a.message.kind == responseBody && a.shape == wholeBody:
-		a.full = !a.takeBody(stream.Context(), a.share.more)
+		a.full, a.fullFor = !a.takeBody(stream.Context(), a.share.more), wantAnswer
+	}
+	if a.message.kind == responseHeaders && a.pool != nil {
+		a.room = s.roomFor(stream.Context(), a)
 	}
 	d, err := a.handle(a.message, s.clock.Now())
 	if err != nil {
@@ -342,13 +353,14 @@ func (s *Server) account(ctx context.Context, a *attempt, d due) {
 		}
 		if !a.share.announced(ctx, s.budget, length) {
 			a.busy()
+			a.fullFor = wantRequest
 		}
 	case a.message.kind == requestBody && d != dueTools:
 		a.share.end()
 	}
 	if a.full {
 		a.full = false
-		s.log.Warn("a request was refused, since the bodies in work take all the memory that limits.memory leaves them", slog.String("pool", a.pool.name))
+		s.refused(ctx, a.pool, a.fullFor)
 	}
 }
 
@@ -358,7 +370,8 @@ func (s *Server) send(stream grpc.ServerStream, a *attempt, d due) error {
 	case dueReply:
 		return stream.SendMsg(&a.out)
 	case dueTools:
-		a.putTools(a.message, s.offer(stream.Context(), a.pool, a.dialect))
+		a.putTools(a.message, s.offer(stream.Context(), a.pool, a.dialect), s.without(a))
+		s.tellLeft(a)
 		a.left = s.clock.Now()
 		if a.tools != nil {
 			a.share.keep(a.tools.size)

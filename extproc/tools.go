@@ -113,9 +113,11 @@ func (x *exchange) requestBody(m *message) due {
 }
 
 // putTools puts the pool's tools into the request, unless it is to pass as it is. m is its body.
-func (x *exchange) putTools(m *message, tools []dialect.Tool) {
-	session := x.dialect.Open(dialect.Request{Path: x.tools.origin.Path, Body: x.tools.coded.of(m.body)}, dialect.Options{
-		Tools: tools, Hidden: x.pool.tools.Hidden, Counting: countings[x.pool.tools.Usage], ModelName: mcp.ModelName, Memory: x.tools.memory, Gone: x.gone,
+func (x *exchange) putTools(m *message, tools []dialect.Tool, without dialect.Without) {
+	body := x.tools.coded.of(m.body)
+	tools = without.From(tools)
+	session := x.dialect.Open(dialect.Request{Path: x.tools.origin.Path, Body: body}, dialect.Options{
+		Tools: tools, MaxTools: x.pool.maxTools, NoUsage: without.Usage, Hidden: x.pool.tools.Hidden, Counting: countings[x.pool.tools.Usage], ModelName: mcp.ModelName, Memory: x.tools.memory, Gone: x.gone,
 	})
 	if session != nil && int64(len(session.Request())) > x.pool.maxBody { // Envoy could not hold it
 		session = nil
@@ -132,7 +134,11 @@ func (x *exchange) putTools(m *message, tools []dialect.Tool) {
 		x.out.pass(m.kind, &x.mut, modes{}, &x.dyn)
 		return
 	}
-	body := session.Request()
+	if c, ok := session.(dialect.Crowded); ok {
+		x.tools.left = c.LeftOut()
+	}
+	x.tools.offered, x.tools.form = tools, dialect.Form(body)
+	body = session.Request()
 	if x.tools.coded.codes() {
 		x.mut.remove("content-encoding")
 	}
@@ -384,6 +390,9 @@ func (x *exchange) judge(key *keypool.Key, f *dialect.Failure, now time.Time) (a
 // lost answers a provider's refusal that comes of what Keyturn has forgotten. It reports whether it was one.
 func (x *exchange) lost(body []byte) bool {
 	if !x.explainable() {
+		return false
+	}
+	if x.status != 400 && x.status != 404 {
 		return false
 	}
 	e, ok := x.tools.response.Explain(x.status, body)

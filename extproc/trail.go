@@ -16,6 +16,7 @@ type trail struct {
 	started  time.Time // when the request's first attempt began
 	repeated bool      // a key was tried once more, since nothing had reached the provider
 	doubted  bool      // a key was retired for the words of an answer alone
+	refused  *refused  // what the next attempt goes without; nil: nothing
 }
 
 // Bounds of what is kept. The next attempt comes a millisecond later, or never.
@@ -43,7 +44,13 @@ type keptTrail struct {
 }
 
 // size is about what the entry costs, in bytes.
-func (k *keptTrail) size() int { return 256 + len(k.id) + 16*(len(k.tried)+len(k.without)) }
+func (k *keptTrail) size() int {
+	n := 256 + len(k.id) + 16*(len(k.tried)+len(k.without))
+	if r := k.refused; r != nil {
+		n += 128 + len(r.of.model) + 64*len(r.without.Named)
+	}
+	return n
+}
 
 func newTrails(clock quartz.Clock) *trails {
 	return &trails{clock: clock, byID: map[string]*list.Element{}, order: list.New()}

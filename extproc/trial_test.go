@@ -95,7 +95,7 @@ func TestTrialGivenUpForTheModel(t *testing.T) {
 	d, err := x.handle(body, clock.Now())
 	require.NoError(t, err)
 	require.Equal(t, dueTools, d)
-	x.putTools(body, []dialect.Tool{{Name: "bmcp_demo_echo", Server: "demo", Tool: "echo", Schema: []byte(`{"type":"object"}`)}})
+	x.putTools(body, []dialect.Tool{{Name: "bmcp_demo_echo", Server: "demo", Tool: "echo", Schema: []byte(`{"type":"object"}`)}}, dialect.Without{})
 	require.Equal(t, "openai-2", x.key.Name())
 	require.Equal(t, "openai-1", begin().key.Name())
 }

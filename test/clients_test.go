@@ -9,6 +9,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -41,8 +43,8 @@ type admission struct {
 	client  string // in the access log
 }
 
-func startForClients(t *testing.T, clients map[string]any, files map[string]string, secrets ...string) *gateway.Gateway {
-	gw := gateway.Start(t, gateway.Config{Pools: clientPools, Envoy: map[string]any{"clients": clients}, Files: files, Secrets: secrets})
+func startForClients(t *testing.T, clients map[string]any, attach string, files map[string]string, secrets ...string) *gateway.Gateway {
+	gw := gateway.Start(t, gateway.Config{Pools: clientPools, Envoy: map[string]any{"clients": clients, "attach": attach}, Files: files, Secrets: secrets})
 	gw.Provider.Default(good)
 	gw.Provider.Key("openai-key-0", scripted.RateLimited(time.Minute)).Key("openai-key-1", good)
 	gw.Provider.Key("anthropic-key-0", scripted.Unauthorized()).Key("anthropic-key-1", good)
@@ -100,7 +102,18 @@ func admit(t *testing.T, gw *gateway.Gateway, cases []admission, secrets ...stri
 
 func TestClientsWithAPIKeys(t *testing.T) {
 	t.Parallel()
-	gw := startForClients(t, map[string]any{"api_keys_file": "clients.keys"},
+	for _, by := range []string{"keyturn", "envoy"} {
+		for _, attach := range []string{"listener", "route"} {
+			t.Run(by+", "+attach, func(t *testing.T) {
+				t.Parallel()
+				clientsWithAPIKeys(t, by, attach)
+			})
+		}
+	}
+}
+
+func clientsWithAPIKeys(t *testing.T, by, attach string) {
+	gw := startForClients(t, map[string]any{"api_keys_file": "clients.keys", "checked_by": by}, attach,
 		map[string]string{"clients.keys": "# who may come\nteam:" + teamKey + "\n" + nobodyKey + "\n"}, teamKey, nobodyKey, ownKey)
 	admit(t, gw, []admission{
 		{name: "no key, responses", path: "/v1/responses"},
@@ -133,7 +146,7 @@ func TestClientsWithAPIKeys(t *testing.T) {
 func TestClientsWithTokens(t *testing.T) {
 	t.Parallel()
 	issuer, other := newIssuer(t), newIssuer(t)
-	gw := startForClients(t, map[string]any{"jwt": map[string]any{"issuer": "https://login.example.com/", "audiences": []string{"keyturn"}, "jwks_file": "jwks.json"}},
+	gw := startForClients(t, map[string]any{"jwt": map[string]any{"issuer": "https://login.example.com/", "audiences": []string{"keyturn"}, "jwks_file": "jwks.json"}}, "listener",
 		map[string]string{"jwks.json": issuer.keySet(t)})
 	claims := func(change ...any) map[string]any {
 		c := map[string]any{"iss": "https://login.example.com/", "aud": "keyturn", "sub": "alice", "exp": time.Now().Add(time.Hour).Unix()}
@@ -165,6 +178,31 @@ func TestClientsWithTokens(t *testing.T) {
 	_, code, _ := problemOf(t, resp.Body, false)
 	require.Equal(t, "refused", code)
 	require.Zero(t, gw.Provider.Count())
+}
+
+// TestClientsChangeWithoutAnotherEnvoy: Keyturn checks the clients' keys, so Envoy has none of them, and a reload changes them.
+func TestClientsChangeWithoutAnotherEnvoy(t *testing.T) {
+	t.Parallel()
+	gw := startForClients(t, map[string]any{"api_keys_file": "clients.keys"}, "listener", map[string]string{"clients.keys": "team:" + teamKey + "\n"}, teamKey, nobodyKey)
+	envoy, err := os.ReadFile(filepath.Join(gw.Dir, "envoy.yaml"))
+	require.NoError(t, err)
+	require.Contains(t, string(envoy), "ext_authz")
+	require.NotContains(t, string(envoy), teamKey)
+	ask := func(key string) int {
+		return gw.Post(t, "/v1/responses", `{"model":"m"}`, "Authorization", "bearer "+key).Status
+	}
+	require.Equal(t, http.StatusOK, ask(teamKey))
+	require.Equal(t, http.StatusUnauthorized, ask(nobodyKey))
+	file := filepath.Join(gw.Dir, "clients.keys")
+	require.NoError(t, os.WriteFile(file+".new", []byte("other:"+nobodyKey+"\n"), 0o600))
+	require.NoError(t, os.Rename(file+".new", file))
+	gw.Eventually(t, "the new client is let in", func() bool { return ask(nobodyKey) == http.StatusOK })
+	require.Equal(t, http.StatusUnauthorized, ask(teamKey))
+
+	gw.KillProcessor(t)
+	resp := gw.Post(t, "/v1/responses", `{"model":"m"}`, "Authorization", "Bearer "+nobodyKey)
+	require.Equal(t, http.StatusServiceUnavailable, resp.Status, "nobody is let in whom nobody knows")
+	require.Equal(t, "processor_unavailable", resp.Header.Get("X-Keyturn-Error"))
 }
 
 // issuer signs tokens with ES256 (RFC 7518, section 3.4).

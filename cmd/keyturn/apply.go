@@ -84,8 +84,16 @@ func (g *gateway) prepare(cfg *config.Config) (*change, error) {
 	if err := errors.Join(toolsErr, err); err != nil {
 		return nil, err
 	}
-	c.commits = append(c.commits, tools, attempts)
+	c.commits = append(c.commits, tools, attempts, func() { g.server.SetClients(clientsOf(cfg)) })
 	return c, nil
+}
+
+// clientsOf are those that Keyturn lets in where Envoy asks it.
+func clientsOf(cfg *config.Config) (clients []extproc.Client) {
+	for _, k := range cfg.Envoy.Clients.APIKeys {
+		clients = append(clients, extproc.Client{Name: k.Name, Key: k.Secret})
+	}
+	return clients
 }
 
 // preparePools makes the pools of cfg: those whose name stays keep the state of the keys that stay.

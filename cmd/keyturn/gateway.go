@@ -77,7 +77,7 @@ func (g *gateway) open() error {
 	g.server, err = extproc.New(extproc.Config{
 		Beside: g.books.beside(),
 		Pools:  c.bound, MaxRetry: g.cfg.Envoy.MaxRequestBytes, MaxMemory: bodyMemory(g.cfg), Log: g.log, MeterProvider: g.telemetry.MeterProvider(), TracerProvider: g.telemetry.TracerProvider(),
-		Catalogue: g.catalogue, Loopback: g.cfg.Envoy.Loopback,
+		Clients: clientsOf(g.cfg), Catalogue: g.catalogue, Loopback: g.cfg.Envoy.Loopback,
 	})
 	if err != nil {
 		return err

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -61,8 +65,35 @@ func outputFlag(cmd *cobra.Command) *string {
 // writeOutput writes to a file that its owner alone reads, or to standard output when there is none.
 func writeOutput(cmd *cobra.Command, file string, b []byte) error {
 	if file != "" {
-		return os.WriteFile(file, b, 0o600)
+		return writePrivate(file, b)
 	}
 	_, err := cmd.OutOrStdout().Write(b)
 	return err
+}
+
+// writePrivate puts a file of mode 0600 in the place of what is there, whatever mode that had, whole or not at all. A link is refused: who made it
+// would choose where the text goes. What is no file, such as a pipe, is written to.
+func writePrivate(file string, b []byte) (err error) {
+	info, err := os.Lstat(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return err
+	case info.Mode().Type() == fs.ModeSymlink:
+		return fmt.Errorf("%s is a link; name the file that it leads to, or leave -o out to write to standard output", file)
+	case !info.Mode().IsRegular():
+		return os.WriteFile(file, b, 0o600)
+	}
+	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+"-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), file)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
 }

@@ -134,6 +134,9 @@ func (c *checker) find(s setting, where, found string) {
 
 // findAt reports a setting, once for each place in the document.
 func (c *checker) findAt(s setting, where string, at steps, found string) {
+	if _, written, all := descend(c.root, at); all {
+		at = written // in the document's own words
+	}
 	id := strings.Join([]string{s.name, where, at.String(), s.consequence}, "\x00")
 	if c.seen[id] {
 		return

@@ -149,7 +149,7 @@ func managerOf(t *testing.T, listener map[string]any) map[string]any {
 func checkedConfig(t *testing.T) envoy.Config {
 	return envoy.Config{
 		Listen: "0.0.0.0:0", Admin: "unix:admin.sock", Loopback: "unix:loopback.sock", Processor: "unix:extproc.sock", CAFile: envoytest.CAFile(t),
-		Clients: envoy.Clients{APIKeys: []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}}},
+		Clients: envoy.Clients{ByEnvoy: true, APIKeys: []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}}},
 		Pools:   []envoy.Pool{{Name: "openai", Upstream: envoytest.URL(t, "https://localhost:1"), Keys: 3}},
 	}
 }

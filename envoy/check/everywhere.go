@@ -123,7 +123,7 @@ func (c *checker) look(s scope, p steps, v any) bool {
 			c.findAt(mirrored, where(), p, "set")
 		case "additional_request_headers_to_log", "additional_response_headers_to_log", "additional_response_trailers_to_log":
 			for _, name := range v {
-				if n, _ := name.(string); c.isCredential(n) {
+				if n, _ := name.(string); c.mayBeCredential(n) {
 					c.findAt(logCredential.about(p), where(), p, n)
 				}
 			}
@@ -204,7 +204,7 @@ func (c *checker) lookMessage(s scope, p steps, v map[string]any) {
 	case "connect_matcher":
 		c.findAt(connectAllowed, where, p, "set")
 	case "request_header": // of a tag of a span
-		if n := text(v, "name"); p.within("custom_tags") && c.isCredential(n) {
+		if n := text(v, "name"); p.within("custom_tags") && c.mayBeCredential(n) {
 			c.findAt(tagCredential.about(p), where, p, n)
 		}
 	case "request_headers": // of a limit of requests

@@ -66,8 +66,8 @@ func (o operator) words() []string {
 // pathNames are what has the path with its query.
 var pathNames = []string{"path", "x-envoy-original-path"}
 
-// queryCredentials are parameters of a query that clients put a credential in.
-var queryCredentials = []string{"key", "api_key", "api-key", "apikey", "access_token", "access-token", "token", "auth", "authorization"}
+// headerOperators have names of headers as their arguments.
+var headerOperators = []string{"REQ", "REQUEST_HEADER", "RESP", "RESPONSE_HEADER", "TRAILER", "RESPONSE_TRAILER"}
 
 // secretNames are the beginnings and ends of names of secrets: of variables of the environment, and of files.
 var secretNames = regexp.MustCompile(`(?i)key|token|secret|passw|credential|auth`)
@@ -100,7 +100,11 @@ func (c *checker) exposes(format string) (worst exposure, by string) {
 
 func (c *checker) operatorExposes(o operator) exposure {
 	words := o.words()
-	if slices.ContainsFunc(words, c.isCredential) && o.name != "QUERY_PARAM" {
+	holds := c.isCredential
+	if slices.Contains(headerOperators, o.name) {
+		holds = c.mayBeCredential
+	}
+	if slices.ContainsFunc(words, holds) && o.name != "QUERY_PARAM" {
 		return credential
 	}
 	switch o.name {
@@ -115,7 +119,7 @@ func (c *checker) operatorExposes(o operator) exposure {
 	case "QUERY_PARAMS":
 		return query
 	case "QUERY_PARAM":
-		if slices.Contains(queryCredentials, strings.ToLower(o.args)) {
+		if wire.IsCredentialParam(o.args) {
 			return credential
 		}
 	case "CEL":
@@ -172,13 +176,15 @@ func celExposes(expression string) (e exposure) {
 	return e
 }
 
-// isCredential reports whether a header may hold a credential.
-func (c *checker) isCredential(name string) bool {
-	name = strings.ToLower(name)
-	return has(c.credentials, name)
+// isCredential reports whether a header is one that holds a credential.
+func (c *checker) isCredential(name string) bool { return has(c.credentials, name) }
+
+// mayBeCredential reports whether a header that clients send holds a credential, for whomever.
+func (c *checker) mayBeCredential(name string) bool {
+	return c.isCredential(name) || wire.IsCredential([]byte(strings.ToLower(name)))
 }
 
 // credentialNames are the headers that may hold one. Clients that cannot set headers on a WebSocket send it as a subprotocol.
 func credentialNames(pools []envoy.Pool) []string {
-	return append(slices.Concat(envoy.CredentialHeaders(pools), wire.Secrets), wire.ClientKeyHeader, "sec-websocket-protocol")
+	return append(slices.Concat(envoy.CredentialHeaders(pools), wire.Secrets), wire.ClientKeyHeader, "set-cookie", "sec-websocket-protocol")
 }

@@ -99,10 +99,11 @@ func TestCheckWhole(t *testing.T) {
 		}, nil, []string{
 			"route.request_headers_to_remove @ listener main, route openai",
 			"route.request_headers_to_remove @ listener main, route default",
+			"filter.forward_rules @ " + onInner,
 		}},
 		{"byok without the credentials", func(c *envoy.Config, w *check.Want) { c.Pools[0].BYOK = true; w.Pools = c.Pools }, func(t *testing.T, d tree) {
 			put(t, d.resource(t, onInner), "PROC/forward_rules/disallowed_headers", exact("x-api-key"))
-		}, []string{"filter.forward_rules @ " + onInner}},
+		}, []string{"filter.forward_rules @ " + onInner, "filter.forward_rules @ " + onInner}},
 		{"open on purpose", func(c *envoy.Config, w *check.Want) { c.Clients = envoy.Clients{Open: true}; w.Open = true }, nil, []string{}},
 		{"open by accident", func(c *envoy.Config, _ *check.Want) { c.Clients = envoy.Clients{Open: true} }, nil, []string{"http_filters @ listener main"}},
 		{"client certificates", func(c *envoy.Config, _ *check.Want) { c.Clients = envoy.Clients{Open: true} }, func(t *testing.T, d tree) {

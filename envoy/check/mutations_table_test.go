@@ -155,6 +155,8 @@ var mutations = []mutation{
 	leak("log of the listener", more(onMain, "access_log", stdout("%REQ(authorization)%")), "access_log", `listener.*\]?\.access_log\[0\]`, `%REQ.*`, readsLog),
 	leak("log of the router", more(onInner, "CHAIN/envoy.filters.http.router/typed_config/upstream_log", stdout("%REQ(authorization)%")), "upstream_log", `upstream_log\[0\]`, `%REQ.*`, readsLog),
 	leak("log of the front's router", more(onMain, "CHAIN/envoy.filters.http.router/typed_config/upstream_log", stdout("%REQ(authorization)%")), "upstream_log", `upstream_log\[0\]`, `%REQ.*`, readsLog),
+	leak("another gateway's credential", more(onMain, "HCM/access_log", stdout("%REQ(x-litellm-api-key)%")), "access_log", `access_log\[1\]`, `%REQ.*`, readsLog),
+	leak("an access token of the query", more(onMain, "HCM/access_log", stdout("%QUERY_PARAM(access_token)%")), "access_log", `access_log\[1\]`, `%QUERY_PARAM.*`, readsLog),
 	leak("path with its query", at(onMain, "HCM/access_log/0/typed_config/log_format/json_format/path", "%REQ(:PATH)%"), "access_log", `json_format\.path$`, `%REQ\(:PATH\)%`, readsQuery),
 	leak("original path with its query", at(onMain, "HCM/access_log/0/typed_config/log_format/json_format/path", "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%"), "access_log", `json_format\.path$`, `%REQ.*`, readsQuery),
 	leak("path, with its query by default", at(onMain, "HCM/access_log/0/typed_config/log_format/json_format/path", "%PATH%"), "access_log", `json_format\.path$`, `%PATH%`, readsQuery),

@@ -35,7 +35,7 @@ func egGoldens(t *testing.T) map[string]egGolden {
 		},
 	}
 	two := base
-	two.Clients = envoy.Clients{APIKeys: []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}}}
+	two.Clients = envoy.Clients{ByEnvoy: true, APIKeys: []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}}}
 	two.Pools = append(two.Pools, envoy.Pool{
 		Name: "claude", Messages: true, Upstream: envoytest.URL(t, "http://claude.models.svc.cluster.local:8080/base"), Keys: 40,
 		Clusters: []string{egCluster("two-claude"), "claude"}, BYOK: true, Tools: true, ToolTime: 30 * time.Minute,

@@ -58,7 +58,7 @@ func (m *mesh) head() string {
 
 // secrets warns of what resources hold.
 func (m *mesh) secrets() []string {
-	if len(m.cfg.Clients.APIKeys) == 0 {
+	if len(m.cfg.Clients.APIKeys) == 0 || !m.cfg.Clients.ByEnvoy {
 		return nil
 	}
 	return []string{"", "The patches hold the clients' keys (envoy.clients.api_keys): who may read them in the cluster may use the gateway."}

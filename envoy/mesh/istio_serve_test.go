@@ -347,7 +347,7 @@ func TestIstioMiss(t *testing.T) {
 // TestIstioClientKeys shows who gets in at a gateway that asks for keys, and that it asks on the pools' routes only.
 func TestIstioClientKeys(t *testing.T) {
 	r := startMesh(t, mesh.Gateway, func(c *envoy.Config) {
-		c.Clients = envoy.Clients{APIKeys: []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}}}
+		c.Clients = envoy.Clients{ByEnvoy: true, APIKeys: []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}}}
 		c.Pools[1].BYOK = true
 	}, nil)
 	for _, tc := range []struct {

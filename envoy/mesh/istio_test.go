@@ -52,7 +52,7 @@ func meshGoldens(t *testing.T) map[string]meshGolden {
 		"gateway": {base, mesh.Istio{Namespace: "llm", Selector: gateway}},
 		"gateway-two": {with(func(c *envoy.Config) {
 			c.Pools = append(c.Pools, claude)
-			c.Clients = envoy.Clients{APIKeys: []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}}}
+			c.Clients = envoy.Clients{ByEnvoy: true, APIKeys: []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}}}
 			c.MaxRequestBytes, c.IdleTimeout = 1<<20, time.Minute
 		}), mesh.Istio{Name: "two", Namespace: "llm", Selector: gateway, Gateway: "own", Service: "egress.llm.svc.cluster.local", Port: 15443}},
 		"sidecar": {with(func(c *envoy.Config) { c.Clients, c.Pools = envoy.Clients{}, append(c.Pools, claude) }), mesh.Istio{
@@ -224,7 +224,7 @@ func TestParseForm(t *testing.T) {
 // TestIstioHoldsNoSecretsByDefault looks for the clients' keys, which only gateways that check them get.
 func TestIstioHoldsNoSecretsByDefault(t *testing.T) {
 	tc := meshGoldens(t)["sidecar"]
-	tc.cfg.Clients = envoy.Clients{APIKeys: []envoy.ClientKey{{Name: "alice", Secret: "sesame"}}}
+	tc.cfg.Clients = envoy.Clients{ByEnvoy: true, APIKeys: []envoy.ClientKey{{Name: "alice", Secret: "sesame"}}}
 	out, err := mesh.RenderIstio(tc.cfg, tc.mesh)
 	require.NoError(t, err)
 	require.False(t, strings.Contains(string(out), "sesame"))

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -165,7 +164,7 @@ func (p *Process) run(started chan<- error) {
 		_ = p.cmd.Wait() // the state below says it better
 		p.err = p.verdict(p.cmd.ProcessState)
 	}
-	if p.err == nil || p.files.temporary {
+	if p.err == nil || p.files.lock != nil {
 		p.files.remove()
 	}
 	_ = p.out.close()
@@ -243,43 +242,5 @@ func (p *Process) end(ctx context.Context) {
 	case <-grace.C:
 		p.killed.Store(true)
 		_ = p.cmd.Process.Kill()
-	}
-}
-
-// files is what a run writes to disk.
-type files struct {
-	config, admin string // absolute paths
-	temporary     bool   // their folder is ours
-}
-
-// writeFiles writes the configuration for its owner's eyes only, and clears what an earlier run left.
-func writeFiles(folder string, bootstrap []byte) (files, error) {
-	var err error
-	temporary := folder == ""
-	if temporary {
-		folder, err = os.MkdirTemp("", "keyturn-envoy-")
-	} else if folder, err = filepath.Abs(folder); err == nil {
-		err = os.MkdirAll(folder, 0o700)
-	}
-	if err != nil {
-		return files{}, err
-	}
-	f := files{config: filepath.Join(folder, "envoy.yaml"), admin: filepath.Join(folder, "envoy.admin"), temporary: temporary}
-	_ = os.Remove(f.config) // made anew: its mode and owner are ours
-	_ = os.Remove(f.admin)  // else Ready would ask the Envoy of an earlier run
-	out, err := os.OpenFile(f.config, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return files{}, err
-	}
-	_, err = out.Write(bootstrap)
-	return f, errors.Join(err, out.Close())
-}
-
-// remove deletes the files, and their folder if it is ours.
-func (f files) remove() {
-	_ = os.Remove(f.config)
-	_ = os.Remove(f.admin)
-	if f.temporary {
-		_ = os.Remove(filepath.Dir(f.config))
 	}
 }

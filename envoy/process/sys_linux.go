@@ -2,6 +2,7 @@ package process
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"syscall"
 )
@@ -10,6 +11,17 @@ import (
 // of the terminal's process group: a Ctrl-C is for Keyturn, which then drains Envoy.
 func childAttr() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+}
+
+// locksHold says that tryLock tells whether another process has the lock.
+const locksHold = true
+
+// owner is the id of a file's user.
+func owner(info fs.FileInfo) int {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return int(st.Uid)
+	}
+	return -1
 }
 
 // tryLock reports whether it has taken the lock of f; closing f gives it back.

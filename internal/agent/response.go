@@ -100,6 +100,12 @@ func (r *Response) Explain(status int, body []byte) (dialect.Error, bool) {
 	return r.session.Explain(status, body)
 }
 
+// Refused is what of the things that were put into the first turn's request, tools among them that were offered, an error of the provider's
+// is about.
+func (r *Response) Refused(offered []dialect.Tool, answer []byte) dialect.Without {
+	return dialect.RefusedOf(r.session, offered, answer)
+}
+
 // Report is what the response has come to so far.
 func (r *Response) Report() Report { return r.report }
 

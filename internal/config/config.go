@@ -191,6 +191,8 @@ type CORS struct {
 type Clients struct {
 	// APIKeys are the clients' own keys, from a file of lines "name:key" or "key".
 	APIKeys []ClientKey
+	// CheckedBy is who checks APIKeys: "keyturn", or "envoy", which then has them in its configuration.
+	CheckedBy string
 	// JWT accepts tokens of an issuer. Nil: none.
 	JWT *JWT
 	// Open lets everybody in who reaches the listener.

@@ -22,6 +22,7 @@ var defaults = Config{
 	Envoy: Envoy{
 		Listen:          "127.0.0.1:10000",
 		Admin:           DefaultEnvoyAdmin,
+		Clients:         Clients{CheckedBy: "keyturn"},
 		Loopback:        "unix:run/loopback.sock",
 		Inner:           "internal",
 		Attach:          "listener",

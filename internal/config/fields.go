@@ -300,6 +300,8 @@ func clientFields() object[Clients] {
 		fields: []field[Clients]{
 			is("api_keys_file", func(c *Clients) *[]ClientKey { return &c.APIKeys }, clientKeys{secretFile()},
 				"File of the clients' keys, one a line, as `name:key` or `key`; `#` begins a comment line.").otherwise("none"),
+			is("checked_by", func(c *Clients) *string { return &c.CheckedBy }, choice("keyturn", "envoy"),
+				"Who checks these keys: Keyturn, whom Envoy asks for each request, or Envoy, which then has them in its configuration."),
 			is("jwt", func(c *Clients) **JWT { return &c.JWT }, optional[JWT]{jwtFields()}, "Accept the tokens of an issuer.").otherwise("none"),
 			is("open", func(c *Clients) *bool { return &c.Open }, boolean(), "Let in everybody who reaches the listener."),
 		},

@@ -65,7 +65,7 @@ func (c *Config) KeyPool(p *Pool) keypool.Config {
 func (p *Pool) Processor(keys *keypool.Pool) extproc.Pool {
 	row, _ := provider.Named(p.Provider)
 	e := extproc.Pool{
-		Keys: keys, Name: p.Name, Provider: p.Provider, Telemetry: row.Telemetry, AnthropicErrors: row.Native(provider.Messages), Paths: p.Paths, Schemas: extproc.Schemas(row.Schemas),
+		Keys: keys, Name: p.Name, Provider: p.Provider, Telemetry: row.Telemetry, AnthropicErrors: row.Native(provider.Messages), Paths: p.Paths, Schemas: extproc.Schemas(row.Schemas), MaxTools: row.MaxTools,
 		Header: p.Credential.Header, Scheme: p.Credential.Scheme, BYOK: p.BYOK.Allow, Placeholders: p.BYOK.Placeholders,
 		MaxBody: p.MaxBody, Deadline: p.Deadline, KeepRateLimitHeaders: p.KeepRateLimitHeaders, WebSocket: p.WebSocket, Stay: p.Choose.Stay, Tools: p.Tools,
 	}
@@ -105,7 +105,7 @@ func (c *Config) EnvoyConfig() envoy.Config {
 	e := c.Envoy
 	out := envoy.Config{
 		Listen: e.Listen, Admin: e.Admin, Inner: e.Inner, Loopback: e.Loopback, Processor: c.Listen,
-		Clients:         envoy.Clients{Open: e.Clients.Open},
+		Clients:         envoy.Clients{Open: e.Clients.Open, ByEnvoy: e.Clients.CheckedBy == "envoy"},
 		CORS:            envoy.CORS(e.CORS),
 		MaxRequestBytes: e.MaxRequestBytes, IdleTimeout: e.IdleTimeout, AccessLog: e.AccessLog,
 	}

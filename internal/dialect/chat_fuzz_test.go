@@ -1,6 +1,7 @@
 package dialect_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -93,6 +94,7 @@ func FuzzChatOpen(f *testing.F) {
 	for _, seed := range chatSeeds(f, ".json") {
 		f.Add(seed)
 	}
+	f.Add([]byte(`{"messages":[],"tools":[{"type":"function","function":{"name":"` + chatForecast + `"}}]}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		memory := scenarioMemory{}
 		s := openWith(dialect.Chat, body, dialect.Options{Tools: scenarioTools(), Memory: memory})
@@ -102,7 +104,12 @@ func FuzzChatOpen(f *testing.F) {
 		require.True(t, json.Valid(s.Request()))
 		stream := chatPieces(`{"index":0,"id":"a","function":{"name":"`+chatForecast+`","arguments":"{}"}}`) + chatFinish("tool_calls")
 		_, turn := play(t, s, nil, [][]byte{[]byte(stream)})
-		require.Len(t, turn.Calls, 1)
+		switch {
+		case !bytes.Contains(body, []byte("bmcp_")) && !bytes.Contains(body, []byte(`\u`)):
+			require.Len(t, turn.Calls, 1)
+		case len(turn.Calls) == 0: // the client has a tool of that name itself, and the call is its own
+			return
+		}
 		if s.Continue(true) {
 			require.True(t, json.Valid(s.Request()))
 		}

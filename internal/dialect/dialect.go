@@ -77,6 +77,8 @@ type (
 	Counting = turn.Counting
 	// Session is turn.Session.
 	Session = turn.Session
+	// Crowded is turn.Crowded.
+	Crowded = turn.Crowded
 	// State is turn.State.
 	State = turn.State
 	// Turn is turn.Turn.
@@ -119,6 +121,8 @@ const (
 	ImagePart = turn.ImagePart
 	AudioPart = turn.AudioPart
 	FilePart  = turn.FilePart
+
+	AnyTools = turn.AnyTools
 
 	ExecutionError = turn.ExecutionError
 	ProtocolError  = turn.ProtocolError

@@ -25,6 +25,9 @@ const (
 	GeminiSchemas Schemas = "gemini"
 )
 
+// AnyTools is MaxTools of a provider that has no limit.
+const AnyTools = -1
+
 // Provider is what is known of one.
 type Provider struct {
 	Name     string // in keyturn.yaml
@@ -41,6 +44,8 @@ type Provider struct {
 	// Telemetry is the value of gen_ai.provider.name: OpenTelemetry's, where it has one.
 	// https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/
 	Telemetry string
+	// MaxTools is how many tools one request may have: AnyTools where there is no limit, 0 where it is not known.
+	MaxTools int
 	// Schemas is empty where the rules are not known.
 	Schemas Schemas
 

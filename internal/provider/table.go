@@ -8,6 +8,7 @@ var All = []Provider{
 	{
 		Name: "openai", Upstream: "https://api.openai.com", Header: "authorization", Scheme: "Bearer",
 		Dialects: []Dialect{Responses, Chat}, Telemetry: "openai", Schemas: OpenAISchemas,
+		MaxTools: 128, // https://platform.openai.com/docs/api-reference/chat/create
 		WrongKey: Failure{
 			Status: 401, Source: "https://developers.openai.com/api/docs/guides/error-codes",
 			Body: `{"error":{"message":"Incorrect API key provided: sk-***.","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}`,
@@ -25,6 +26,7 @@ var All = []Provider{
 	{
 		Name: "anthropic", Upstream: "https://api.anthropic.com", Header: "x-api-key",
 		Dialects: []Dialect{Messages, Chat}, Telemetry: "anthropic",
+		MaxTools: AnyTools, // https://platform.claude.com/docs/en/agents-and-tools/tool-use/tool-search-tool speaks of 10,000
 		WrongKey: Failure{
 			Status: 401, Source: "https://platform.claude.com/docs/en/api/errors",
 			Body: `{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"},"request_id":"req_1"}`,
@@ -42,6 +44,7 @@ var All = []Provider{
 	{
 		Name: "azure", Example: "https://NAME.openai.azure.com", Header: "api-key",
 		Dialects: []Dialect{Responses, Chat}, Telemetry: "azure.ai.openai", Schemas: OpenAISchemas,
+		MaxTools: 128, // https://learn.microsoft.com/azure/ai-foundry/openai/quotas-limits
 		WrongKey: Failure{
 			Status: 401, Source: "https://learn.microsoft.com/azure/ai-services/openai/reference",
 			Body: `{"error":{"code":"401","message":"Access denied due to invalid subscription key or wrong API endpoint. Make sure to provide a valid key for an active subscription."}}`,
@@ -96,6 +99,7 @@ var All = []Provider{
 	{
 		Name: "groq", Upstream: "https://api.groq.com/openai", Header: "authorization", Scheme: "Bearer",
 		Dialects: []Dialect{Chat, Responses}, Telemetry: "groq",
+		MaxTools: 128, // https://console.groq.com/docs/api-reference
 		WrongKey: Failure{
 			Status: 401, Source: "https://console.groq.com/docs/errors",
 			Body: `{"error":{"message":"Invalid API Key","type":"invalid_request_error","code":"invalid_api_key"}}`,
@@ -110,6 +114,7 @@ var All = []Provider{
 		// Messages are below /anthropic: https://api-docs.deepseek.com/guides/anthropic_api. Of its 429 the documentation has the message only.
 		Name: "deepseek", Upstream: "https://api.deepseek.com", Header: "authorization", Scheme: "Bearer",
 		Dialects: []Dialect{Chat, Messages}, Telemetry: "deepseek",
+		MaxTools: 128, // https://api-docs.deepseek.com/api/create-chat-completion
 		WrongKey: Failure{
 			Status: 401, Source: "https://github.com/deepseek-ai/DeepSeek-R1/issues/82",
 			Body: `{"error":{"message":"Authentication Fails, Your api key: ****0000 is invalid","type":"authentication_error","param":null,"code":"invalid_request_error"}}`,

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -71,6 +72,12 @@ func queue(t *testing.T, s record.Store) (*record.Queue, *strings.Builder) {
 	return q, log
 }
 
+// pass lets time pass, and what is due then happen.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 func now(n int) []*record.Turn {
 	turns := make([]*record.Turn, n)
 	for i := range turns {
@@ -105,8 +112,7 @@ func TestQueueFlushes(t *testing.T) {
 				}
 				synctest.Wait()
 				if c.after > 0 {
-					time.Sleep(c.after)
-					synctest.Wait()
+					pass(c.after)
 				}
 				require.Len(t, s.turns, c.turns)
 				require.Equal(t, c.after, s.at[len(s.at)-1].Sub(began))
@@ -146,8 +152,7 @@ func TestQueueIsBounded(t *testing.T) {
 		require.Equal(t, int64(30_000-record.QueueTurns), lost.Turns[record.Full])
 		require.Greater(t, lost.Content[record.Full], int64(28_000), "content went first")
 		close(release)
-		time.Sleep(time.Second)
-		synctest.Wait()
+		pass(time.Second)
 		require.Len(t, s.turns, record.QueueTurns, "all that was not counted as lost is there")
 		require.Equal(t, int64(30_000), lost.Content[record.Full]+int64(len(s.content)))
 	})
@@ -155,9 +160,10 @@ func TestQueueIsBounded(t *testing.T) {
 
 func TestQueueRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		down := true
+		var down atomic.Bool
+		down.Store(true)
 		s := &fakeStore{fail: func(record.Lot, []*record.Turn) error {
-			if down {
+			if down.Load() {
 				return errors.New("connection refused")
 			}
 			return nil
@@ -166,15 +172,15 @@ func TestQueueRetries(t *testing.T) {
 		for _, turn := range now(10) {
 			q.Write(turn, []record.Content{{ID: turn.ID, Text: "SECRET"}})
 		}
-		time.Sleep(3 * time.Minute)
+		pass(3 * time.Minute)
 		turns, _ := q.Waiting()
 		require.Equal(t, 10, turns)
 		require.Less(t, len(s.lots), 30, "it waits longer each time")
 		for _, lot := range s.lots {
 			require.Equal(t, s.lots[0], lot, "it is the same lot, so that a store that has it already knows it")
 		}
-		down = false
-		time.Sleep(20 * time.Second)
+		down.Store(false)
+		pass(20 * time.Second)
 		require.Len(t, s.turns, 10)
 		require.Len(t, s.content, 10)
 		require.Equal(t, record.Losses{}, q.Losses())
@@ -224,7 +230,7 @@ func TestQueueWritesNothingOutOfTime(t *testing.T) {
 			q.Write(&record.Turn{Start: time.Now().UTC().Add(off)}, nil)
 		}
 		q.Write(&record.Turn{}, nil)
-		time.Sleep(time.Second)
+		pass(time.Second)
 		require.Len(t, s.turns, 3)
 		require.Equal(t, int64(3), q.Losses().Turns[record.Outdated])
 		for _, lot := range s.lots {

@@ -196,7 +196,7 @@ func TestStrictTools(t *testing.T) {
 		}{
 			{"as many as may be", many[:128], nil},
 			{"the longest name", []any{strings.Repeat("x", 64)}, nil},
-			{"too many", many, []string{"array too long", "at most 128 items"}},
+			{"too many", many, []string{"array too long", ""}},
 			{"a dot in a name", []any{"a", "b.c"}, []string{"tools[1].", "tools.1."}},
 			{"a long name", []any{strings.Repeat("x", 65)}, []string{"maximum length 64", "{1,64}"}},
 			{"twice", []any{"a", "b", "a"}, []string{"another tool with the name 'a'", "Tool names must be unique"}},
@@ -208,7 +208,7 @@ func TestStrictTools(t *testing.T) {
 				tools = append(tools, tool(path, name.(string)))
 			}
 			body["tools"] = tools
-			if tc.want == nil {
+			if tc.want == nil || tc.want[1] == "" && strings.HasSuffix(path, "/messages") { // Anthropic has no such limit
 				status, got := send(t, srv, path, body)
 				require.Equal(t, 200, status, "%s: %v", tc.name, got)
 				continue

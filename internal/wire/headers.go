@@ -32,6 +32,13 @@ const (
 	ClientKeyHeader = HeaderPrefix + "key"
 )
 
+// ClientKeySources are where a client's key for the gateway is looked for, in this order: the header of its own first, so that the others
+// may hold the client's own credential for a BYOK pool.
+var ClientKeySources = []string{ClientKeyHeader, AuthorizationHeader, "x-api-key", "api-key"}
+
+// OwnExtension is what the front of a BYOK pool tells Keyturn when it asks who a client is: its key stands in ClientKeyHeader alone.
+const OwnExtension = "keyturn.own"
+
 // On a response from the inner listener.
 const (
 	RetryHeader = HeaderPrefix + "retry" // asks the front for the next attempt: retriable_headers of its retry policy

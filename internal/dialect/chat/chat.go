@@ -18,6 +18,7 @@ type session struct {
 	model     string
 	streams   bool
 	reads     bool
+	unasked   bool          // tokens are counted though the client did not ask
 	wantUsage bool          // the client asked for the chunk that counts tokens
 	chain     recall.Digest // of the client's request
 
@@ -94,6 +95,7 @@ func open(body []byte, o turn.Options) turn.Session {
 		opts: o, number: 1,
 		model: rawjson.Word(f.model.Of(body)), streams: string(f.stream.Of(body)) == "true",
 	}
+	s.names.Limit(o.MaxTools)
 	var e rawjson.Edits
 	s.recall(&e, body, &f)
 	if tools := s.offer(body, &f); tools != nil {
@@ -129,6 +131,12 @@ func (s *session) Streams() bool { return s.streams }
 
 // Reads implements turn.Session.
 func (s *session) Reads() bool { return s.reads }
+
+// CountsUnasked implements turn.Counter.
+func (s *session) CountsUnasked() bool { return s.unasked }
+
+// LeftOut implements turn.Crowded.
+func (s *session) LeftOut() int { return s.names.Left() }
 
 // Body implements turn.Session.
 func (s *session) Body() []byte { return s.body }

@@ -68,7 +68,7 @@ func (s *session) offer(b []byte, f *requestFields) []byte {
 	for t := range rawjson.Elements(b, f.tools) {
 		has++
 		kind := rawjson.Text(b, t, "type")
-		if !rawjson.Once(b, t, "type", "function", "custom") || has >= turn.MaxTools {
+		if !rawjson.Once(b, t, "type", "function", "custom") || s.names.Full(has) {
 			return nil
 		}
 		if at, ok := rawjson.Lookup(b, t, kind); ok {
@@ -146,13 +146,14 @@ func (s *session) inject(e *rawjson.Edits, b []byte, f *requestFields, tools []b
 	} else {
 		e.Set(b, rawjson.Whole(b), "tools", append(append([]byte{'['}, tools...), ']'))
 	}
-	if !s.streams {
+	if !s.streams || s.opts.NoUsage && !f.streamOptions.Found() {
 		return
 	}
 	if v, ok := rawjson.Lookup(b, f.streamOptions, "include_usage"); ok && string(v.Of(b)) == "true" {
 		s.wantUsage = true
 		return
 	}
+	s.unasked = true
 	if f.streamOptions.Found() {
 		e.Set(b, f.streamOptions, "include_usage", []byte("true"))
 		return

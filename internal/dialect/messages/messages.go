@@ -89,6 +89,7 @@ func open(body []byte, o turn.Options) turn.Session {
 		opts: o, number: 1,
 		model: rawjson.Word(f.model.Of(body)), streams: string(f.stream.Of(body)) == "true",
 	}
+	s.names.Limit(o.MaxTools)
 	tools, ok := s.declare(body, f.tools)
 	if !ok {
 		return nil
@@ -130,6 +131,9 @@ func (s *session) Streams() bool { return s.streams }
 
 // Reads implements turn.Session.
 func (s *session) Reads() bool { return s.reads }
+
+// LeftOut implements turn.Crowded.
+func (s *session) LeftOut() int { return s.names.Left() }
 
 // Body implements turn.Session.
 func (s *session) Body() []byte { return s.body }

@@ -43,6 +43,9 @@ func (f *requestFields) read(b []byte) bool {
 		rawjson.Once(b, f.toolChoice, "type", "name")
 }
 
+// maxDeclared bounds the client's tools whose names are known.
+const maxDeclared = 4096
+
 // declare notes the names of the client's tools. It returns how many there are, or false when one has a member twice that matters.
 func (s *session) declare(b []byte, list rawjson.Span) (tools int, ok bool) {
 	for t := range rawjson.Elements(b, list) {
@@ -50,7 +53,7 @@ func (s *session) declare(b []byte, list rawjson.Span) (tools int, ok bool) {
 		if !rawjson.Once(b, t, "type", "name") {
 			return tools, false
 		}
-		if tools > turn.MaxTools {
+		if s.names.Full(tools-1) || tools > maxDeclared {
 			continue // there is no room for Keyturn's
 		}
 		v, _ := rawjson.Lookup(b, t, "name")

@@ -137,6 +137,7 @@ func open(body []byte, o turn.Options) turn.Session {
 		model: rawjson.Word(f.model.Of(body)), streams: string(f.stream.Of(body)) == "true",
 		ids: map[string]bool{},
 	}
+	s.names.Limit(o.MaxTools)
 	var e rawjson.Edits
 	items, ok := readInput(body, f.input, &o)
 	if !ok {
@@ -173,6 +174,9 @@ func (s *session) Streams() bool { return s.streams }
 
 // Reads implements turn.Session.
 func (s *session) Reads() bool { return s.reads }
+
+// LeftOut implements turn.Crowded.
+func (s *session) LeftOut() int { return s.names.Left() }
 
 // Body implements turn.Session.
 func (s *session) Body() []byte { return s.body }

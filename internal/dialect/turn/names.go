@@ -9,14 +9,36 @@ import (
 // OwnPrefix begins the names of all of Keyturn's tools: a model that calls one which is not offered means one of them.
 const OwnPrefix = wire.ToolPrefix
 
-// MaxTools is how many tools a request may have, the client's included: OpenAI refuses more.
+// MaxTools is how many tools a request may have, the client's included, where nothing else is known: OpenAI and what speaks like it refuse more.
 const MaxTools = 128
+
+// AnyTools is Options.MaxTools of a provider that sets no limit.
+const AnyTools = -1
 
 // Names tells by its name whose a tool is. The zero value knows none.
 type Names struct {
 	own     map[string]Tool
 	clients map[string]struct{}
+	most    int // tools of a request; 0: MaxTools
+	left    int // tools of Keyturn's for which there was no room
 }
+
+// Limit sets how many tools the request may have: see Options.MaxTools.
+func (n *Names) Limit(most int) { n.most = most }
+
+// Full reports whether no tool more goes in beside so many.
+func (n *Names) Full(tools int) bool {
+	switch n.most {
+	case AnyTools:
+		return false
+	case 0:
+		return tools >= MaxTools
+	}
+	return tools >= n.most
+}
+
+// Left is how many of the tools that were offered had no room.
+func (n *Names) Left() int { return n.left }
 
 // Declare notes the name of a tool of the client's.
 func (n *Names) Declare(name string) {
@@ -32,7 +54,11 @@ func (n *Names) Declared() int { return len(n.clients) }
 // Offer takes a tool of Keyturn's into the request, which has that many tools of the client's; t is zero if the tool is there no more
 // and only its name is put in. It returns false where the client gave the name to a tool of its own, or no more tools fit.
 func (n *Names) Offer(name string, t Tool, clients int) bool {
-	if _, taken := n.clients[name]; taken || clients+len(n.own) >= MaxTools {
+	if _, taken := n.clients[name]; taken {
+		return false
+	}
+	if n.Full(clients + len(n.own)) {
+		n.left++
 		return false
 	}
 	if n.own == nil {

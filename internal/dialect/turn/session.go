@@ -75,6 +75,18 @@ type Session interface {
 	Explain(status int, body []byte) (Error, bool)
 }
 
+// Counter is a Session that may ask the provider to count tokens although the client did not.
+type Counter interface {
+	// CountsUnasked reports whether the request does so.
+	CountsUnasked() bool
+}
+
+// Crowded is a Session that may have had no room for some of the tools.
+type Crowded interface {
+	// LeftOut is how many of Options.Tools.
+	LeftOut() int
+}
+
 // State says how a turn's stream goes on.
 type State uint8
 
@@ -95,6 +107,10 @@ type Options struct {
 	Counting Counting
 	// ModelName is the name by which models know a server's tool: for calls that a client replays whose tool is not offered now.
 	ModelName func(server, tool string) string
+	// MaxTools is how many tools the request may have, the client's included: AnyTools, or 0 for turn.MaxTools. The client's come first.
+	MaxTools int
+	// NoUsage keeps what asks the provider to count tokens out of requests that do not have it: it refuses that.
+	NoUsage bool
 	// Memory keeps what the client's next request needs and the client cannot replay. Nil remembers nothing.
 	Memory Memory
 	// Gone reports that nobody waits for the response any more: work on a long request ends. Nil: somebody always does.

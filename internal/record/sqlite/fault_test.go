@@ -29,7 +29,7 @@ const childEnv = "KEYTURN_TEST_STORE" // what a child process is to do, in a fol
 
 func TestMain(m *testing.M) {
 	if todo, dir, ok := strings.Cut(os.Getenv(childEnv), ":"); ok {
-		if err := map[string]func(string) error{"write": writeForever, "full": fillUp}[todo](dir); err != nil {
+		if err := map[string]func(string) error{"write": writeForever, "full": fillUp, "start": startFull}[todo](dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -191,6 +191,45 @@ func TestDiskFull(t *testing.T) {
 		require.Equal(t, "ok", stmt.ColumnText(0))
 		return nil
 	}}))
+}
+
+// startFull begins while no file may grow.
+func startFull(dir string) error {
+	signal.Ignore(unix.SIGXFSZ)
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &before); err != nil {
+		return err
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 100, Max: before.Max}); err != nil {
+		return err
+	}
+	s, err := openChild(dir)
+	if err != nil {
+		return fmt.Errorf("nobody needs records to begin: %w", err)
+	}
+	lot, turns := lotOf(1)
+	if err := s.PutTurns(context.Background(), lot, turns); err == nil || record.Poisoned(err) {
+		return fmt.Errorf("it found room, or blames the turns: %w", err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &before); err != nil {
+		return err
+	}
+	if err := s.PutTurns(context.Background(), lot, turns); err != nil {
+		return fmt.Errorf("there is room: %w", err)
+	}
+	rows, err := s.Spend(context.Background(), record.SpendQuery{})
+	if err != nil {
+		return err
+	}
+	fmt.Println(rows[0].Turns)
+	return s.Close()
+}
+
+func TestDiskFullAtTheStart(t *testing.T) {
+	cmd, out := child(t, "start", t.TempDir())
+	require.True(t, out.Scan())
+	require.Equal(t, "100", out.Text())
+	require.NoError(t, cmd.Wait())
 }
 
 func TestFolderThatCannotBeWritten(t *testing.T) {

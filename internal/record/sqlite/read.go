@@ -45,7 +45,7 @@ func (s *Store) query(ctx context.Context, of file, f func(*sqlite.Conn) error) 
 	}
 	defer func() { <-r.turn }()
 	if r.conn == nil {
-		if r.conn, err = openForReading(s.path(of)); err != nil {
+		if r.conn, err = openForReading(s.path(of), of.kind); err != nil {
 			return err
 		}
 	}
@@ -100,16 +100,31 @@ func (s *Store) stopReadingLocked(of file) {
 	}
 }
 
-func openForReading(path string) (*sqlite.Conn, error) {
+// openForReading opens a file that is there. One whose first write failed, for want of room it may be, has no tables yet.
+func openForReading(path string, k kind) (*sqlite.Conn, error) {
 	if _, err := os.Stat(path); err != nil {
-		return nil, err
+		if k != spendFile {
+			return nil, err
+		}
+		return connect(path, k)
 	}
 	// Not read-only: whoever reads a file that was not closed has to take in what its log holds.
 	conn, err := sqlite.OpenConn(path, sqlite.OpenReadWrite)
 	if err != nil {
+		if _, gone := os.Stat(path); gone != nil {
+			return nil, gone
+		}
 		return nil, err
 	}
 	conn.SetBusyTimeout(busyTimeout)
+	if version, err := number(conn, "pragma user_version"); err != nil || version < int64(len(migrations[k])) {
+		if err := errors.Join(err, conn.Close()); err != nil {
+			return nil, err
+		}
+		if conn, err = connect(path, k); err != nil {
+			return nil, err
+		}
+	}
 	if err := script(conn, "pragma query_only = 1; pragma temp_store = memory;"); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}

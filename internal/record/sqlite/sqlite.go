@@ -92,8 +92,8 @@ func (s *Store) migrate() error {
 			if err := s.setAside(f, err); err != nil {
 				return err
 			}
-		case sqlite.ResultFull: // there may be room later, and nobody should wait for records until then
-			s.o.Log.Error("there is no room for records", slog.String("file", s.path(f)), slog.Any("error", err))
+		case sqlite.ResultFull, sqlite.ResultIOErr: // there may be room later, and nobody should wait for records until then
+			s.o.Log.Error("records cannot be written now; it is tried again", slog.String("file", s.path(f)), slog.Any("error", err))
 		default:
 			return fmt.Errorf("%s: %w", s.path(f), err)
 		}

@@ -87,9 +87,6 @@ func RefuseConversation(t *talk.Told, beta ...string) *talk.Problem {
 }
 
 func refuseTools(t *talk.Told) *talk.Problem {
-	if len(t.Tools) > talk.MaxTools {
-		return talk.Invalid("", "", "tools: List should have at most %d items after validation, not %d", talk.MaxTools, len(t.Tools))
-	}
 	names := map[string]bool{}
 	for i, tool := range t.Tools {
 		if tool.Callable() && (len(tool.Name) > talk.MaxNameLen || !talk.NameRule.MatchString(tool.Name)) {
@@ -99,6 +96,11 @@ func refuseTools(t *talk.Told) *talk.Problem {
 			return talk.Invalid("", "", "tools: Tool names must be unique.")
 		}
 		names[tool.Name] = true
+		if tool.Callable() {
+			if pr := refuseSchema(i, tool.InputSchema); pr != nil {
+				return pr
+			}
+		}
 	}
 	choice := t.Choice()
 	for _, name := range choice.Names {

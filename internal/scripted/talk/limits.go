@@ -4,7 +4,7 @@ import (
 	"regexp"
 )
 
-// What both providers take at the most, and how tools may be named. OpenAI's ids are bounded too.
+// What providers take at the most, and how tools may be named. The number of tools, and the length of ids, is OpenAI's alone.
 const (
 	MaxTools    = 128
 	MaxNameLen  = 64
