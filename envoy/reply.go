@@ -38,8 +38,8 @@ func (r *renderer) clientReplies() []reply {
 	}
 	if len(r.Clients.APIKeys) > 0 && !r.Clients.ByEnvoy {
 		replies = append(replies, reply{
-			"response.code_details == 'ext_authz_error'", "processor_unavailable", "api_error",
-			"Keyturn does not answer Envoy, so nobody knows who the client is. Try again; the operator finds the reason in Keyturn's log.",
+			when: "response.code_details == 'ext_authz_error'", code: "processor_unavailable", kind: "api_error",
+			message: "Keyturn does not answer Envoy, so nobody knows who the client is. Try again; the operator finds the reason in Keyturn's log.",
 		})
 	}
 	if r.Clients.JWT != nil {

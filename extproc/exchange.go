@@ -151,20 +151,22 @@ type exchange struct {
 
 // withTools is what only attempts need whose request the pool's tools may go into.
 type withTools struct {
-	origin   agent.Origin    // what later turns repeat
-	coded    coded           // the body at hand
-	offered  []dialect.Tool  // that were to go into the request, until it is answered
-	left     int             // of them, for which there was no room
-	form     string          // of the request: see dialect.Form
-	decoder  *coding.Stream  // of the answer's stream; nil: it has no codings
-	memory   dialect.Memory  // of what the client cannot replay; nil: none
-	response *agent.Response // nil until the tools are in the request
-	size     int64           // of the request with the tools in it, in bytes
-	more     bool            // the first turn is not all of the response
-	rest     []byte          // what has come of a stream and was not read yet; it belongs to the message at hand
-	last     bool            // nothing comes after rest
-	trailers bool            // the provider's response ended with trailers
-	plain    *redact.Stream  // takes the pool's keys out of a stream
+	origin       agent.Origin    // what later turns repeat
+	asked        string          // what the client says of tools: wire.ToolsHeader
+	instructions string          // of the tools' servers
+	coded        coded           // the body at hand
+	offered      []dialect.Tool  // that were to go into the request, until it is answered
+	left         int             // of them, for which there was no room
+	form         string          // of the request: see dialect.Form
+	decoder      *coding.Stream  // of the answer's stream; nil: it has no codings
+	memory       dialect.Memory  // of what the client cannot replay; nil: none
+	response     *agent.Response // nil until the tools are in the request
+	size         int64           // of the request with the tools in it, in bytes
+	more         bool            // the first turn is not all of the response
+	rest         []byte          // what has come of a stream and was not read yet; it belongs to the message at hand
+	last         bool            // nothing comes after rest
+	trailers     bool            // the provider's response ended with trailers
+	plain        *redact.Stream  // takes the pool's keys out of a stream
 }
 
 // keptBytes bounds each buffer that is kept for another attempt.

@@ -129,6 +129,13 @@ func (o *offers) again(server, what string) bool {
 	return true
 }
 
+// againOnce is again, for those who do not have the lock.
+func (o *offers) againOnce(server, what string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.again(server, what)
+}
+
 // fit returns the tools whose definitions have room in so many bytes. Each server has an equal share, and what one does not need the others may
 // have: a server whose definitions are large costs its own tools. Of those the first that fit stay.
 func (o *offers) fit(tools []dialect.Tool, limit int64) []dialect.Tool {

@@ -93,6 +93,7 @@ type Server struct {
 	noMemory seldom    // bodies
 
 	tools    func(ctx context.Context, servers []string) []mcp.Tool // the catalogue's
+	advice   func(servers []string) []mcp.Instructions              // likewise; nil: none
 	agent    *agent.Agent                                           // nil: no pool may have tools
 	memories *memories
 	offers   *offers
@@ -103,6 +104,7 @@ type Server struct {
 // outside is where a Server's tools and later turns go: the catalogue and Envoy's loopback listener, or a test's own.
 type outside struct {
 	tools    func(ctx context.Context, servers []string) []mcp.Tool
+	advice   func(servers []string) []mcp.Instructions
 	call     func(ctx context.Context, server, tool string, arguments json.RawMessage) (*mcp.Result, error)
 	loopback http.RoundTripper
 	close    func()
@@ -115,6 +117,7 @@ func (cfg *Config) outside() *outside {
 	transport := agent.NewTransport(cfg.Loopback)
 	return &outside{
 		tools:    cfg.Catalogue.Tools,
+		advice:   cfg.Catalogue.Instructions,
 		call:     cfg.Catalogue.Call,
 		loopback: transport, close: transport.CloseIdleConnections,
 	}
@@ -144,7 +147,7 @@ func newServer(cfg Config, out *outside) (*Server, error) {
 	s.memories, s.budget = newMemories(s.clock), newBudget(cfg.MaxMemory, s.clock)
 	s.offers, s.refusals = newOffers(s.clock, s.log), newRefusals(s.clock)
 	if out != nil {
-		s.tools, s.close = out.tools, out.close
+		s.tools, s.advice, s.close = out.tools, out.advice, out.close
 		if s.agent, err = agent.New(agent.Config{
 			Call: out.call, Loopback: &blanking{out.loopback, s}, Clock: s.clock, Log: s.log, TracerProvider: cfg.TracerProvider, MeterProvider: cfg.MeterProvider,
 		}); err != nil {
@@ -370,7 +373,9 @@ func (s *Server) send(stream grpc.ServerStream, a *attempt, d due) error {
 	case dueReply:
 		return stream.SendMsg(&a.out)
 	case dueTools:
-		a.putTools(a.message, s.offer(stream.Context(), a.pool, a.dialect), s.without(a))
+		defs := s.offer(stream.Context(), a.pool, a.dialect)
+		a.tools.instructions = s.instruct(a.pool)
+		a.putTools(a.message, defs, s.without(a))
 		s.tellLeft(a)
 		a.left = s.clock.Now()
 		if a.tools != nil {

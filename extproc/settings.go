@@ -47,7 +47,7 @@ const (
 func Defaults() Pool {
 	return Pool{
 		Deadline: 30 * time.Second, MaxBody: 32 << 20,
-		Tools: &Tools{Turns: 10, Calls: 50, Time: 10 * time.Minute, ResultBytes: 1 << 20, DefinitionBytes: 256 << 10, Memory: time.Hour, MemoryBytes: 64 << 20},
+		Tools: &Tools{When: ToolsAlways, Turns: 10, Calls: 50, Time: 10 * time.Minute, ResultBytes: 1 << 20, DefinitionBytes: 256 << 10, Memory: time.Hour, MemoryBytes: 64 << 20},
 	}
 }
 
@@ -85,6 +85,7 @@ func (p Pool) complete() (Pool, error) {
 }
 
 func (t Tools) complete(d Tools) (Tools, setting.Problems) {
+	orElse(&t.When, d.When)
 	orElse(&t.Turns, d.Turns)
 	orElse(&t.Calls, d.Calls)
 	orElse(&t.Time, d.Time)
@@ -100,6 +101,9 @@ func (t Tools) complete(d Tools) (Tools, setting.Problems) {
 		if i := slices.Index(t.Servers[:j], name); i >= 0 {
 			found.Add(setting.Item("servers", j), "%s is named twice, first by servers[%d]; remove one", name, i).Beside = setting.Item("servers", i)
 		}
+	}
+	if whens := []string{ToolsAlways, ToolsBesideClients, ToolsByHeader}; !slices.Contains(whens, t.When) {
+		found.Add("when", "found %q; write one of %s", t.When, strings.Join(whens, ", "))
 	}
 	if _, known := countings[t.Usage]; !known {
 		found.Add("usage", "found %q; write sum or last", t.Usage)

@@ -23,6 +23,13 @@ type Tools struct {
 	Servers []string
 	// Hidden leaves the calls out of what clients see, also where the dialect has a form for them (mcp_call in Responses).
 	Hidden bool
+	// When says into which requests the tools go: ToolsAlways (the default), ToolsBesideClients where the client has some of its own, or
+	// ToolsByHeader where it asks with the header x-keyturn-tools. That header, with off, keeps them out of any.
+	When string
+	// Models are patterns of the models that get them, ExceptModels of those that do not; * stands for any text. Empty: all, and none.
+	Models, ExceptModels []string
+	// Instructions lets what the servers say of the use of their tools reach the models. They are as little to be trusted as the servers.
+	Instructions bool
 	// Usage says what clients read of the tokens of several turns: UsageSum, UsageLast, or "" for the last turn's in Chat and Messages, whose
 	// clients take them for the size of the context, and the sum in Responses. Metadata and metrics always have the sum.
 	Usage string
@@ -43,6 +50,13 @@ type Tools struct {
 	// MemoryBytes is how much of that is remembered for the pool; the oldest goes first. Zero means 64 MiB.
 	MemoryBytes int64
 }
+
+// The values of Tools.When.
+const (
+	ToolsAlways        = "always"
+	ToolsBesideClients = "client_has_tools"
+	ToolsByHeader      = "header"
+)
 
 // The values of Tools.Usage.
 const (
@@ -77,6 +91,7 @@ func (x *exchange) remember(m *message, own []byte) {
 		Pool: x.pool.name, Provider: x.pool.telemetry, Dialect: x.dialect, Began: x.started,
 		Path: path, Authority: string(m.header(":authority")), RequestID: string(x.front.requestID), Client: string(x.front.client), ID: string(x.front.id),
 	}}
+	x.tools.asked = strings.ToLower(strings.TrimSpace(m.joined(wire.ToolsHeader)))
 	o := &x.tools.origin
 	if o.RequestID == "" { // Envoy makes none
 		o.RequestID = uuid.NewString()
@@ -115,7 +130,8 @@ func (x *exchange) putTools(m *message, tools []dialect.Tool, without dialect.Wi
 	body := x.tools.coded.of(m.body)
 	tools = without.From(tools)
 	session := x.dialect.Open(dialect.Request{Path: x.tools.origin.Path, Body: body}, dialect.Options{
-		Tools: tools, MaxTools: x.pool.maxTools, NoUsage: without.Usage, Hidden: x.pool.tools.Hidden, Counting: countings[x.pool.tools.Usage], ModelName: mcp.ModelName, Memory: x.tools.memory, Gone: x.gone,
+		Tools: tools, MaxTools: x.pool.maxTools, NoUsage: without.Usage, Offers: x.offers, Instructions: x.tools.instructions,
+		Hidden: x.pool.tools.Hidden, Counting: countings[x.pool.tools.Usage], ModelName: mcp.ModelName, Memory: x.tools.memory, Gone: x.gone,
 	})
 	if session != nil && int64(len(session.Request())) > x.pool.maxBody { // Envoy could not hold it
 		session = nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/extproc"
+	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/mcp"
 )
 
@@ -61,6 +62,12 @@ func poolToolsFields() object[extproc.Tools] {
 				"Names of tools.servers.").must("[docs]"),
 			is("present", func(t *extproc.Tools) *bool { return &t.Hidden }, present(),
 				"How clients see the calls: as items of type mcp_call, where the dialect has them (Responses), or not at all."),
+			is("when", func(t *extproc.Tools) *string { return &t.When }, choice(extproc.ToolsAlways, extproc.ToolsBesideClients, extproc.ToolsByHeader),
+				"Into which requests the tools go: all, those in which the client has tools of its own (agents ask for titles without), or those with the header `"+wire.ToolsHeader+": on`. The same with `off` keeps them out."),
+			is("models", func(t *extproc.Tools) *[]string { return &t.Models }, list[string]{modelPattern(), `["gpt-5*"]`, 1}, "Models that get them; `*` stands for any text.").otherwise("all"),
+			is("except_models", func(t *extproc.Tools) *[]string { return &t.ExceptModels }, list[string]{item: modelPattern(), example: `["*haiku*"]`}, "Models that do not, whatever models says.").otherwise("none"),
+			is("instructions", func(t *extproc.Tools) *bool { return &t.Instructions }, boolean(),
+				"Let what the servers say of the use of their tools reach the models, after the client's own instructions."),
 			is("usage", func(t *extproc.Tools) *string { return &t.Usage }, choice(extproc.UsageSum, extproc.UsageLast),
 				"What clients read of the tokens of several turns: their sum, or the last turn's, which many take for the size of the context.").
 				otherwise("`last`; `sum` in Responses"),
@@ -119,6 +126,13 @@ func transport() scalar[string] {
 // toolPattern is a pattern over the names of tools, which servers choose as they like.
 func toolPattern() scalar[string] {
 	s := pattern("text", "the name of a tool, in which * stands for any text, without spaces", `^[!-~]{1,128}$`, false)
+	s.render = strconv.Quote // a bare * is an alias in YAML
+	return s
+}
+
+// modelPattern is a pattern over the names of models.
+func modelPattern() scalar[string] {
+	s := pattern("text", "the name of a model, in which * stands for any text, without spaces", `^[!-~]{1,256}$`, false)
 	s.render = strconv.Quote // a bare * is an alias in YAML
 	return s
 }

@@ -35,7 +35,7 @@ func TestChatWhole(t *testing.T) {
 	last := wholeAnswer("2", `{"role":"assistant","content":"B","refusal":null,"reasoning_content":"R2"}`, "stop", `{"prompt_tokens":10,"completion_tokens":20,"total_tokens":30,"new":{"x":1}}`)
 	turn = s.Whole([]byte(last))
 	require.Empty(t, turn.Calls)
-	require.Equal(t, `{ "id":"1","object":"chat.completion", "created":10, "model":"m-1","choices":[ {"index":0, "message":{"role":"assistant","content":"A \u00e9 B","refusal":null,"reasoning_content":"R1R2"}`+
+	require.Equal(t, `{ "id":"1","object":"chat.completion", "created":10, "model":"m-1","choices":[ {"index":0, "message":{"role":"assistant","content":"A \u00e9 \n\nB","refusal":null,"reasoning_content":"R1R2"}`+
 		`,"logprobs":null,"finish_reason":"stop"} ],"usage":{"prompt_tokens":10,"completion_tokens":20,"total_tokens":30,"new":{"x":1}},"x":1e999 }`, string(s.Body()))
 }
 
@@ -127,7 +127,7 @@ func TestChatWholeLogprobs(t *testing.T) {
 	turn := s.Whole([]byte(`{"choices":[{"message":{"content":"A","tool_calls":[` + wholeOwn + `]},"logprobs":{"content":[{"token":"A"}],"refusal":null}}]}`))
 	settleAll(t, s, turn, nil)
 	s.Whole([]byte(`{"choices":[{"message":{"content":"B"},"logprobs":{"content":[{"token":"B"}],"refusal":null}}]}`))
-	require.JSONEq(t, `{"choices":[{"message":{"content":"AB"},"logprobs":{"content":[{"token":"A"},{"token":"B"}]}}]}`, string(s.Body()))
+	require.JSONEq(t, `{"choices":[{"message":{"content":"A\n\nB"},"logprobs":{"content":[{"token":"A"},{"token":"B"}]}}]}`, string(s.Body()))
 }
 
 func TestChatFailWithoutStream(t *testing.T) {

@@ -30,6 +30,7 @@ type session struct {
 	renumbers bool    // they are, since one may have been Keyturn's
 	said      []field // what the messages had, strings and arrays joined
 	logprobs  []field
+	apart     bool   // what the turn says is to be set apart from what was said before
 	usage     []byte // summed; nil if none
 	hidden    []byte // messages that the client does not see, joined by commas
 
@@ -117,6 +118,8 @@ func (s *session) start() {
 	s.results = s.results[:0]
 	s.before = firstChunk{s.known, s.roleShown, s.shown, s.called, s.renumbers}
 	s.template.valid = false
+	f := fieldOf(s.said, "content")
+	s.apart = f != nil && f.kind == '"' && ends(f.raw)
 	s.relay.Begin()
 }
 

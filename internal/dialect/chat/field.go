@@ -203,6 +203,9 @@ func concat(before, turn []field) []field {
 		case b == nil:
 			before = append(before, field{name: f.name, kind: f.kind, raw: bytes.Clone(f.raw), elements: f.inOnePiece()})
 		case b.kind == f.kind && f.kind == '"':
+			if f.name == "content" && len(f.raw) > 0 && ends(b.raw) {
+				b.raw = append(b.raw, gap...)
+			}
 			b.raw = append(b.raw, f.raw...)
 		case b.kind == f.kind && f.kind == '[':
 			b.elements = append(b.elements, f.inOnePiece()...)
@@ -211,6 +214,15 @@ func concat(before, turn []field) []field {
 		}
 	}
 	return before
+}
+
+// gap sets what a turn says apart from what was said before, as the inside of a JSON string.
+const gap = `\n\n`
+
+// ends reports whether a text, the inside of a JSON string, is to be set apart from what follows.
+func ends(text []byte) bool {
+	text = bytes.TrimRight(text, " \t")
+	return len(text) > 0 && !bytes.HasSuffix(text, []byte(`\n`))
 }
 
 // inOnePiece has an array's elements, each put together.

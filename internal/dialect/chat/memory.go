@@ -179,7 +179,7 @@ func restoreFields(e *rawjson.Edits, b []byte, m *message, kept []byte, last raw
 		switch {
 		case name == "content":
 			text := openai.ContentText(kept, v)
-			if byText || strings.TrimSpace(openai.ContentText(b, f.Val)) == strings.TrimSpace(said.String()+text) {
+			if byText || squeezed(openai.ContentText(b, f.Val)) == squeezed(said.String()+text) {
 				restoreContent(e, b, f.Val, rawjson.AppendString(nil, text))
 			}
 		case ok:
@@ -189,6 +189,9 @@ func restoreFields(e *rawjson.Edits, b []byte, m *message, kept []byte, last raw
 		}
 	}
 }
+
+// squeezed is a text without its white space.
+func squeezed(text string) string { return strings.Join(strings.Fields(text), "") }
 
 // restoreContent replaces a message's text, in the form that the client has given it.
 func restoreContent(e *rawjson.Edits, b []byte, content rawjson.Span, with []byte) {
@@ -236,11 +239,9 @@ func (s *session) remember() {
 	}
 	key, _ := digestKey(recall.NewHasher(), s.chain, slices.Values(ids), func() string {
 		var said []byte
-		for _, list := range [...][]field{s.said, t.fields} {
-			if f := fieldOf(list, "content"); f != nil {
-				v := f.appendTo(nil)
-				said = append(said, openai.ContentText(v, rawjson.Whole(v))...)
-			}
+		if f := fieldOf(concat(concat(nil, s.said), t.fields), "content"); f != nil {
+			v := f.appendTo(nil)
+			said = append(said, openai.ContentText(v, rawjson.Whole(v))...)
 		}
 		return string(said)
 	})
@@ -248,7 +249,7 @@ func (s *session) remember() {
 }
 
 // nextDigest is the digest of a conversation with one message more. Left out is what clients are known to change: the order of members and
-// those that are null, whether content is a string or one text part, space around the model's text, the spelling of arguments.
+// those that are null, whether content is a string or one text part, white space in the model's text, the spelling of arguments.
 func nextDigest(h recall.Hasher, before recall.Digest, b []byte, m *message) recall.Digest {
 	h.Reset()
 	h.Add(before[:])
@@ -256,7 +257,7 @@ func nextDigest(h recall.Hasher, before recall.Digest, b []byte, m *message) rec
 	h.Add([]byte(role))
 	switch {
 	case role == "assistant":
-		h.Add([]byte(strings.TrimSpace(openai.ContentText(b, m.content))))
+		h.Squeezed(h.Squeeze(openai.ContentText(b, m.content)))
 		for call := range rawjson.Elements(b, m.calls) {
 			h.Add([]byte(rawjson.Text(b, call, "id")))
 			h.Add([]byte(rawjson.Text(b, call, "function", "name")))
@@ -289,7 +290,7 @@ func digestKey(h recall.Hasher, before recall.Digest, ids iter.Seq[string], text
 		h.Add(before[:])
 	}
 	if !some {
-		h.Add([]byte(strings.TrimSpace(text())))
+		h.Squeezed(h.Squeeze(text()))
 	}
 	for id := range ids {
 		h.Add([]byte("call"))

@@ -80,7 +80,7 @@ func (s *session) offer(b []byte, f *requestFields) []byte {
 		}
 	}
 	var list []byte
-	for _, t := range s.opts.Tools {
+	for _, t := range s.opts.Offered(s.model, has) {
 		if s.names.Offer(t.Name, t, has) {
 			list = appendFunction(rawjson.Separate(list), t)
 		}
@@ -146,6 +146,7 @@ func (s *session) inject(e *rawjson.Edits, b []byte, f *requestFields, tools []b
 	} else {
 		e.Set(b, rawjson.Whole(b), "tools", append(append([]byte{'['}, tools...), ']'))
 	}
+	s.instruct(e, b, f)
 	if !s.streams || s.opts.NoUsage && !f.streamOptions.Found() {
 		return
 	}
@@ -159,4 +160,32 @@ func (s *session) inject(e *rawjson.Edits, b []byte, f *requestFields, tools []b
 		return
 	}
 	e.Set(b, rawjson.Whole(b), "stream_options", []byte(`{"include_usage":true}`))
+}
+
+// instruct puts the instructions of tools' servers after the client's. They go into its first message where that is the system's: some
+// models take one such message, and only there.
+func (s *session) instruct(e *rawjson.Edits, b []byte, f *requestFields) {
+	text := s.opts.Instructions
+	if text == "" {
+		return
+	}
+	for at := range rawjson.Elements(b, f.messages) {
+		m := readMessage(b, at)
+		role, once := rawjson.Unquote(m.role.Of(b)), rawjson.Once(b, at, "role", "content")
+		switch {
+		case role != "system" && role != "developer" || !m.content.Found() || !once:
+		case b[m.content.Start] == '"':
+			e.Replace(m.content, rawjson.AppendString(nil, turn.After(rawjson.Unquote(m.content.Of(b)), text)))
+			return
+		case b[m.content.Start] == '[':
+			e.Push(b, m.content, append(rawjson.AppendString([]byte(`{"type":"text","text":`), text), '}'))
+			return
+		}
+		break
+	}
+	message := append(rawjson.AppendString([]byte(`{"role":"system","content":`), text), '}')
+	if rawjson.Count(b, f.messages) != 0 {
+		message = append(message, ',')
+	}
+	e.Insert(rawjson.SkipSpace(b, f.messages.Start+1), message)
 }

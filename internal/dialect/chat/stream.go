@@ -151,6 +151,7 @@ func (s *session) chunkCame(e *sse.Event, c *chunk) {
 		s.edits.Remove(c.b, c.delta.Val, c.role)
 	}
 	s.renumber(c, g.theirs == 0)
+	apart := s.setApart(c)
 	switch {
 	case g.finish && !s.turn.failed:
 		s.finish(e, c, g.text || g.theirs > 0, g.late)
@@ -158,9 +159,21 @@ func (s *session) chunkCame(e *sse.Event, c *chunk) {
 		s.keep(heldUsage, e, false) // OpenRouter counts tokens in a chunk with a choice that says nothing
 	default:
 		s.emit(e)
-		s.learn(e, c, g.text)
+		s.learn(e, c, g.text && !apart)
 		s.flush(g.late)
 	}
+}
+
+// setApart notes an empty line before the first that a later turn says.
+func (s *session) setApart(c *chunk) bool {
+	for _, f := range c.fields {
+		if v := f.Val.Of(c.b); s.apart && string(f.Name) == "content" && v[0] == '"' && len(v) > len(`""`) {
+			s.apart = false
+			s.edits.Insert(f.Val.Start+1, []byte(gap))
+			return true
+		}
+	}
+	return false
 }
 
 // note keeps what a chunk tells of the response.

@@ -16,7 +16,7 @@ import (
 //	           [blocks], "results": [tool_result blocks]}, …]}: the turns that the answer was merged of
 //	callKey:   by the id of a call that the client answers: {"turns": the part of turnsKey that names those of its answer}
 //	begunKey:  by a conversation as a request or an answer left it: {"tools": the part of toolsKey that names those that it has}
-//	toolsKey:  by a hash of their definitions: {"list": [definitions]}
+//	toolsKey:  by a hash of their definitions and instructions: {"list": [definitions], "instructions": those of their servers}
 //
 // Values are JSON, so that what is in them keeps its bytes.
 func turnsKey(sum string) string { return "messages/turns/" + sum }
@@ -103,11 +103,11 @@ func (t *conversation) opened() {
 // forgot reports whether memory has nothing of a part of the conversation.
 func (t *conversation) forgot() bool { return t == nil || t.gaps }
 
-// tools are the definitions that the conversation has begun with, joined by commas. It returns false if it has only now begun, or if
+// tools are the definitions that the conversation has begun with, joined by commas, and the instructions. It returns false if it has only now begun, or if
 // that is not known. Where there were none, a conversation with thinking in it does without for good; another may get some.
-func (t *conversation) tools() (list []byte, begun bool) {
+func (t *conversation) tools() (list []byte, instructions string, begun bool) {
 	if t == nil {
-		return nil, false
+		return nil, "", false
 	}
 	for i, m := range slices.Backward(t.list) {
 		if i == len(t.list)-1 && m.role != "assistant" {
@@ -119,27 +119,32 @@ func (t *conversation) tools() (list []byte, begun bool) {
 		}
 		name := rawjson.Text(v, rawjson.Whole(v), "tools")
 		if name == "" {
-			return nil, t.thinks
+			return nil, "", t.thinks
 		}
 		v, _ = t.memory.Get(toolsKey(name))
 		l, ok := rawjson.Lookup(v, rawjson.Whole(v), "list")
 		if !ok || v[l.Start] != '[' || l.End-l.Start < 3 {
-			return nil, false
+			return nil, "", false
 		}
-		return slices.Clone(v[l.Start+1 : l.End-1]), true
+		return slices.Clone(v[l.Start+1 : l.End-1]), rawjson.Text(v, rawjson.Whole(v), "instructions"), true
 	}
-	return nil, false
+	return nil, "", false
 }
 
 // offers notes which tools the request has.
-func (t *conversation) offers(list []byte) {
+func (t *conversation) offers(list []byte, instructions string) {
 	if t == nil {
 		return
 	}
 	if list != nil {
-		sum := sha256.Sum256(list)
+		var kept recall.Record
+		kept.AddList("list", list)
+		if instructions != "" {
+			kept.Add("instructions", rawjson.AppendString(nil, instructions))
+		}
+		sum := sha256.Sum256(kept)
 		t.tool = nameOfHash(sum[:])
-		t.memory.Put(toolsKey(t.tool), slices.Concat([]byte(`{"list":[`), list, []byte(`]}`)))
+		t.memory.Put(toolsKey(t.tool), slices.Clip(kept))
 	}
 	if n := len(t.list); n > 0 {
 		t.begun(t.list[n-1].sum)

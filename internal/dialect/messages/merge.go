@@ -195,7 +195,7 @@ func (s *session) shown() []byte {
 		if i > 0 {
 			list = append(list, ',')
 		}
-		list = append(list, b.joined()...)
+		list = append(list, b.withMore()...)
 	}
 	return append(list, ']')
 }

@@ -11,7 +11,7 @@ import (
 
 // requestFields is where a request's members stand that decide something. A member that is absent or null is not found.
 type requestFields struct {
-	model, messages, tools, toolChoice, stream, maxTokens, thinking, container rawjson.Span
+	model, messages, tools, toolChoice, stream, maxTokens, thinking, container, system rawjson.Span
 }
 
 // named finds a member by its name ("Create a Message" in Anthropic's API reference).
@@ -33,6 +33,8 @@ func (f *requestFields) named(name string) *rawjson.Span {
 		return &f.thinking
 	case "container":
 		return &f.container
+	case "system":
+		return &f.system
 	}
 	return nil
 }
@@ -67,10 +69,14 @@ func (s *session) declare(b []byte, list rawjson.Span) (tools int, ok bool) {
 // offer puts Keyturn's tools before the client's: so they are part of every prefix that the client marks to be cached. A
 // conversation that has begun gets the tools that it began with, byte for byte.
 func (s *session) offer(e *rawjson.Edits, b []byte, f *requestFields, tools int) {
-	list, begun := s.conversation.tools()
+	list, instructions, begun := s.conversation.tools()
+	offered := s.opts.Offered(s.model, tools)
+	if offered == nil {
+		list, begun = nil, false
+	}
 	if !begun {
-		list = nil
-		for _, t := range s.opts.Tools {
+		list, instructions = nil, s.opts.Instructions
+		for _, t := range offered {
 			list = appendTool(rawjson.Separate(list), t)
 		}
 	}
@@ -80,10 +86,11 @@ func (s *session) offer(e *rawjson.Edits, b []byte, f *requestFields, tools int)
 		s.names.Withdraw()
 		list = nil
 	}
-	s.conversation.offers(list)
+	s.conversation.offers(list, instructions)
 	if list == nil {
 		return
 	}
+	s.instruct(e, b, f, instructions)
 	s.reads = s.choice != turn.ChoiceForeign
 	switch {
 	case tools > 0:
@@ -92,6 +99,19 @@ func (s *session) offer(e *rawjson.Edits, b []byte, f *requestFields, tools int)
 		e.Insert(f.tools.Start+1, list)
 	default:
 		e.Set(b, rawjson.Whole(b), "tools", slices.Concat([]byte{'['}, list, []byte{']'}))
+	}
+}
+
+// instruct puts the instructions of tools' servers after the client's.
+func (s *session) instruct(e *rawjson.Edits, b []byte, f *requestFields, text string) {
+	switch {
+	case text == "":
+	case !f.system.Found():
+		e.Set(b, rawjson.Whole(b), "system", rawjson.AppendString(nil, text))
+	case b[f.system.Start] == '"':
+		e.Replace(f.system, rawjson.AppendString(nil, turn.After(rawjson.Unquote(f.system.Of(b)), text)))
+	case b[f.system.Start] == '[':
+		e.Push(b, f.system, append(rawjson.AppendString([]byte(`{"type":"text","text":`), text), '}'))
 	}
 }
 

@@ -91,8 +91,8 @@ func (b *block) text() []byte {
 	return nil
 }
 
-// joined is the block as the client sees it, with the texts that went on with it.
-func (b *block) joined() []byte {
+// withMore is the block as the client sees it, with the texts that went on with it.
+func (b *block) withMore() []byte {
 	if len(b.more) == 0 {
 		return b.json()
 	}

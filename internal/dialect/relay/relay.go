@@ -280,10 +280,14 @@ func (r *Relay) Out() []byte {
 	return dst
 }
 
-// KeepAlive appends a block that clients read over, unless it would stand within another.
+// KeepAlive appends a block that clients read over, unless it would stand within another. A comment beside ids lacks its blank line, and
+// so belongs to what follows.
 func (r *Relay) KeepAlive(dst []byte, block string) []byte {
 	if r.unended {
 		return dst
+	}
+	if r.style.ids && block[0] == ':' {
+		block = block[:len(block)-1]
 	}
 	return append(dst, block...)
 }

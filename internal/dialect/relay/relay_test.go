@@ -206,6 +206,12 @@ func TestUnended(t *testing.T) {
 			require.NotEmpty(t, p.r.KeepAlive(nil, ": alive\n\n"))
 		})
 	}
+	t.Run("beside ids", func(t *testing.T) { // a blank line would end an event of the id alone
+		p := newPuppet()
+		p.play("id: 1\ndata: show\n\n", 0)
+		require.Equal(t, ": alive\n", string(p.r.KeepAlive(nil, ": alive\n\n")))
+		require.Equal(t, "event: ping\ndata: {}\n\n", string(p.r.KeepAlive(nil, "event: ping\ndata: {}\n\n")))
+	})
 	t.Run("between turns", func(t *testing.T) {
 		p := newPuppet()
 		p.play("data: show\n\ndata: x", 0)

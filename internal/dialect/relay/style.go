@@ -31,13 +31,15 @@ type style struct {
 	known bool
 	bare  bool // without event fields
 	crlf  bool
+	ids   bool // an event has an id: openai-python takes any blank line after it for the end of an event (openai/openai-python#2722)
 }
 
 // learn takes the style of the first event.
 func (s *style) learn(ev *sse.Event) {
+	s.ids = s.ids || ev.HasID
 	if !s.known && ev.Dispatched {
 		end := bytes.IndexAny(ev.Raw, "\r\n")
-		*s = style{known: true, bare: len(ev.Type) == 0, crlf: bytes.HasPrefix(ev.Raw[max(0, end):], []byte("\r\n"))}
+		*s = style{known: true, ids: s.ids, bare: len(ev.Type) == 0, crlf: bytes.HasPrefix(ev.Raw[max(0, end):], []byte("\r\n"))}
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 // turn, whose request had what it sent, in all turns.
 var echoed = [...]string{
 	"id", "created_at", "previous_response_id", "tools", "tool_choice", "parallel_tool_calls", "max_output_tokens", "max_tool_calls",
-	"store", "conversation", "include",
+	"store", "conversation", "include", "instructions",
 }
 
 // settings makes the settings in the first turn's response object b[at] those that the client sent, and keeps them for later turns.
@@ -30,6 +30,10 @@ func (s *session) settings(e *rawjson.Edits, b []byte, at rawjson.Span) {
 		case "previous_response_id":
 			if s.previous != nil {
 				value = s.previous
+			}
+		case "instructions":
+			if s.instructions != nil {
+				value = s.instructions
 			}
 		case "id":
 			s.clientID = rawjson.Unquote(value)

@@ -1,6 +1,7 @@
 package responses
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/keyturn/keyturn/internal/dialect/rawjson"
@@ -140,7 +141,7 @@ func (s *session) offer(b []byte, f *requestFields, items []inputItem) []byte {
 		}
 	}
 	var list []byte
-	for _, t := range s.opts.Tools {
+	for _, t := range s.opts.Offered(s.model, max(has, s.names.Declared())) {
 		if s.names.Offer(t.Name, t, has) {
 			list = appendFunction(rawjson.Separate(list), t)
 		}
@@ -178,6 +179,7 @@ func (s *session) inject(e *rawjson.Edits, b []byte, f *requestFields, tools []b
 	default:
 		e.Set(b, rawjson.Whole(b), "tools", all)
 	}
+	s.instruct(e, b, f)
 	// What is not stored can only be sent back encrypted. The API does that by itself now; older deployments want to be asked, and
 	// refuse to be where the model does not reason.
 	if string(f.store.Of(b)) != "false" || !reasons(b, f) {
@@ -209,4 +211,19 @@ func reasons(b []byte, f *requestFields) bool {
 	}
 	version, ok := strings.CutPrefix(model, "o")
 	return ok && digit(version, "1")
+}
+
+// instruct puts the instructions of tools' servers after the client's. A response tells the client its own.
+func (s *session) instruct(e *rawjson.Edits, b []byte, f *requestFields) {
+	text := s.opts.Instructions
+	switch {
+	case text == "" || f.instructions.Found() && b[f.instructions.Start] != '"':
+		return
+	case f.instructions.Found():
+		s.instructions = slices.Clone(f.instructions.Of(b))
+		text = turn.After(rawjson.Unquote(s.instructions), text)
+	default:
+		s.instructions = rawjson.Null
+	}
+	e.Set(b, rawjson.Whole(b), "instructions", rawjson.AppendString(nil, text))
 }

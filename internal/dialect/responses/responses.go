@@ -16,19 +16,20 @@ type session struct {
 	opts  turn.Options
 	names turn.Names
 
-	base      []byte // the first turn's request
-	request   []byte // the current turn's
-	fields    requestFields
-	model     string
-	streams   bool
-	reads     bool
-	injected  bool
-	previous  []byte        // previous_response_id as the client sent it, where Keyturn sends another
-	continued string        // the id of the last turn of the response that previous_response_id names, if memory has it
-	unknown   []string      // ids that the input names, of calls of Keyturn's that memory has lost
-	chain     recall.Digest // of the client's input
-	recalled  map[string]record
-	runs      map[string][]byte // likewise, of runKey
+	base         []byte // the first turn's request
+	request      []byte // the current turn's
+	fields       requestFields
+	model        string
+	streams      bool
+	reads        bool
+	injected     bool
+	previous     []byte        // previous_response_id as the client sent it, where Keyturn sends another
+	instructions []byte        // as the client sent them, where Keyturn sends more; null for none
+	continued    string        // the id of the last turn of the response that previous_response_id names, if memory has it
+	unknown      []string      // ids that the input names, of calls of Keyturn's that memory has lost
+	chain        recall.Digest // of the client's input
+	recalled     map[string]record
+	runs         map[string][]byte // likewise, of runKey
 
 	number     int    // of the turn, from 1
 	clientID   string // the response's id: the first turn's

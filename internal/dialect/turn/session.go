@@ -103,6 +103,10 @@ type Options struct {
 	// Hidden leaves Keyturn's calls out of what the client sees. Otherwise they are shown where the dialect has a form for
 	// them: mcp_call items in Responses. The other dialects always hide them.
 	Hidden bool
+	// Offers decides, of the model that a request names and the number of tools that the client has, whether Tools go in. Nil: they do.
+	Offers func(model string, tools int) bool
+	// Instructions go with Tools: what their servers say of their use, for the model alone. They stand after the client's own.
+	Instructions string
 	// Counting says how the tokens of several turns are told to the client.
 	Counting Counting
 	// ModelName is the name by which models know a server's tool: for calls that a client replays whose tool is not offered now.
@@ -129,6 +133,14 @@ const (
 
 // Sums reports whether the turns are added up, usual being what the dialect does unless it is told.
 func (c Counting) Sums(usual bool) bool { return c == SumOfTurns || c == UsualCounting && usual }
+
+// Offered are the tools that go into a request.
+func (o *Options) Offered(model string, tools int) []Tool {
+	if o.Offers != nil && !o.Offers(model, tools) {
+		return nil
+	}
+	return o.Tools
+}
 
 // Left reports, at every thousandth element of a list or so, whether nobody waits any more.
 func (o *Options) Left(element int) bool { return o.Gone != nil && element%1024 == 1023 && o.Gone() }

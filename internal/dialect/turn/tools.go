@@ -6,6 +6,14 @@ const ErrorPrefix = "Error: "
 // LostCode is the Error.Code of a request that needs what Options.Memory no longer has.
 const LostCode = "conversation_state_lost"
 
+// After is a text with another after it, set apart.
+func After(text, more string) string {
+	if text == "" {
+		return more
+	}
+	return text + "\n\n" + more
+}
+
 // Choice is what a request's tool_choice means for Keyturn's tools.
 type Choice uint8
 
