@@ -190,8 +190,10 @@ func TestWebPagesElsewhere(t *testing.T) {
 		host, origin int // status
 		key          string
 	}{
-		"open":    {func(c *envoy.Config) { c.Clients.Open = true }, 200, 403, ""},
-		"clients": {func(c *envoy.Config) { c.Clients.APIKeys = []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}} }, 200, 200, "authorization: Bearer gw-alice"},
+		"open": {func(c *envoy.Config) { c.Clients.Open = true }, 200, 403, ""},
+		"clients": {func(c *envoy.Config) {
+			c.Clients = envoy.Clients{ByEnvoy: true, APIKeys: []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}}}
+		}, 200, 200, "authorization: Bearer gw-alice"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := startRig(t, tc.change)
@@ -215,7 +217,7 @@ func TestCORS(t *testing.T) {
 			attachments(t, func(c *envoy.Config) {
 				c.CORS.Origins = []string{"https://app.example.com", "https://*.dev.example.com", "http://localhost:*"}
 				if clients {
-					c.Clients.APIKeys = []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}}
+					c.Clients = envoy.Clients{ByEnvoy: true, APIKeys: []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}}}
 				}
 			}, func(t *testing.T, r *rig) { r.cors(t, clients) })
 		})
@@ -274,7 +276,9 @@ func (r *rig) cors(t *testing.T, clients bool) {
 func TestHealth(t *testing.T) {
 	for name, change := range map[string]func(*envoy.Config){
 		"everybody": nil,
-		"clients":   func(c *envoy.Config) { c.Clients.APIKeys = []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}} },
+		"clients": func(c *envoy.Config) {
+			c.Clients = envoy.Clients{ByEnvoy: true, APIKeys: []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}}}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			attachments(t, change, func(t *testing.T, r *rig) {
