@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -132,10 +133,14 @@ func (r *renderer) adminInterface() *bootstrapv3.Admin {
 	case r.admin.Local():
 		paths = AdminPaths
 	}
-	for _, path := range paths { // Envoy compares it with its query
-		a.AllowPaths = append(a.AllowPaths, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{
-			SafeRegex: &matcherv3.RegexMatcher{Regex: regexp.QuoteMeta(path) + `(\?.*)?`},
-		}})
+	if len(paths) > 0 { // Envoy compares them with their queries
+		quoted := make([]string, 0, len(paths))
+		for _, path := range paths {
+			quoted = append(quoted, regexp.QuoteMeta(path))
+		}
+		a.AllowPaths = []*matcherv3.StringMatcher{{MatchPattern: &matcherv3.StringMatcher_SafeRegex{
+			SafeRegex: &matcherv3.RegexMatcher{Regex: "(" + strings.Join(quoted, "|") + `)(\?.*)?`},
+		}}}
 	}
 	return a
 }

@@ -61,7 +61,7 @@ var sayings = []saying{
 	{"OpenAI", docOpenAI, 0, "invalid_organization", "", CallerFault},                                   // a header of the client's, as mismatched_organization
 	{"OpenAI", docOpenAI, 401, "", "your request was sent from an ip", Region},                          // an allowlist of the organisation's
 	{"OpenAI", docOpenAI, 401, "", "your ip", Region},                                                   // the same
-	{"OpenAI", "BerriAI/litellm#18094", 0, "invalid_encrypted_content", "", Elsewhere}, // reasoning that another organisation's key got
+	{"OpenAI", "BerriAI/litellm#18094", 0, "invalid_encrypted_content", "", Elsewhere},                  // reasoning that another organisation's key got
 	{"OpenAI", "maximhq/bifrost#2441", 0, "previous_response_not_found", "", Elsewhere},
 	{"OpenAI", "icebear0828/codex-proxy#691", 400, "", "previous response with id '*' not found", Elsewhere},
 	{"OpenAI", docOpenAI, 0, "content_policy_violation", "", CallerFault},
