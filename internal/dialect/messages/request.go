@@ -70,13 +70,9 @@ func (s *session) declare(b []byte, list rawjson.Span) (tools int, ok bool) {
 // conversation that has begun gets the tools that it began with, byte for byte.
 func (s *session) offer(e *rawjson.Edits, b []byte, f *requestFields, tools int) {
 	list, instructions, begun := s.conversation.tools()
-	offered := s.opts.Offered(s.model, tools)
-	if offered == nil {
-		list, begun = nil, false
-	}
-	if !begun {
+	if begun = begun && s.opts.Wanted(s.model, tools); !begun {
 		list, instructions = nil, s.opts.Instructions
-		for _, t := range offered {
+		for _, t := range s.opts.Offered(s.model, tools) {
 			list = appendTool(rawjson.Separate(list), t)
 		}
 	}

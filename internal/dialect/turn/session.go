@@ -136,9 +136,12 @@ const (
 // Sums reports whether the turns are added up, usual being what the dialect does unless it is told.
 func (c Counting) Sums(usual bool) bool { return c == SumOfTurns || c == UsualCounting && usual }
 
+// Wanted reports whether tools go into a request that names a model and has so many tools of the client's.
+func (o *Options) Wanted(model string, tools int) bool { return o.Offers == nil || o.Offers(model, tools) }
+
 // Offered are the tools that go into a request.
 func (o *Options) Offered(model string, tools int) []Tool {
-	if o.Offers != nil && !o.Offers(model, tools) {
+	if !o.Wanted(model, tools) {
 		return nil
 	}
 	return o.Tools
