@@ -35,6 +35,12 @@ func (s *Server) put(ctx context.Context, a *attempt) {
 	a.tools.instructions = s.instruct(a.pool)
 	a.putTools(a.message, tools, s.without(a))
 	s.tellLeft(a)
+	a.left = s.clock.Now()
+	if a.tools != nil {
+		a.share.keep(a.tools.size)
+	} else {
+		a.share.end()
+	}
 }
 
 // offers reports whether the pool's tools go into a request that names a model and has so many tools of the client's. Where they do not,

@@ -373,12 +373,6 @@ func (s *Server) send(stream grpc.ServerStream, a *attempt, d due) error {
 		return stream.SendMsg(&a.out)
 	case dueTools:
 		s.put(stream.Context(), a)
-		a.left = s.clock.Now()
-		if a.tools != nil {
-			a.share.keep(a.tools.size)
-		} else {
-			a.share.end()
-		}
 		return stream.SendMsg(&a.out)
 	case duePiece:
 		if err := sendChunks(stream, &a.out, a.chunk); err != nil || !a.hasRest() {

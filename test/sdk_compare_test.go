@@ -25,11 +25,12 @@ import (
 )
 
 // passing are members that differ between two answers of the same sense: times, and what SDKs add of their own, to the one or to the
-// other: what they parsed, the text of all items, how ai and @openai/agents keep a provider's members.
+// other: what they parsed, the text of all items, how ai and @openai/agents keep a provider's members. Older SDKs of Anthropic's do not put
+// usage.iterations together from a stream.
 var passing = []string{
 	"created", "created_at", "completed_at", "timestamp", "obfuscation",
 	"parsed", "parsed_arguments", "parsed_output", "output_parsed", "output_text",
-	"dynamic", "providerData", "providerMetadata", "providerOptions",
+	"iterations", "dynamic", "providerData", "providerMetadata", "providerOptions",
 }
 
 // own reports whether an element of a list is one that an SDK made of its own accord: what ai 7 notes of a stream's beginning.
