@@ -90,11 +90,11 @@ func TestMappersLeaveKeyturnsAnswersAlone(t *testing.T) {
 			var found []string
 			for docs := yaml.NewDecoder(bytes.NewReader(b)); ; {
 				var doc any
-				if err := docs.Decode(&doc); errors.Is(err, io.EOF) {
+				err := docs.Decode(&doc)
+				if errors.Is(err, io.EOF) {
 					break
-				} else {
-					require.NoError(t, err, path)
 				}
+				require.NoError(t, err, path)
 				expressions(t, doc, &found)
 			}
 			if strings.Contains(string(b), "ExternalProcessor") || strings.Contains(string(b), "ext_proc.v3") {

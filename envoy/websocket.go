@@ -20,7 +20,7 @@ const (
 )
 
 // CredentialNamespace is the one of the dynamic metadata in which a client's key passes from the first filter to the second. No log may have it.
-const CredentialNamespace = "keyturn-credential"
+const CredentialNamespace = "keyturn-credential" //nolint:gosec // a name, no credential
 
 // protocolItems are where a key may stand, with the field of metadata that it goes into. The first is the gateway's own place, and the others
 // hold the client's own credential where the pool is one of BYOK.

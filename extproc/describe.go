@@ -112,8 +112,12 @@ func (x *exchange) describeTurns(d *dynamic) {
 		name string
 		n    int64
 	}{
-		{wire.InputTokensField, r.Usage.Input}, {wire.OutputTokensField, r.Usage.Output}, {wire.TotalTokensField, total},
-		{wire.CacheReadField, r.Usage.CacheRead}, {wire.CacheWriteField, r.Usage.CacheWrite}, {wire.ReasoningField, r.Usage.Reasoning},
+		{wire.InputTokensField, r.Usage.Input},
+		{wire.OutputTokensField, r.Usage.Output},
+		{wire.TotalTokensField, total},
+		{wire.CacheReadField, r.Usage.CacheRead},
+		{wire.CacheWriteField, r.Usage.CacheWrite},
+		{wire.ReasoningField, r.Usage.Reasoning},
 	} {
 		if f.n > 0 || f.name == wire.InputTokensField && total > 0 || f.name == wire.OutputTokensField && total > 0 {
 			d.number(f.name, float64(f.n))

@@ -44,15 +44,15 @@ func TestSegments(t *testing.T) {
 // ways are spellings of a path that servers take for the same.
 func ways(path string) []string {
 	all := []string{path, path + "/", path + "/x", path + ";a=b", path + ".json", path + "%20", path + "%2f", strings.ToUpper(path), "/" + path, strings.ReplaceAll(path, "/", "//"), strings.ReplaceAll(path, "_", "-")}
-	escaped := ""
+	var escaped strings.Builder
 	for _, c := range []byte(path) {
 		if c == '/' {
-			escaped += "/"
+			escaped.WriteString("/")
 			continue
 		}
-		escaped += "%" + string("0123456789ABCDEF"[c>>4]) + string("0123456789abcdef"[c&15])
+		escaped.WriteString("%" + string("0123456789ABCDEF"[c>>4]) + string("0123456789abcdef"[c&15]))
 	}
-	return append(all, escaped, "/"+strings.ReplaceAll(path[1:], "/", "%2f"), strings.ReplaceAll(path, "/", `\`), strings.Replace(escaped, "%", "%25", 1))
+	return append(all, escaped.String(), "/"+strings.ReplaceAll(path[1:], "/", "%2f"), strings.ReplaceAll(path, "/", `\`), strings.Replace(escaped.String(), "%", "%25", 1))
 }
 
 // TestReserved: by no spelling does a client get at what mints credentials or manages an organisation.

@@ -48,8 +48,10 @@ func localOf(m *message) *local {
 			message: "The provider's answer is not HTTP, or has too many headers" + said(details) + ".",
 		}
 	case reset && !unsent && reason != "overflow":
-		return &local{code: "provider_reset", typ: "api_error", message: "The provider broke off before it answered" + said(details) + ".", away: true,
-			closed: reason == "connection_termination"}
+		return &local{
+			code: "provider_reset", typ: "api_error", message: "The provider broke off before it answered" + said(details) + ".", away: true,
+			closed: reason == "connection_termination",
+		}
 	case reset, details == "no_healthy_upstream":
 		return &local{
 			code: "provider_unreachable", typ: "api_error", message: "The provider could not be reached" + said(details) + ".",

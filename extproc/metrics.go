@@ -129,28 +129,23 @@ func newMetrics(provider metric.MeterProvider, pools func() *poolSet) (*metrics,
 					o.ObserveInt64(state, int64(n), pm.byState[i])
 				}
 			}
-			for i := range pm.attempts {
-				o.ObserveInt64(attempts, pm.attempts[i].Load(), pm.byOutcome[i])
-			}
-			for i := range pm.transitions {
-				o.ObserveInt64(transitions, pm.transitions[i].Load(), pm.byReason[i])
-			}
-			for i := range pm.refusals {
-				o.ObserveInt64(refusals, pm.refusals[i].Load(), pm.byWant[i])
-			}
-			for i := range pm.echoes {
-				o.ObserveInt64(echoed, pm.echoes[i].Load(), pm.byPart[i])
-			}
-			for i := stayed + 1; i < moves; i++ {
-				o.ObserveInt64(moved, pm.moves[i].Load(), pm.byMove[i])
-			}
-			for i := range pm.exhaustions {
-				o.ObserveInt64(exhaustions, pm.exhaustions[i].Load(), pm.byKind[i])
-			}
+			observe(o, attempts, pm.attempts[:], pm.byOutcome[:])
+			observe(o, transitions, pm.transitions[:], pm.byReason[:])
+			observe(o, refusals, pm.refusals[:], pm.byWant[:])
+			observe(o, echoed, pm.echoes[:], pm.byPart[:])
+			observe(o, moved, pm.moves[stayed+1:], pm.byMove[stayed+1:])
+			observe(o, exhaustions, pm.exhaustions[:], pm.byKind[:])
 		}
 		return nil
-	}, attempts, transitions, exhaustions, echoed, moved, state, open)
+	}, attempts, transitions, exhaustions, refusals, echoed, moved, state, open)
 	return m, err
+}
+
+// observe tells the counts of one instrument, each with its attributes.
+func observe(o metric.Observer, of metric.Int64Observable, counts []atomic.Int64, by []metric.ObserveOption) {
+	for i := range counts {
+		o.ObserveInt64(of, counts[i].Load(), by[i])
+	}
 }
 
 // forPool gives the counters of a pool's name, the same after each reload.

@@ -107,7 +107,7 @@ func rankKeys(by By, entries []entry, keys []KeyConfig) *ranking {
 			r.tiers = append(r.tiers, tier{})
 		}
 		t := &r.tiers[len(r.tiers)-1]
-		t.members = append(t.members, member{entry: uint32(i), seed: seedOf(entries[i].id), weight: float64(keys[i].Weight)}) //nolint:gosec // a place in a slice
+		t.members = append(t.members, member{entry: uint32(i), seed: seedOf(entries[i].id), weight: float64(keys[i].Weight)})
 	}
 	if by == Spread {
 		for i := range r.tiers {
@@ -138,7 +138,7 @@ func (t *tier) appendNearest(dst []uint32, bucket uint64) []uint32 {
 	n := 0
 	for i := range t.members {
 		d := t.members[i].distance(bucket)
-		if n == t.kept && d >= distance[n-1] {
+		if n == t.kept && d >= distance[n-1] { //nolint:gosec // n is from 1 to nearest then
 			continue
 		}
 		if n < t.kept {
@@ -148,7 +148,7 @@ func (t *tier) appendNearest(dst []uint32, bucket uint64) []uint32 {
 		for ; j > 0 && d < distance[j-1]; j-- {
 			distance[j], list[j] = distance[j-1], list[j-1]
 		}
-		distance[j], list[j] = d, uint32(i) //nolint:gosec // a place in a slice
+		distance[j], list[j] = d, uint32(i)
 	}
 	return dst
 }
@@ -157,7 +157,7 @@ func (t *tier) appendNearest(dst []uint32, bucket uint64) []uint32 {
 func (t *tier) rankAll(bucket uint64) []uint32 {
 	places, distance := make([]uint32, len(t.members)), make([]float64, len(t.members))
 	for i := range t.members {
-		places[i], distance[i] = uint32(i), t.members[i].distance(bucket) //nolint:gosec // a place in a slice
+		places[i], distance[i] = uint32(i), t.members[i].distance(bucket)
 	}
 	slices.SortStableFunc(places, func(a, b uint32) int { return cmp.Compare(distance[a], distance[b]) })
 	return places
@@ -192,7 +192,7 @@ func (r *ranking) at(w *Walker, n int) int {
 		case t.first == nil:
 			return int(t.members[n].entry)
 		case n < t.kept:
-			return int(t.members[t.first[int(bucket(w.conversation))*t.kept+n]].entry) //nolint:gosec // within its bits
+			return int(t.members[t.first[int(bucket(w.conversation))*t.kept+n]].entry)
 		default:
 			if w.ranked == nil || w.rankedTier != i {
 				w.ranked, w.rankedTier = t.rankAll(bucket(w.conversation)), i

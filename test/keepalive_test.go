@@ -98,7 +98,7 @@ func TestClosingConnections(t *testing.T) {
 		{"used before", first(1), 0, "POST", 200, 2, false},
 		{"used before, tools", first(1), 0, "POST", 200, 2, true},
 		{"used before, twice", func(conn int) int { return 1 - min(conn, 1) }, 0, "POST", 503, 2, false},
-		{"new", func(conn int) int { return 0 }, 0, "POST", 503, 1, false},
+		{"new", func(int) int { return 0 }, 0, "POST", 503, 1, false},
 		{"used before, worked on", first(1), time.Second, "POST", 503, 1, false},
 		{"used before, worked on, idempotent", first(1), time.Second, "GET", 200, 2, false},
 	} {

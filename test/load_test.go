@@ -115,6 +115,9 @@ func (l *load) run(t *testing.T, requests, workers, size int) {
 	t.Logf("%d requests of %d bytes by %d clients: %v, %d attempts failed", requests, size, workers, time.Since(start).Round(time.Millisecond), refused)
 }
 
+// logStreams are the streams on which Envoy tells what became of requests, which last: of two listeners, in two threads.
+const logStreams = 4
+
 // footprint is what the two programs hold on to.
 type footprint struct{ goroutines, heap, envoy float64 }
 
@@ -133,7 +136,7 @@ func (l *load) settle(t *testing.T, before footprint) {
 	l.gw.Eventually(t, "an end of all streams", func() bool {
 		now = l.footprint(t)
 		return l.gw.Metric(t, "keyturn_streams") == 0 &&
-			l.gw.EnvoyStat(t, "cluster.keyturn-processor.upstream_rq_active") == 0 &&
+			l.gw.EnvoyStat(t, "cluster.keyturn-processor.upstream_rq_active") <= logStreams &&
 			l.gw.EnvoyStat(t, "cluster.openai.upstream_rq_active") == 0 &&
 			l.gw.EnvoyStat(t, "http.main.downstream_rq_active") == 0 &&
 			now.goroutines <= before.goroutines+20 && now.heap <= before.heap+64*megabyte && now.envoy <= before.envoy+64*megabyte

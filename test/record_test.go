@@ -80,8 +80,9 @@ func usageOf(t *testing.T, api string, object []byte) (u admin.Usage) {
 // TestRecordsAgreeWithSDKs holds that the recorded tokens are what the SDK itself says was used: whole and streamed, where another key served,
 // and summed up where Keyturn ran tools.
 func TestRecordsAgreeWithSDKs(t *testing.T) {
+	sum := map[string]any{"tools": map[string]any{"usage": "sum"}} // as records have it
 	gw := gateway.Start(t, gateway.Config{
-		Pools: []gateway.Pool{{Provider: "openai", Keys: poolKeys[:2]}, {Provider: "anthropic", Keys: poolKeys[:2]}},
+		Pools: []gateway.Pool{{Provider: "openai", Keys: poolKeys[:2], Settings: sum}, {Provider: "anthropic", Keys: poolKeys[:2], Settings: sum}},
 		Tools: true,
 	})
 	plain := scripted.OK(said).Usage(110, 22).UsageDetails(40, 7)
@@ -316,6 +317,9 @@ func TestFollow(t *testing.T) {
 	event := <-events
 	require.True(t, strings.HasPrefix(event, "event: turn\ndata: {"), event)
 	gw.StopProcessor(t)
-	for range events { // it ends
+	for { // it ends
+		if _, more := <-events; !more {
+			break
+		}
 	}
 }

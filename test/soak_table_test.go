@@ -30,7 +30,7 @@ func (a soakAnswer) String() string {
 // usually are the statuses at which a class is met, where a row is for any.
 var usually = map[string][]int{
 	"credential": {401, 403}, "quota": {402, 403, 429}, "rate_limit": {429}, "transient": {429}, "caller_fault": {400, 403}, "region": {403},
-	"model_access": {403}, "model_gone": {404},
+	"elsewhere": {400}, "model_access": {403}, "model_gone": {404},
 }
 
 // readSoakTable reads the table of what providers say.

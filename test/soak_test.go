@@ -133,12 +133,12 @@ func (p *soakPool) forget() { p.sure, p.may = map[string][]string{}, map[string]
 // answer is what the provider says: half of the time what is good, else a row of the table, or one of the faults that no table has.
 func (s *soaking) answer(r scripted.Request) scripted.Answer {
 	name, number, _ := strings.Cut(strings.TrimSuffix(r.Key, "-long-key"), "-")
-	n := rand.IntN(20) //nolint:gosec // any will do
+	n := rand.IntN(20)
 	switch {
 	case s.ended.Load() || n < 9:
 		return s.good(r)
 	case n < 11:
-		return soakFaults[rand.IntN(len(soakFaults))] //nolint:gosec // any will do
+		return soakFaults[rand.IntN(len(soakFaults))]
 	}
 	var p *soakPool
 	for _, p = range s.pools {
@@ -147,13 +147,13 @@ func (s *soaking) answer(r scripted.Request) scripted.Answer {
 		}
 	}
 	for {
-		i := rand.IntN(len(s.table)) //nolint:gosec // any will do
+		i := rand.IntN(len(s.table))
 		a := s.table[i]
 		if a.rests != "" && number >= fmt.Sprintf("%02d", soakKeys-soakSafe) {
 			continue
 		}
 		s.given[i].Add(1)
-		status := a.statuses[rand.IntN(len(a.statuses))] //nolint:gosec // any will do
+		status := a.statuses[rand.IntN(len(a.statuses))]
 		answer := scripted.Status(status, a.body(p.provider, status)).Header("Content-Type", "application/json")
 		p.note("key"+strings.TrimPrefix(number, "0"), a, status)
 		return answer

@@ -21,7 +21,7 @@ import (
 )
 
 // adminTokenEnv is where the commands that ask a running keyturn find its token, where no configuration says it.
-const adminTokenEnv = "KEYTURN_ADMIN_TOKEN" //nolint:gosec // a variable's name, no credential
+const adminTokenEnv = "KEYTURN_ADMIN_TOKEN"
 
 // asking is how a running keyturn is asked.
 type asking struct {

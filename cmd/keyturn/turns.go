@@ -29,9 +29,14 @@ func newTurns() *cobra.Command {
 	var limit int
 	texts := map[string]*string{}
 	for _, f := range []struct{ name, usage string }{
-		{"client", "of this client"}, {"session", "of this session"}, {"pool", "of this pool"}, {"key", "that this key served"},
-		{"model", "that asked for this model, or that it answered"}, {"status", "with this status, or 1 to 5 for a hundred of them"},
-		{"error-class", "that ended with this"}, {"after", "after this place, the next of the page before"},
+		{"client", "of this client"},
+		{"session", "of this session"},
+		{"pool", "of this pool"},
+		{"key", "that this key served"},
+		{"model", "that asked for this model, or that it answered"},
+		{"status", "with this status, or 1 to 5 for a hundred of them"},
+		{"error-class", "that ended with this"},
+		{"after", "after this place, the next of the page before"},
 	} {
 		texts[f.name] = cmd.Flags().String(f.name, "", "only requests "+f.usage)
 	}
@@ -44,9 +49,8 @@ func newTurns() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		out := cmd.OutOrStdout()
 		if len(args) == 1 {
-			return e.showTurn(cmd, args[0], a.json, out)
+			return e.showTurn(cmd, args[0], a.json, cmd.OutOrStdout())
 		}
 		q := url.Values{}
 		set := func(name, value string) {
@@ -68,35 +72,40 @@ func newTurns() *cobra.Command {
 			q.Set("limit", strconv.Itoa(limit))
 		}
 		if follow {
-			return e.followTurns(cmd, q, a.json, out)
+			return e.followTurns(cmd, q, a.json, cmd.OutOrStdout())
 		}
-		if a.json {
-			return e.read(cmd.Context(), "/api/v1/turns", q, out, nil)
-		}
-		var page struct {
-			Turns []admin.Turn
-			Next  string
-			Lost  int64
-		}
-		if err := e.read(cmd.Context(), "/api/v1/turns", q, out, &page); err != nil {
-			return err
-		}
-		t := newTurnTable(out)
-		for i := range page.Turns {
-			t.row(&page.Turns[i])
-		}
-		if err := t.w.Flush(); err != nil {
-			return err
-		}
-		if page.Lost > 0 {
-			fmt.Fprintf(out, "%d requests were not recorded: see keyturn_record_lost_total\n", page.Lost)
-		}
-		if page.Next != "" {
-			fmt.Fprintf(out, "older ones: --after %s\n", page.Next)
-		}
-		return nil
+		return e.listTurns(cmd, q, a.json, cmd.OutOrStdout())
 	}
 	return cmd
+}
+
+// listTurns shows a page of turns.
+func (e *endpoint) listTurns(cmd *cobra.Command, q url.Values, asJSON bool, out io.Writer) error {
+	if asJSON {
+		return e.read(cmd.Context(), "/api/v1/turns", q, out, nil)
+	}
+	var page struct {
+		Turns []admin.Turn
+		Next  string
+		Lost  int64
+	}
+	if err := e.read(cmd.Context(), "/api/v1/turns", q, out, &page); err != nil {
+		return err
+	}
+	t := newTurnTable(out)
+	for i := range page.Turns {
+		t.row(&page.Turns[i])
+	}
+	if err := t.w.Flush(); err != nil {
+		return err
+	}
+	if page.Lost > 0 {
+		fmt.Fprintf(out, "%d requests were not recorded: see keyturn_record_lost_total\n", page.Lost)
+	}
+	if page.Next != "" {
+		fmt.Fprintf(out, "older ones: --after %s\n", page.Next)
+	}
+	return nil
 }
 
 // followTurns shows turns as they end.

@@ -21,7 +21,7 @@ type scope struct {
 func (c *checker) everywhere() {
 	all := c.scopes()
 	for _, s := range all {
-		walk(c.at(s.at), s.at, func(p steps, v any) bool {
+		walk(c.at(s.at), s.at, func(_ steps, v any) bool {
 			c.noteMetadata(v)
 			return true
 		})

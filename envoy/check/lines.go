@@ -43,6 +43,7 @@ func yamlLine(n *yaml.Node, p steps) int {
 					line, next = n.Content[i].Line, n.Content[i+1]
 				}
 			}
+		case yaml.DocumentNode, yaml.ScalarNode, yaml.AliasNode:
 		case yaml.SequenceNode:
 			if i, err := strconv.Atoi(step); err == nil && i < len(n.Content) {
 				next = n.Content[i]

@@ -2,6 +2,7 @@ package check_test
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -102,9 +103,7 @@ const typeURL = "type.googleapis.com/envoy.extensions."
 // typed is an extension.
 func typed(name, kind string, fields map[string]any) map[string]any {
 	config := map[string]any{"@type": typeURL + kind}
-	for k, v := range fields {
-		config[k] = v
-	}
+	maps.Copy(config, fields)
 	return map[string]any{"name": name, "typed_config": config}
 }
 
@@ -128,9 +127,7 @@ func grpcService(cluster string) map[string]any {
 
 func grpcLog(fields map[string]any) map[string]any {
 	all := map[string]any{"common_config": map[string]any{"log_name": "x", "grpc_service": grpcService("keyturn-processor"), "transport_api_version": "V3"}}
-	for k, v := range fields {
-		all[k] = v
-	}
+	maps.Copy(all, fields)
 	return typed("grpc", "access_loggers.grpc.v3.HttpGrpcAccessLogConfig", all)
 }
 

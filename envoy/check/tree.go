@@ -31,9 +31,9 @@ func (s steps) last() string {
 
 // field is the name of the field that the place is, or that it is an element of.
 func (s steps) field() string {
-	for i := len(s) - 1; i >= 0; i-- {
-		if !isIndex(s[i]) {
-			return snake(s[i])
+	for _, v := range slices.Backward(s) {
+		if !isIndex(v) {
+			return snake(v)
 		}
 	}
 	return ""

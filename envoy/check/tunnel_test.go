@@ -41,13 +41,13 @@ func TestTunnel(t *testing.T) {
 			}
 			findings, err := check.Envoy([]byte(doc), envoytest.Wanted(envoy.Config{Pools: []envoy.Pool{p}, Processor: "unix:run/extproc.sock"}))
 			require.NoError(t, err)
-			said := ""
+			var said strings.Builder
 			for _, f := range findings {
 				if f.Setting == "cluster.load_assignment" {
-					said += f.String()
+					said.WriteString(f.String())
 				}
 			}
-			require.Equal(t, tc.found, said != "", said)
+			require.Equal(t, tc.found, said.String() != "", said.String())
 		})
 	}
 }

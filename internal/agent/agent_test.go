@@ -793,7 +793,8 @@ func TestWhole(t *testing.T) {
 	t.Run("the true status", func(t *testing.T) {
 		r := newRig(t, answer{
 			status: 429, kind: json, body: `{"error":{}}`,
-			header: map[string]string{"Retry-After": "3", "Set-Cookie": "x", "X-Keyturn-Error": "rate_limited", "X-Keyturn-Used-Name": "k1",
+			header: map[string]string{
+				"Retry-After": "3", "Set-Cookie": "x", "X-Keyturn-Error": "rate_limited", "X-Keyturn-Used-Name": "k1",
 				"X-Should-Retry": "true", "X-Provider": "p", "Openai-Organization": "o", "Keep-Alive": "timeout=5", "X-Envoy-Upstream-Service-Time": "3",
 			},
 		})

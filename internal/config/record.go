@@ -70,7 +70,7 @@ func (s recordShape) read(r *reader, path string, n *yaml.Node, into *Record) {
 	*into = Record{Off: true}
 }
 
-func (recordShape) show(c Record) string { return "" }
+func (recordShape) show(Record) string { return "" }
 
 func (s recordShape) describe(Record) description {
 	of := s.object().describe(defaults.Record)

@@ -78,13 +78,8 @@ func RefusedOf(s Session, offered []Tool, answer []byte) (w Without) {
 		own[strings.ToLower(t.Name)] = t.Name
 	}
 	names := toolNames(s.Request())
-	clients := 0
-	for _, name := range names {
-		if own[strings.ToLower(name)] == "" {
-			clients++
-		}
-	}
-	if clients == len(names) {
+	isOwn := func(name string) bool { return own[strings.ToLower(name)] != "" }
+	if !slices.ContainsFunc(names, isOwn) {
 		return w // none went in
 	}
 	for _, word := range words.FindAll(text, -1) {
@@ -110,7 +105,7 @@ func RefusedOf(s Session, offered []Tool, answer []byte) (w Without) {
 	case len(w.Named) > 0:
 	case tooMany.Match(text) && aboutTools.Match(text):
 		w.Tools = true
-	case clients == 0 && aboutTools.Match(text) && !aboutTalk.Match(text):
+	case !slices.ContainsFunc(names, func(name string) bool { return !isOwn(name) }) && aboutTools.Match(text) && !aboutTalk.Match(text):
 		w.Tools = true
 	}
 	return w

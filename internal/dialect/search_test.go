@@ -29,7 +29,7 @@ func searching() dialect.Options {
 func TestSearch(t *testing.T) {
 	o := searching()
 	search := func(query string) string {
-		c := o.Meant(dialect.Call{Name: turn.SearchTool, Tool: dialect.SearchTools()[0], Arguments: []byte(fmt.Sprintf(`{"query":%q}`, query))})
+		c := o.Meant(dialect.Call{Name: turn.SearchTool, Tool: dialect.SearchTools()[0], Arguments: fmt.Appendf(nil, `{"query":%q}`, query)})
 		require.NotNil(t, c.Known)
 		require.Nil(t, c.Known.Error)
 		return c.Known.Parts[0].Text

@@ -13,8 +13,9 @@ import (
 // FuzzEntry holds that whatever comes is read or refused, within bounds, and as the generated code reads it.
 func FuzzEntry(f *testing.F) {
 	for _, e := range []*accesslogv3.HTTPAccessLogEntry{
-		{}, requestEntry(id1, nil), attemptEntry(id1, map[string]any{"outcome": "turned", "calls": "[[1]]", "turn": "x", "wait": -1, "llm_input_token": 1e300}, spent(tokens(1<<63, 2))),
-		requestEntry(id1, func(e *accesslogv3.HTTPAccessLogEntry) { e.CommonProperties.IntermediateLogEntry = true }),
+		{},
+		requestEntry(id1, nil), attemptEntry(id1, map[string]any{"outcome": "turned", "calls": "[[1]]", "turn": "x", "wait": -1, "llm_input_token": 1e300}, spent(tokens(1<<63, 2))),
+		requestEntry(id1, func(e *accesslogv3.HTTPAccessLogEntry) { e.CommonProperties.IntermediateLogEntry = true }), //nolint:staticcheck // Envoy sets it still
 	} {
 		b, err := proto.Marshal(e)
 		require.NoError(f, err)

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"maps"
 	"sync"
 	"testing"
 	"time"
@@ -124,9 +125,7 @@ func noted(fields map[string]any) *structpb.Struct {
 // attemptEntry is an entry of a good attempt, with fields of the metadata beside the usual.
 func attemptEntry(id string, fields map[string]any, change func(*accesslogv3.HTTPAccessLogEntry)) *accesslogv3.HTTPAccessLogEntry {
 	all := map[string]any{"id": id, "pool": "openai", "provider": "openai", "kind": "centralized", "key": "k1...ey", "key_name": "openai-1", "attempt": 1, "request_id": "r"}
-	for k, v := range fields {
-		all[k] = v
-	}
+	maps.Copy(all, fields)
 	e := &accesslogv3.HTTPAccessLogEntry{
 		CommonProperties: &accesslogv3.AccessLogCommon{
 			StartTime: timestamppb.New(noon.Add(12 * time.Millisecond)), TimeToFirstUpstreamTxByte: ms(8), TimeToFirstUpstreamRxByte: ms(108), TimeToLastUpstreamRxByte: ms(980),

@@ -86,7 +86,8 @@ func TestPriceOfATurn(t *testing.T) {
 // Each attempt's tokens have the price of its own pool and model; what nobody prices is counted beside what is.
 func TestPriceOfAttempts(t *testing.T) {
 	p := record.NewPrices([]record.PriceRule{
-		{Model: "a", Input: *rate(t, "1"), Output: *rate(t, "1")}, {Model: "a", Above: 100, Input: *rate(t, "1000"), Output: *rate(t, "1000")},
+		{Model: "a", Input: *rate(t, "1"), Output: *rate(t, "1")},
+		{Model: "a", Above: 100, Input: *rate(t, "1000"), Output: *rate(t, "1000")},
 		{Model: "b", Pool: "other*", Input: *rate(t, "2"), Output: *rate(t, "2")},
 	})
 	attempt := func(pool, model string, in, out int64) record.Attempt {

@@ -81,7 +81,7 @@ func (s *Set) add(form string, base64 bool) {
 	for i := range len(form) {
 		next := s.below(at, form[i])
 		if next == 0 {
-			next = int32(len(s.nodes)) //nolint:gosec // the secrets of a configuration have megabytes at most
+			next = int32(len(s.nodes))
 			s.nodes = append(s.nodes, node{b: form[i], depth: int32(i + 1)})
 			if at == 0 {
 				s.first[form[i]] = next

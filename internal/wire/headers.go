@@ -26,9 +26,9 @@ const (
 const ParentHeader = HeaderPrefix + "parent"
 
 const (
-	// ClusterHeader is set by Keyturn on an attempt: the cluster that it goes to, which the inner listener's route follows.
 	// ToolsHeader is the client's own: on asks for the pool's tools where they go in by header, off keeps them out.
-	ToolsHeader   = HeaderPrefix + "tools"
+	ToolsHeader = HeaderPrefix + "tools"
+	// ClusterHeader is set by Keyturn on an attempt: the cluster that it goes to, which the inner listener's route follows.
 	ClusterHeader = HeaderPrefix + "cluster"
 	// ClientKeyHeader is on a client's request: its key for the gateway, beside a credential of its own for the provider.
 	ClientKeyHeader = HeaderPrefix + "key"

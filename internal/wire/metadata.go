@@ -27,14 +27,14 @@ const (
 	SentField      = "sent"       // how many requests of later turns were sent
 	EndingField    = "ending"     // the code of the error that the later turns ended with
 
-	TurnsField        = "turns"                          // of a response with tools: how many turns it had
-	ToolCallsField    = "tool_calls"                     // and how many calls
-	InputTokensField  = "llm_input_token"                //nolint:gosec // a field's name, no credential
-	OutputTokensField = "llm_output_token"               //nolint:gosec // a field's name, no credential
-	TotalTokensField  = "llm_total_token"                //nolint:gosec // a field's name, no credential
-	CacheReadField    = "llm_cached_input_token"         //nolint:gosec // a field's name, no credential
-	CacheWriteField   = "llm_cache_creation_input_token" //nolint:gosec // a field's name, no credential
-	ReasoningField    = "llm_reasoning_token"            //nolint:gosec // a field's name, no credential
+	TurnsField        = "turns"                  // of a response with tools: how many turns it had
+	ToolCallsField    = "tool_calls"             // and how many calls
+	InputTokensField  = "llm_input_token"        //nolint:gosec // a field's name, no credential
+	OutputTokensField = "llm_output_token"       //nolint:gosec // a field's name, no credential
+	TotalTokensField  = "llm_total_token"        //nolint:gosec // a field's name, no credential
+	CacheReadField    = "llm_cached_input_token" //nolint:gosec // a field's name, no credential
+	CacheWriteField   = "llm_cache_creation_input_token"
+	ReasoningField    = "llm_reasoning_token"
 )
 
 // Names of the logs that Envoy sends to Keyturn.

@@ -192,7 +192,7 @@ func (t *conversation) replace(e *rawjson.Edits, b []byte, a answer) {
 		}
 	}
 	if a.changed {
-		t.insertTurns(e, b, a)
+		t.insertTurns(e, a)
 		t.insertCalls(e, b, a, last)
 		return
 	}
@@ -274,7 +274,7 @@ func withResults(b []byte, content rawjson.Span, p *pastTurn) []byte {
 }
 
 // insertTurns puts the calls of all turns of an answer but the last, and their results, before the answer, which the client has changed.
-func (t *conversation) insertTurns(e *rawjson.Edits, b []byte, a answer) {
+func (t *conversation) insertTurns(e *rawjson.Edits, a answer) {
 	var out []byte
 	for i := range a.turns[:len(a.turns)-1] {
 		p := &a.turns[i]

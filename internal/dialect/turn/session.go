@@ -137,7 +137,9 @@ const (
 func (c Counting) Sums(usual bool) bool { return c == SumOfTurns || c == UsualCounting && usual }
 
 // Wanted reports whether tools go into a request that names a model and has so many tools of the client's.
-func (o *Options) Wanted(model string, tools int) bool { return o.Offers == nil || o.Offers(model, tools) }
+func (o *Options) Wanted(model string, tools int) bool {
+	return o.Offers == nil || o.Offers(model, tools)
+}
 
 // Offered are the tools that go into a request.
 func (o *Options) Offered(model string, tools int) []Tool {

@@ -61,8 +61,10 @@ func named(attributes []*common.KeyValue) map[string]*common.AnyValue {
 
 func secret(t *record.Turn) []record.Content {
 	return []record.Content{
-		{ID: t.ID, Kind: record.Prompt, Text: "SECRET question"}, {ID: t.ID, Kind: record.Thought, Text: "SECRET thought"},
-		{ID: t.ID, Kind: record.ToolCall, Call: "call_1", Text: "SECRET result"}, {ID: t.ID, Kind: record.Answer, Text: "SECRET answer"},
+		{ID: t.ID, Kind: record.Prompt, Text: "SECRET question"},
+		{ID: t.ID, Kind: record.Thought, Text: "SECRET thought"},
+		{ID: t.ID, Kind: record.ToolCall, Call: "call_1", Text: "SECRET result"},
+		{ID: t.ID, Kind: record.Answer, Text: "SECRET answer"},
 	}
 }
 
