@@ -56,6 +56,11 @@ func goldens(t *testing.T) map[string]envoy.Config {
 			c.Pools[0].BYOK = true
 			c.Clients.APIKeys = []envoy.ClientKey{{Name: "alice", Secret: "off"}}
 		}),
+		"byok-by-envoy": with(func(c *envoy.Config) {
+			c.Pools = []envoy.Pool{c.Pools[0]}
+			c.Pools[0].BYOK = true
+			c.Clients = envoy.Clients{ByEnvoy: true, APIKeys: []envoy.ClientKey{{Name: "alice", Secret: "off"}}}
+		}),
 		"route": with(func(c *envoy.Config) {
 			c.Attach, c.Record.Tell = envoy.Route, true
 			c.Clients.APIKeys = []envoy.ClientKey{{Name: "alice", Secret: "gw-alice"}}
