@@ -120,8 +120,15 @@ func (a *allowance) take(now time.Time, most int) bool {
 	return a.used <= most
 }
 
+// probed is what Envoy says of a response that its configuration has: health probes get one, and are no requests to record.
+// https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/http/http_conn_man/response_code_details
+const probed = "direct_response"
+
 // take takes a part of a request.
 func (l *Ledger) take(p *part) {
+	if p.front && p.details == probed {
+		return
+	}
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()

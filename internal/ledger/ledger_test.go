@@ -402,3 +402,16 @@ func TestHostileNumbers(t *testing.T) {
 	require.Len(t, turns[0].Attempts, maxAttempts)
 	require.Equal(t, 10_000-maxAttempts, turns[0].Cut)
 }
+
+// TestProbesAreNoRequests holds that what Envoy answers by itself, such as a health probe, is not recorded.
+func TestProbesAreNoRequests(t *testing.T) {
+	d := newDesk(t)
+	for range 3 {
+		d.tell(wire.RequestLog, requestEntry("", func(e *accesslogv3.HTTPAccessLogEntry) {
+			e.CommonProperties.UpstreamRequestAttemptCount, e.CommonProperties.Metadata = 0, nil
+			e.Response.ResponseCodeDetails = "direct_response"
+		}))
+	}
+	d.pass(time.Hour)
+	require.Empty(t, d.made())
+}
