@@ -14,7 +14,7 @@ PLATFORMS := linux/amd64,linux/arm64
 # Packages with benchmarks; those through a real Envoy are in ./test.
 BENCH ?= $(sort $(dir $(shell grep -rl --include='*_test.go' '^func Benchmark' .)))
 # Packages without goroutines, in which the race detector finds nothing and takes minutes.
-PURE := /(sse|envoy/check|internal/dialect|internal/schema)(/|$$)
+PURE := /(sse|envoy/check|internal/coding|internal/dialect|internal/redact|internal/schema)(/|$$)
 # The race detector needs a C compiler; without one Go turns cgo off.
 RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 
