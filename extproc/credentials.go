@@ -135,8 +135,10 @@ func decodedText(s string) string {
 // https://github.com/openai/openai-node (openai-insecure-api-key.KEY, openai-organization.ID, openai-project.ID),
 // https://docs.x.ai/docs/guides/voice (xai-client-secret.KEY), https://developers.deepgram.com/docs/using-the-sec-websocket-protocol (token, KEY)
 var (
-	protocolWords = []string{"token", "bearer", "authorization", "basic", "api-key", "apikey"} // before a credential
-	keyBeginnings = []string{"sk-", "ek_", "eyJ"}                                              // of what is a key itself
+	protocolWords = []string{ // before a credential
+		"token", "bearer", "authorization", "auth", "basic", "jwt", "key", "api-key", "apikey", "api_key", "x-api-key", "access_token", "access-token", "secret", "password",
+	}
+	keyBeginnings = []string{"sk-", "ek_", "eyj", "gsk_", "aiza", "xai-", "bearer "} // of what is a key itself, in lower case
 	accountItems  = []string{"openai-organization.", "openai-project."}
 )
 
@@ -161,15 +163,15 @@ func (m *message) protocols(keep func(credential string) bool) (stay, found []st
 		}
 		switch {
 		case strings.HasPrefix(lower, wire.ClientKeyHeader+"."):
+		case slices.Contains(protocolWords, lower): // several may stand before one credential
+			announced = strings.TrimPrefix(announced+", "+item, ", ")
+			continue
 		case is:
 			found = append(found, secret)
 			if keep(secret) {
 				kept = true
 				stay = append(stay, strings.TrimPrefix(announced+", "+item, ", "))
 			}
-		case slices.Contains(protocolWords, lower):
-			announced = item
-			continue
 		case slices.ContainsFunc(accountItems, func(p string) bool { return strings.HasPrefix(lower, p) }):
 			account = append(account, item)
 		default:
@@ -193,7 +195,7 @@ func protocolCredential(item, lower string) (secret string, is bool) {
 	if name, _, dotted := strings.Cut(lower, "."); dotted && wire.IsCredential([]byte(name)) {
 		return item[len(name)+1:], true
 	}
-	return item, slices.ContainsFunc(keyBeginnings, func(p string) bool { return strings.HasPrefix(item, p) })
+	return item, slices.ContainsFunc(keyBeginnings, func(p string) bool { return strings.HasPrefix(lower, p) })
 }
 
 // clean takes out of a request what no provider may see of a client, in every form that the client can have sent it: where own is false the

@@ -204,6 +204,9 @@ func (gw *Gateway) writeConfig(t testing.TB, cfg Config, provider string, ports 
 	envoySection := map[string]any{
 		"listen": ports[0], "admin": "unix:envoy-admin.sock", "loopback": "unix:loopback.sock", "access_log": "access.log",
 	}
+	if cfg.Binary.Version != "" {
+		envoySection["version"] = cfg.Binary.Version
+	}
 	mergeInto(envoySection, cfg.Envoy)
 	top := map[string]any{
 		"listen": "unix:extproc.sock", "admin": map[string]any{"listen": ports[1]}, "log": map[string]any{"level": "debug", "format": "json"},

@@ -101,7 +101,7 @@ func (m *mesh) reset(t *testing.T) {
 // streams is how many attempts Keyturn has seen: each is one stream that the proxy opens to it.
 func (m *mesh) streams(t *testing.T) int {
 	t.Helper()
-	return m.stat(t, `cluster\.`+processorCluster+`\.upstream_rq_total`)
+	return m.stat(t, `http\..*\.ext_proc\.(.*\.)?streams_started`)
 }
 
 // The proxy's names for Keyturn, and for the listener that every attempt goes through.

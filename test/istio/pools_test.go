@@ -55,6 +55,9 @@ func writeConfig(t *testing.T, dir string, f form, tools *toolserver.Server) str
 			keys = append(keys, map[string]any{"name": fmt.Sprintf("key%d", i), "file": name})
 		}
 		one := map[string]any{"name": p.name, "provider": p.provider, "upstream": "https://" + p.host(), "clusters": []string{f.cluster(p.host())}, "keys": keys}
+		if p.name == "openai-two" {
+			one["websocket"] = true
+		}
 		if p.tools {
 			one["tools"] = map[string]any{"servers": []string{"demo"}}
 		}
