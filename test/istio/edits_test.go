@@ -32,7 +32,7 @@ func TestEdits(t *testing.T) {
 				{"the inner listener", "message_timeout: 5s", "message_timeout: 6s", `"message_timeout": "6s"`},
 				{"the loopback listener", "max_request_headers_kb: 96", "max_request_headers_kb: 97", `"max_request_headers_kb": 97`},
 				{"the way to the inner listener", "idle_timeout: 60s", "idle_timeout: 61s", `"idle_timeout": "61s"`},
-				{"the mesh's listener", "nothing moved for 5m0s", "nothing moved for five minutes", "nothing moved for five minutes"},
+				{"the mesh's listener", "nothing moved for 20m0s", "nothing moved for five minutes", "nothing moved for five minutes"},
 			} {
 				t.Run(e.name, func(t *testing.T) { m.editUnder(t, e.old, e.new, e.seen) })
 			}
