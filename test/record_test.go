@@ -122,17 +122,21 @@ func TestRecordsAgreeWithSDKs(t *testing.T) {
 				for _, mode := range []string{"plain", "stream"} {
 					for _, s := range scenarios {
 						t.Run(api+" "+mode+" "+s.name, func(t *testing.T) {
-							gw.Reset(t)
-							s.script()
 							r := sdks.Request{API: api, Mode: mode, BaseURL: gw.URL + base, Key: "sk-any", Model: "gpt-4o-mini", Users: []string{"hi"}}
 							if api == "chat" && mode == "stream" && c.Language == sdks.Node { // the others' programs ask for it
 								r.Options = map[string]any{"stream_options": map[string]any{"include_usage": true}}
 							}
-							since := time.Now()
-							reply := client.Ask(t, r)
-							require.Nil(t, reply.Error)
-							require.Len(t, reply.Answers, 1)
-							got := recorded(t, gw, pool, since, 1)[0]
+							var reply sdks.Reply
+							var got admin.Turn
+							for try := 0; try == 0 || got.Ending == "cancelled" && mode == "stream" && try < 5; try++ { // it may hang up before the last byte
+								gw.Reset(t)
+								s.script()
+								since := time.Now()
+								reply = client.Ask(t, r)
+								require.Nil(t, reply.Error)
+								require.Len(t, reply.Answers, 1)
+								got = recorded(t, gw, pool, since, 1)[0]
+							}
 							require.Equal(t, usageOf(t, api, reply.Answers[0].Object), got.Usage, "%+v", got)
 							require.Equal(t, "whole", got.Ending)
 							require.Empty(t, got.ErrorClass)

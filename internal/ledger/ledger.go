@@ -29,9 +29,11 @@ type Ledger struct {
 	clock   quartz.Clock
 	metrics *metrics
 	sweep   *quartz.Ticker
-	quit    chan struct{} // closed when all is over
-	drain   chan struct{} // closed when streams are to end
-	over    chan struct{} // closed when the sweeper has ended
+
+	sweeping sync.Mutex    // held from finding what is overdue until it is recorded
+	quit     chan struct{} // closed when all is over
+	drain    chan struct{} // closed when streams are to end
+	over     chan struct{} // closed when the sweeper has ended
 
 	mu       sync.Mutex // protects the fields below
 	join     *join
@@ -80,6 +82,8 @@ func (l *Ledger) sweeper() {
 }
 
 func (l *Ledger) sweepNow() {
+	l.sweeping.Lock()
+	defer l.sweeping.Unlock()
 	l.mu.Lock()
 	due := l.join.overdue(false)
 	l.mu.Unlock()
