@@ -26,8 +26,7 @@ func newTurns() *cobra.Command {
 	var a asking
 	a.flags(cmd)
 	var follow, failed, tools bool
-	var limit int
-	texts := map[string]*string{}
+	limit, texts := 0, map[string]*string{}
 	for _, f := range []struct{ name, usage string }{
 		{"client", "of this client"},
 		{"session", "of this session"},
