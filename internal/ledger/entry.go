@@ -77,9 +77,8 @@ func readEntry(b []byte, front bool) *part {
 	ok := each(b, func(f field) {
 		switch f.num {
 		case 1:
-			var done bool
-			done, ok := p.common(f.bytes)
-			whole, over = whole && ok, over && done
+			done, read := p.common(f.bytes)
+			whole, over = whole && read, over && done
 		case 3:
 			whole = p.request(f.bytes) && whole
 		case 4:
