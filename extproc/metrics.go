@@ -202,7 +202,6 @@ func (s *Server) record(ctx context.Context, x *exchange) {
 	}
 	m := x.pool.metrics
 	m.attempts[x.outcome].Add(1)
-	s.learn(x)
 	if x.exhaustion != nil && x.outcome == exhausted {
 		m.exhaustions[x.exhaustion.Kind].Add(1)
 	}

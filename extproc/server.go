@@ -332,6 +332,7 @@ func (s *Server) receive(stream grpc.ServerStream, a *attempt) (due, error) {
 	if a.message.kind == responseHeaders && a.pool != nil {
 		a.room = s.roomFor(stream.Context(), a)
 	}
+	isHead := a.message.kind == responseHeaders
 	d, err := a.handle(a.message, s.clock.Now())
 	if err != nil {
 		s.log.Warn("Envoy's message does not fit", slog.Any("error", err))
@@ -342,6 +343,9 @@ func (s *Server) receive(stream grpc.ServerStream, a *attempt) (due, error) {
 	}
 	s.account(stream.Context(), a, d)
 	s.trails.leave(&a.exchange) // before the front can make the next attempt
+	if isHead {
+		s.learn(&a.exchange) // before the client can send its next request
+	}
 	return d, nil
 }
 
