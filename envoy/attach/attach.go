@@ -57,6 +57,7 @@ type Edit struct {
 
 // Merge adds the pools of options to those with which a file was edited before.
 func (o Options) Merge(before Options) Options {
+	o.Pools = slices.Clone(o.Pools)
 	for _, p := range before.Pools {
 		if !slices.ContainsFunc(o.Pools, func(own Pool) bool { return own.Name == p.Name }) {
 			o.Pools = append(o.Pools, p)
@@ -72,6 +73,7 @@ func (o Options) Merge(before Options) Options {
 // Attach edits an Envoy's bootstrap, or a file of listeners, routes or clusters that Envoy is told to watch. A file that it has edited
 // before is edited anew, for the pools of both. The error joins every reason why the file cannot be edited.
 func Attach(file []byte, o Options) (*Result, error) {
+	o = o.Merge(Options{}) // in order
 	doc := file
 	switch before, err := Attached(file); {
 	case err == nil:
@@ -101,6 +103,7 @@ type attacher struct {
 	found   *places
 	parts   *envoy.Parts
 	pools   map[string]*envoy.Pool // by name
+	hosts   map[*node]bool         // see shared
 }
 
 func (a *attacher) attach() error {
@@ -293,11 +296,26 @@ func (a *attacher) finish(before []byte) (*Result, error) {
 			return nil, err
 		}
 		for _, h := range sorted {
-			r.Edits = append(r.Edits, Edit{Line: a.line(h.start), Old: string(a.bytes[h.start:h.end]), New: h.new, Whys: h.whys})
+			r.Edits = append(r.Edits, a.edit(h))
 		}
 	}
 	if back, err := Detach(r.Doc); len(r.Edits) > 0 && (err != nil || string(back) != string(before)) {
 		return nil, errors.Join(errors.New("the file is written in a way in which what is edited could not be taken out again"), err)
 	}
 	return r, nil
+}
+
+// edit is a hunk as a change of lines of the file. A mark before the document is on its first line, whichever that is.
+func (a *attacher) edit(h hunk) Edit {
+	e := Edit{Line: a.line(h.start), Old: string(a.bytes[h.start:h.end]), New: h.new, Whys: h.whys}
+	if h.start > 0 || len(a.bom) == 0 {
+		return e
+	}
+	if e.Old == "" {
+		first, _, _ := strings.Cut(string(a.bytes), "\n")
+		e.Old = first + "\n"
+		e.New += e.Old
+	}
+	e.Old, e.New = string(a.bom)+e.Old, string(a.bom)+e.New
+	return e
 }

@@ -50,7 +50,11 @@ func (e *editor) refuse(n *node, format string, args ...any) {
 
 // line is the line of a place, from 1.
 func (e *editor) line(at int) int {
-	return 1 + bytes.Count(e.bytes[:max(0, min(at, len(e.bytes)))], []byte("\n"))
+	i, found := slices.BinarySearch(e.lines, at)
+	if found {
+		i++
+	}
+	return max(1, i)
 }
 
 // may reports whether a value may be edited, and notes why not.
@@ -101,7 +105,7 @@ func (e *editor) field(n *node, name string, v value, why string) {
 		e.refuse(n, "%s cannot be put before what stands here: give the value lines of its own", name)
 		return
 	}
-	e.add(splice{start: n.start, end: n.start, new: e.lines(one, column), why: why}, c)
+	e.add(splice{start: n.start, end: n.start, new: e.indented(one, column), why: why}, c)
 }
 
 // item puts a value at the beginning of a list.
@@ -123,7 +127,7 @@ func (e *editor) item(n *node, v value, why string) {
 		return
 	}
 	one = "- " + strings.ReplaceAll(one, "\n", "\n  ")
-	e.add(splice{start: n.start, end: n.start, new: e.lines(one, column), why: why}, c)
+	e.add(splice{start: n.start, end: n.start, new: e.indented(one, column), why: why}, c)
 }
 
 // replace puts a value in the place of another.
@@ -184,8 +188,8 @@ func (e *editor) within(n *node, name string, v value) string {
 	return space + one + ","
 }
 
-// lines are those of a block, and the beginning of the next line.
-func (e *editor) lines(block string, column int) string {
+// indented are the lines of a block, and the beginning of the next line.
+func (e *editor) indented(block string, column int) string {
 	indent := e.eol + strings.Repeat(" ", column)
 	var b strings.Builder
 	for i, line := range strings.Split(block, "\n") {

@@ -35,6 +35,7 @@ type routeAt struct {
 	host    *node
 	manager *managerAt // nil in a file of routes
 	pool    string     // that it leads to
+	number  int        // among all routes, from 0
 }
 
 // look finds the places.
@@ -85,7 +86,7 @@ func (p *places) chain(l, chain *node) {
 func (p *places) add(config *node, m *managerAt) {
 	for _, host := range config.items("virtual_hosts") {
 		for _, r := range host.items("routes") {
-			p.routes = append(p.routes, &routeAt{node: r, host: host, manager: m})
+			p.routes = append(p.routes, &routeAt{node: r, host: host, manager: m, number: len(p.routes)})
 		}
 	}
 }

@@ -124,6 +124,7 @@ func snake(name string) string {
 type text struct {
 	bom   []byte // what stands before the document
 	bytes []byte
+	lines []int // where each begins
 	eol   string
 	json  bool
 	root  *node
@@ -155,6 +156,7 @@ func read(file []byte) (*text, error) {
 	if n := bytes.Count(t.bytes, []byte("\r")); n != bytes.Count(t.bytes, []byte("\r\n")) {
 		return nil, errors.New("the file has CR alone as a line's end: save it with LF or CRLF")
 	}
+	t.lines = lineStarts(t.bytes)
 	if jsontext.Value(t.bytes).IsValid() {
 		t.json = true
 		return t, t.settled(t.readJSON())
@@ -188,7 +190,7 @@ func (t *text) readYAML() error {
 	if len(top.Content) == 0 || top.Content[0].Kind != yaml.MappingNode {
 		return errors.New("not an Envoy configuration: not a mapping of fields")
 	}
-	b := yamlBuilder{text: t, lines: lineStarts(t.bytes)}
+	b := yamlBuilder{text: t}
 	var err error
 	if t.root, err = b.build(top.Content[0], 0); err != nil {
 		return err
@@ -211,7 +213,7 @@ func lineStarts(b []byte) []int {
 
 type yamlBuilder struct {
 	*text
-	lines []int
+	line, column, at int // the last place that was found: values come in the text's order
 }
 
 // offset is where a place of the parser's is. It counts characters, not bytes.
@@ -219,15 +221,17 @@ func (b *yamlBuilder) offset(line, column int) int {
 	if line < 1 || line > len(b.lines) {
 		return -1
 	}
-	at := b.lines[line-1]
-	for range column - 1 {
-		if at >= len(b.bytes) {
+	if line != b.line || column < b.column {
+		b.line, b.column, b.at = line, 1, b.lines[line-1]
+	}
+	for ; b.column < column; b.column++ {
+		if b.at >= len(b.bytes) {
 			return -1
 		}
-		_, size := utf8.DecodeRune(b.bytes[at:])
-		at += size
+		_, size := utf8.DecodeRune(b.bytes[b.at:])
+		b.at += size
 	}
-	return at
+	return b.at
 }
 
 func (b *yamlBuilder) build(y *yaml.Node, depth int) (*node, error) {

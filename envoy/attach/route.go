@@ -58,8 +58,7 @@ func (a *attacher) nameOf(r *routeAt) string {
 	if name := r.node.word("name"); name != "" {
 		return name
 	}
-	i := slices.IndexFunc(a.found.routes, func(o *routeAt) bool { return o.node == r.node })
-	return fmt.Sprintf("keyturn-%s-%d", r.pool, i)
+	return fmt.Sprintf("keyturn-%s-%d", r.pool, r.number)
 }
 
 // clients says on a route what is known of who its clients are.

@@ -92,7 +92,7 @@ func (e *editor) recorded(o Options) error {
 			continue
 		}
 		b, end := backed{New: e.splices[i].new, Old: string(e.bytes[e.splices[i].start:e.splices[i].end])}, e.splices[i].end
-		const near = 200 // bytes between two edits that are one to undo: what is longer is found more surely
+		const near = 40 // bytes between two edits that are one to undo: what is longer is found more surely
 		for i+1 < len(e.splices) && i+1 != holder && e.splices[i+1].start-end < near {
 			i++
 			gap := string(e.bytes[end:e.splices[i].start])

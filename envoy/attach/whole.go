@@ -23,10 +23,12 @@ func overwritten(name, value string) *corev3.HeaderValueOption {
 func (a *attacher) manager(m *managerAt, routes []*routeAt) {
 	var names []string
 	for _, r := range routes {
-		if name := a.nameOf(r); r.manager == m && !slices.Contains(names, name) {
-			names = append(names, name)
+		if r.manager == m {
+			names = append(names, a.nameOf(r))
 		}
 	}
+	slices.Sort(names)
+	names = slices.Compact(names)
 	filters := m.node.field("http_filters")
 	if filters == nil || filters.kind != list {
 		a.refuse(m.node, "the listener has no http_filters, without which Envoy routes nothing")
@@ -92,7 +94,7 @@ func (a *attacher) asked(m *managerAt, routes []*routeAt) {
 		hosts[r.host] = true
 		const why = "Keyturn learns the number of the attempt, and counts on after a restart and beside other replicas."
 		edit := func() { a.field(r.host, "include_request_attempt_count", value("true"), why) }
-		if a.alone(r.host, routes) {
+		if !a.shared(routes)[r.host] {
 			edit()
 			continue
 		}
@@ -105,11 +107,22 @@ func (a *attacher) asked(m *managerAt, routes []*routeAt) {
 	}
 }
 
-// alone reports whether all routes of a virtual host that lead to clusters lead to pools.
-func (a *attacher) alone(host *node, routes []*routeAt) bool {
-	return !slices.ContainsFunc(a.found.routes, func(r *routeAt) bool {
-		return r.host == host && r.node.field("route") != nil && !slices.ContainsFunc(routes, func(o *routeAt) bool { return o.node == r.node })
-	})
+// shared are the virtual hosts that have routes to clusters other than those that lead to pools.
+func (a *attacher) shared(routes []*routeAt) map[*node]bool {
+	if a.hosts != nil {
+		return a.hosts
+	}
+	ours := map[*node]bool{}
+	for _, r := range routes {
+		ours[r.node] = true
+	}
+	a.hosts = map[*node]bool{}
+	for _, r := range a.found.routes {
+		if !ours[r.node] && r.node.field("route") != nil {
+			a.hosts[r.host] = true
+		}
+	}
+	return a.hosts
 }
 
 // whole puts in what belongs to no listener of clients. front: the file has routes to pools.
