@@ -15,7 +15,7 @@ import (
 const (
 	ClientsOwn     = ""        // the listener asks them itself, or only this machine reaches it
 	ClientsOpen    = "open"    // nobody asks: whoever reaches the listener spends the pools' keys
-	ClientsKeyturn = "keyturn" // Keyturn asks, for envoy.clients.keys of keyturn.yaml, on the routes to pools alone
+	ClientsKeyturn = "keyturn" // Keyturn asks, for the keys of envoy.clients in keyturn.yaml, on the routes to pools alone
 )
 
 // Options say what is attached.

@@ -75,7 +75,7 @@ func (a *attacher) clients(r *routeAt, made *routev3.Route) {
 	}
 	if !asks && a.options.Clients == ClientsOwn && !r.manager.local() && !r.manager.asksForCertificates() {
 		a.refuse(r.manager.listener, "whoever reaches the listener %s would spend the pools' keys, since nothing there asks who clients are. Say who may: "+
-			"--clients keyturn (each client has a key of its own, in envoy.clients.keys of keyturn.yaml), --clients open (everybody), or add api_key_auth, jwt_authn or the like first", r.manager.listener.word("name"))
+			"--clients keyturn (each client has a key of its own, in a file that envoy.clients.api_keys_file of keyturn.yaml names), --clients open (everybody), or add api_key_auth, jwt_authn or the like first", r.manager.listener.word("name"))
 	}
 }
 
