@@ -36,6 +36,7 @@ type node struct {
 	start, end int  // bytes; end is -1 where it is not known
 	text       string
 	names      []string // of a mapping's fields, as they are written
+	keys       []int    // where they are in YAML
 	values     []*node  // of its fields, or a list's
 	shared     string   // why it must not be edited: an anchor, a tag, a merge key
 	parent     *node
@@ -255,6 +256,7 @@ func (b *yamlBuilder) build(y *yaml.Node, depth int) (*node, error) {
 			if y.Content[i].Tag == "!!merge" {
 				n.shared = fmt.Sprintf("line %d: a merge key (<<)", y.Content[i].Line)
 			}
+			n.keys = append(n.keys, b.offset(y.Content[i].Line, y.Content[i].Column))
 			v, err := b.build(y.Content[i+1], depth+1)
 			if err != nil {
 				return nil, err

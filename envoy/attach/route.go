@@ -120,7 +120,7 @@ func (a *attacher) put(n *node, name string, v value, why string) {
 		a.field(n, name, v, why)
 		return
 	}
-	have, err := normal(a.at(old))
+	have, err := normal(a.asRead(old))
 	want, err2 := plainJSON(v)
 	if err == nil && err2 == nil && fmt.Sprint(have) == fmt.Sprint(want) {
 		return
@@ -128,8 +128,8 @@ func (a *attacher) put(n *node, name string, v value, why string) {
 	a.replace(old, v, why)
 }
 
-// at is a value as it was read.
-func (a *attacher) at(n *node) any {
+// asRead is a value as it was read.
+func (a *attacher) asRead(n *node) any {
 	v := a.plain
 	for _, step := range n.path {
 		switch at := v.(type) {
