@@ -68,21 +68,14 @@ type Failure struct {
 // Native reports whether a dialect is the provider's own.
 func (p Provider) Native(d Dialect) bool { return len(p.Dialects) > 0 && p.Dialects[0] == d }
 
-// Trimmed is the path of an upstream without what clients' own paths begin with. Providers document base URLs that have both, so that
-// one is written into keyturn.yaml as readily as the other.
-func (p Provider) Trimmed(path string) string {
-	for _, base := range []string{p.Base, "/v1"} {
-		if rest, ok := strings.CutSuffix(path, base); ok && base != "" {
-			return rest
-		}
-	}
-	return path
-}
+// Trimmed is the path of an upstream without the /v1 that clients' own paths begin with. Providers document base URLs that have it, so
+// that one is written into keyturn.yaml as readily as the other.
+func Trimmed(path string) string { return strings.TrimSuffix(path, "/v1") }
 
 // After is what a client's base URL has after the pool's name, with an upstream of this path: Base, less what the upstream has of it.
 func (p Provider) After(path string) string {
-	for i := range p.Base {
-		if i > 0 && p.Base[i] == '/' && strings.HasSuffix(path, p.Base[:i]) {
+	for i := len(p.Base); i > 0; i-- {
+		if (i == len(p.Base) || p.Base[i] == '/') && strings.HasSuffix(path, p.Base[:i]) {
 			return p.Base[i:]
 		}
 	}

@@ -61,16 +61,17 @@ func TestBases(t *testing.T) {
 		{provider: "openai", path: "/proxy/v1", trimmed: "/proxy", after: "/v1"},
 		{provider: "anthropic", path: "/v1", trimmed: "", after: ""},
 		{provider: "groq", path: "/openai/v1", trimmed: "/openai", after: "/v1"},
-		{provider: "gemini", path: "/v1beta/openai", trimmed: "", after: "/v1beta/openai"},
+		{provider: "gemini", path: "", trimmed: "", after: "/v1beta/openai"},
+		{provider: "gemini", path: "/v1beta/openai", trimmed: "/v1beta/openai", after: ""},
 		{provider: "azure", path: "", trimmed: "", after: "/openai/v1"},
-		{provider: "azure", path: "/openai/v1", trimmed: "", after: "/openai/v1"},
+		{provider: "azure", path: "/openai/v1", trimmed: "/openai", after: "/v1"},
 		{provider: "azure", path: "/openai", trimmed: "/openai", after: "/v1"},
 		{provider: "compatible", path: "/api/v3", trimmed: "/api/v3", after: "/v1"},
 		{provider: "compatible", path: "/xv1", trimmed: "/xv1", after: "/v1"},
 	} {
 		p, ok := Named(tc.provider)
 		require.True(t, ok)
-		trimmed := p.Trimmed(tc.path)
+		trimmed := Trimmed(tc.path)
 		require.Equal(t, tc.trimmed, trimmed, "%s %s", tc.provider, tc.path)
 		require.Equal(t, tc.after, p.After(trimmed), "%s %s", tc.provider, tc.path)
 	}
