@@ -46,7 +46,8 @@ type Config struct {
 	TracerProvider trace.TracerProvider
 	// Clients are let in where Envoy asks who a client is; SetClients replaces them. Where it asks and there are none, nobody is.
 	Clients []Client
-	// Beside is served on the same connections: the service that Envoy tells of requests when they are over. Nil: there is none.
+	// Beside is served on the same connections: the service that Envoy tells of requests when they are over, and that makes the spans of
+	// requests, beneath which those of turns and calls are. Nil: there is none.
 	Beside Beside
 	// Clock tells the time. Nil means the real one.
 	Clock quartz.Clock
@@ -149,6 +150,7 @@ func newServer(cfg Config, out *outside) (*Server, error) {
 		s.tools, s.advice, s.close = out.tools, out.advice, out.close
 		if s.agent, err = agent.New(agent.Config{
 			Call: out.call, Loopback: &blanking{out.loopback, s}, Clock: s.clock, Log: s.log, TracerProvider: cfg.TracerProvider, MeterProvider: cfg.MeterProvider,
+			Recorded: cfg.Beside != nil,
 		}); err != nil {
 			return nil, err
 		}

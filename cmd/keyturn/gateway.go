@@ -71,7 +71,7 @@ func (g *gateway) open() error {
 	if err != nil {
 		return err
 	}
-	if g.books, err = openBooks(&g.cfg.Record, g.telemetry, g.log); err != nil {
+	if g.books, err = openBooks(g.cfg, g.telemetry, g.log); err != nil {
 		return err
 	}
 	g.server, err = extproc.New(extproc.Config{
