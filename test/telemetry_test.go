@@ -5,6 +5,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -143,6 +146,42 @@ func TestTelemetryOfRequests(t *testing.T) {
 	for path, b := range c.all {
 		for _, secret := range []string{"the-prompt", "the-argument", "the-answer", poolKeys[0], poolKeys[1]} {
 			require.NotContains(t, string(b), secret, path)
+		}
+	}
+}
+
+// TestBoardAsksWhatThereIs holds that each metric that the board of docs/grafana asks for is one that a gateway with tools and a store exports,
+// with the labels by which it is grouped. That Prometheus understands the queries is held by test/grafana.
+func TestBoardAsksWhatThereIs(t *testing.T) {
+	b, err := os.ReadFile("../docs/grafana/keyturn.json")
+	require.NoError(t, err)
+	gw := gateway.Start(t, gateway.Config{
+		Tools: true, Pools: []gateway.Pool{{Keys: poolKeys[:2]}}, Top: map[string]any{"record": map[string]any{
+			"sqlite": filepath.Join(t.TempDir(), "records"), "prices": []any{map[string]any{"model": "priced", "input": "1", "output": "1"}},
+		}},
+	})
+	gw.Provider.Key(poolKeys[0], scripted.RateLimited(time.Minute)).
+		Key(poolKeys[1], scripted.Seq(scripted.Say(scripted.Call("bmcp_demo_echo", `{"text":"a"}`)).Usage(100, 10), scripted.Say(scripted.Text("done")).Usage(200, 20)))
+	gw.Post(t, "/v1/responses", `{"model":"priced","input":"hi","stream":true}`)
+	gw.Provider.Key(poolKeys[1], scripted.OK("ok").Usage(1, 1))
+	gw.Post(t, "/v1/responses", `{"model":"no-such-model","input":"hi"}`)
+	gw.Provider.Key(poolKeys[1], scripted.RateLimited(time.Minute))
+	gw.Post(t, "/v1/responses", `{"model":"priced","input":"hi"}`)
+	names := map[string]bool{}
+	for _, name := range regexp.MustCompile(`\b(?:keyturn|gen_ai|mcp)_[a-z0-9_]+[{\[]|sum\(keyturn_[a-z_]+\)`).FindAllString(string(b), -1) {
+		names[strings.Trim(strings.TrimPrefix(name, "sum"), "([{)")] = true
+	}
+	require.Greater(t, len(names), 20)
+	for name := range names {
+		gw.Eventually(t, name, func() bool {
+			return regexp.MustCompile(`(?m)^` + name + `[{ ]`).MatchString(gw.Metrics(t))
+		})
+	}
+	metrics := gw.Metrics(t)
+	for labels, of := range regexp.MustCompile(`by \(([a-z_, ]+)\) \((?:rate|increase)\(([a-z_]+)`).FindAllStringSubmatch(string(b), -1) {
+		require.NotEmpty(t, of, labels)
+		for _, label := range strings.Split(of[1], ", ") {
+			require.Regexp(t, `(?m)^`+of[2]+`\{[^}]*\b`+label+`=`, metrics)
 		}
 	}
 }

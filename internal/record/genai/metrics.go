@@ -154,7 +154,7 @@ func (l labels) options() *options {
 	}
 	return &options{
 		duration: set(failed...), firstChunk: set(usual...), operation: set(failed...), own: set(own...),
-		usage: set(append(slices.Clone(usual), attribute.String("gen_ai.token.modality", "unknown"))...), // Envoy tells no modality
+		usage:    set(append(slices.Clone(usual), attribute.String("gen_ai.token.modality", "unknown"))...), // Envoy tells no modality
 		requests: set(append(slices.Clone(by), attribute.String("status", strconv.Itoa(l.status)), attribute.String("ending", l.ending.String()))...),
 		spent:    set(append(slices.Clone(by), attribute.String("model", l.answered))...),
 		old:      set(oldFailed...), input: kind("input"), output: kind("output"),
