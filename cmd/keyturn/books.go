@@ -104,6 +104,14 @@ func (b *books) beside() extproc.Beside {
 	return b.ledger
 }
 
+// start records that a request begins; nil where nobody has to wait for that.
+func (b *books) start() func(context.Context, extproc.Start) error {
+	if b == nil || !b.kept.Required() {
+		return nil
+	}
+	return func(ctx context.Context, s extproc.Start) error { return b.kept.Commit(ctx, record.Start(s)) }
+}
+
 // records is where the admin API reads.
 func (b *books) records() *admin.Records {
 	if b == nil {
