@@ -37,6 +37,9 @@ test: ## run every test, those through a real Envoy too
 	go test -shuffle=on -timeout=20m ./test $(if $(RACE),-detect)
 	go test $(RACE) -shuffle=on -timeout=20m $$(go list ./... | grep -vE '/keyturn/test$$|$(PURE)')
 	go test -shuffle=on $$(go list ./... | grep -E '$(PURE)')
+	@# A module of its own, for what Prometheus brings.
+	go -C test/grafana vet .
+	go -C test/grafana test -shuffle=on .
 
 test-cuts: ## cut every stream of the dialects' scenarios at every byte, and measure what each hostile body costs; takes minutes
 	go test -shuffle=on -timeout=30m ./internal/dialect -every
@@ -61,6 +64,7 @@ check: lint test ## everything before a commit
 fmt: ## tidy go.mod, format the code
 	go mod tidy
 	go -C test/istio mod tidy
+	go -C test/grafana mod tidy
 	go -C test/kubernetes mod tidy
 	$(GOLANGCI_LINT) fmt
 
