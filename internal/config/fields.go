@@ -9,6 +9,7 @@ import (
 	"github.com/keyturn/keyturn/envoy"
 	"github.com/keyturn/keyturn/extproc"
 	"github.com/keyturn/keyturn/internal/provider"
+	"github.com/keyturn/keyturn/internal/record/genai"
 	"github.com/keyturn/keyturn/keypool"
 )
 
@@ -28,6 +29,7 @@ func root() object[Config] {
 			is("limits", func(c *Config) *Limits { return &c.Limits }, limitsFields(), "What Keyturn may take of the machine."),
 			is("record", func(c *Config) *Record { return &c.Record }, recordShape{},
 				"What is recorded of each request: attempts, tools, tokens, price. `off` records nothing."),
+			is("telemetry", func(c *Config) *Telemetry { return &c.Telemetry }, telemetryFields(), "What metrics and spans are called."),
 			is("envoy", func(c *Config) *Envoy { return &c.Envoy }, envoyFields(),
 				"For the commands that render, check or run an Envoy; serving alone needs none of it."),
 		},
@@ -67,6 +69,16 @@ func logFields() object[Log] {
 			is("format", func(l *Log) *string { return &l.Format }, choice("auto", "text", "json"), "`auto` is text on a terminal, else JSON."),
 		},
 		example: "{level: info}",
+	}
+}
+
+func telemetryFields() object[Telemetry] {
+	return object[Telemetry]{
+		fields: []field[Telemetry]{
+			is("compat", func(t *Telemetry) *[]string { return &t.Compat }, list[string]{choice(string(genai.GenAI136)), "[" + string(genai.GenAI136) + "]", 1},
+				"Older names of OpenTelemetry's for generative AI that are told beside today's, for boards that ask by them.").otherwise("none"),
+		},
+		example: "{compat: [" + string(genai.GenAI136) + "]}",
 	}
 }
 
