@@ -54,9 +54,9 @@ func readForeign(t testing.TB, name string) []byte {
 	return b
 }
 
-// TestForeign attaches to configurations that others wrote: the diff is the golden one, twice changes nothing, detach gives the file back, and
+// TestForeignGolden attaches to configurations that others wrote: the diff is the golden one, twice changes nothing, detach gives the file back, and
 // what check finds that is worse than a cost was there before.
-func TestForeign(t *testing.T) {
+func TestForeignGolden(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/foreign/*")
 	require.NoError(t, err)
