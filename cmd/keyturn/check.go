@@ -80,13 +80,21 @@ type checkOptions struct {
 	fixOptions
 }
 
-// check prints what is found. The error is how much of it makes the command fail, or why nothing could be found.
-func (o *checkOptions) check(cmd *cobra.Command) error {
+// understood is a usageError where the command line says what excludes each other.
+func (o *checkOptions) understood() error {
 	if o.file != "" && o.admin != "" {
 		return usageError{errors.New("--envoy and --envoy-admin exclude each other")}
 	}
 	if o.fix && (o.file == "" || o.mesh || o.json) || !o.fix && (o.write || o.yes) {
 		return usageError{errors.New("--fix mends the file of --envoy, without --istio and --json; --write and --yes go with it")}
+	}
+	return nil
+}
+
+// check prints what is found. The error is how much of it makes the command fail, or why nothing could be found.
+func (o *checkOptions) check(cmd *cobra.Command) error {
+	if err := o.understood(); err != nil {
+		return err
 	}
 	if o.fix {
 		cfg, err := config.Load(*o.config)

@@ -68,20 +68,21 @@ func TestForeignGolden(t *testing.T) {
 			require.NoError(t, err)
 			require.NotEmpty(t, r.Edits)
 
-			diff := r.Diff(name)
+			var diff strings.Builder
+			diff.WriteString(r.Diff(name))
 			for _, e := range r.LeftOut {
-				diff += "left out: " + strings.Join(e.Whys, " But: ") + "\n"
+				diff.WriteString("left out: " + strings.Join(e.Whys, " But: ") + "\n")
 			}
 			for _, n := range r.Notes {
-				diff += "note: " + n + "\n"
+				diff.WriteString("note: " + n + "\n")
 			}
 			golden := filepath.Join("testdata", "diff", name+".diff")
 			if *update {
-				require.NoError(t, os.WriteFile(golden, []byte(diff), 0o600))
+				require.NoError(t, os.WriteFile(golden, []byte(diff.String()), 0o600))
 			}
 			want, err := os.ReadFile(golden)
 			require.NoError(t, err)
-			require.Equal(t, string(want), diff)
+			require.Equal(t, string(want), diff.String())
 
 			back, err := attach.Detach(r.Doc)
 			require.NoError(t, err)

@@ -146,10 +146,10 @@ func mendOf(f check.Finding) (m mend, ok bool) {
 	if m, ok = single[f.Setting]; ok {
 		return m, true
 	}
+	if m, ok = mendOfHeader(f); ok {
+		return m, true
+	}
 	number := firstNumber.FindString(f.Want)
-	without, lacks := strings.CutPrefix(f.Found, "without ")
-	lacks = lacks && headerNames.MatchString(without)
-	header, added := strings.CutPrefix(f.Setting, "route.request_headers_to_add.")
 	switch {
 	case f.Setting == "stream_idle_timeout" && strings.HasPrefix(f.Want, "0s"):
 		return mend{scope: "manager", path: []string{"stream_idle_timeout"}, value: value(`"0s"`)}, true
@@ -162,6 +162,20 @@ func mendOf(f check.Finding) (m mend, ok bool) {
 	case f.Setting == "cluster.circuit_breakers" && f.Found == "not set":
 		const most = `{"thresholds":[{"max_connections":1000000,"max_pending_requests":1000000,"max_requests":1000000,"max_retries":1000000}]}`
 		return mend{scope: "cluster", path: []string{"circuit_breakers"}, value: value(most)}, true
+	case (f.Setting == "max_request_headers_kb" || f.Setting == "common_http_protocol_options.max_headers_count") && number != "":
+		n, err := strconv.Atoi(number)
+		const more, most = 32, 8192 // Envoy's most
+		return mend{scope: "manager", path: strings.Split(f.Setting, "."), value: value(strconv.Itoa(n + more))}, err == nil && n+more <= most
+	}
+	return m, false
+}
+
+// mendOfHeader is mendOf for what a route adds and removes.
+func mendOfHeader(f check.Finding) (m mend, ok bool) {
+	without, lacks := strings.CutPrefix(f.Found, "without ")
+	lacks = lacks && headerNames.MatchString(without)
+	header, added := strings.CutPrefix(f.Setting, "route.request_headers_to_add.")
+	switch {
 	case f.Setting == "route.request_headers_to_remove" && lacks:
 		return mend{scope: "route", path: []string{"request_headers_to_remove"}, value: words(strings.Split(without, ", ")), add: true}, true
 	case f.Setting == "http_filters.header_to_metadata" && lacks:
@@ -171,10 +185,6 @@ func mendOf(f check.Finding) (m mend, ok bool) {
 	case added && f.Found == "not set" && addedHeaders[header] != "":
 		one := `[{"header":{"key":"` + header + `","value":` + string(word(addedHeaders[header])) + `},"append_action":"OVERWRITE_IF_EXISTS_OR_ADD"}]`
 		return mend{scope: "route", path: []string{"request_headers_to_add"}, value: value(one), add: true}, true
-	case (f.Setting == "max_request_headers_kb" || f.Setting == "common_http_protocol_options.max_headers_count") && number != "":
-		n, err := strconv.Atoi(number)
-		const more, most = 32, 8192 // Envoy's most
-		return mend{scope: "manager", path: strings.Split(f.Setting, "."), value: value(strconv.Itoa(n + more))}, err == nil && n+more <= most
 	}
 	return m, false
 }
