@@ -84,6 +84,9 @@ func Attach(file []byte, o Options) (*Result, error) {
 	case !errors.Is(err, ErrNothing):
 		return nil, err
 	}
+	if len(doc) > maxBytes {
+		return nil, tooLarge(doc, maxBytes)
+	}
 	t, err := read(doc)
 	if err != nil {
 		return nil, err

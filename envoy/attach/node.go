@@ -18,7 +18,13 @@ import (
 const (
 	maxBytes = 8 << 20
 	maxDepth = 200
+
+	maxEdited = 8 * maxBytes // of one that was edited: each route gets more
 )
+
+func tooLarge(file []byte, most int) error {
+	return fmt.Errorf("the file has %d bytes; at most %d are edited", len(file), most)
+}
 
 type kind uint8
 
@@ -137,8 +143,8 @@ var byteOrderMark = []byte("\xef\xbb\xbf")
 // read reads a file and finds the places of its values.
 func read(file []byte) (*text, error) {
 	t := &text{bytes: file, eol: "\n"}
-	if len(file) > maxBytes {
-		return nil, fmt.Errorf("the file has %d bytes; at most %d are edited", len(file), maxBytes)
+	if len(file) > maxEdited {
+		return nil, tooLarge(file, maxEdited)
 	}
 	if rest, ok := bytes.CutPrefix(file, byteOrderMark); ok {
 		t.bom, t.bytes = byteOrderMark, rest
