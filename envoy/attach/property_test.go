@@ -57,7 +57,7 @@ func TestMutated(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for _, name := range slices.Sorted(maps.Keys(foreign)) {
 		doc, edited := string(readForeign(t, name)), 0
-		const rounds = 25
+		const rounds = 8
 		for range rounds {
 			before := mutated(doc, r)
 			if requireRound(t, before, options(foreign[name])) {
