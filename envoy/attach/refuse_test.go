@@ -45,6 +45,9 @@ func TestRefused(t *testing.T) {
 			require.ErrorContains(t, err, tc.want)
 		})
 	}
+	o := options(attach.Options{Clients: attach.ClientsKeyturn})
+	_, err := attach.Attach(readForeign(t, "rds.yaml"), o)
+	require.ErrorContains(t, err, "the listener of these routes is in another file")
 	for name, doc := range map[string]string{
 		"the file is empty": "", "not UTF-8": "a: \xff", "CR alone": "a: b\rc: d\n", "line separators": "a: b\u2028", "not a mapping": "- a\n",
 		"at most": strings.Repeat("# a comment\n", 1<<20), "within one another": strings.Repeat("{a: ", 300) + strings.Repeat("}", 300),

@@ -63,7 +63,14 @@ func (a *attacher) nameOf(r *routeAt) string {
 
 // clients says on a route what is known of who its clients are.
 func (a *attacher) clients(r *routeAt, made *routev3.Route) {
-	if r.manager == nil || a.options.Clients == ClientsKeyturn {
+	switch {
+	case r.manager == nil && a.options.Clients == ClientsKeyturn:
+		a.refuse(r.node, "the listener of these routes is in another file, and there is where Keyturn would ask who clients are: write the routes into the listener, or have it ask by a filter of its own")
+		return
+	case r.manager == nil:
+		a.note("The listener of these routes is in another file: see to it that it asks clients who they are, or whoever reaches it spends the pools' keys. keyturn check --envoy-admin tells.")
+		return
+	case a.options.Clients == ClientsKeyturn:
 		return
 	}
 	asks, names := r.manager.asks()
