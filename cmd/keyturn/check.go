@@ -48,12 +48,14 @@ func newCheck() *cobra.Command {
 			"not theirs), crashes (Envoy does, or requests fail or go out twice) or costs (speed, memory, some requests, clarity).\n" +
 			"Exits with 0 when all is well, with 1 when something was found that is as bad as --severity says or worse, with 2 when the\n" +
 			"command line is wrong. What is less bad is printed too.\n" +
+			"With --fix it says how the file of --envoy is mended, as a diff, and --write does it: comments, order and all else stay.\n" +
 			"With --istio the Envoy is the proxy of an Istio mesh, a sidecar or a gateway: --envoy is its config dump\n" +
 			"(istioctl proxy-config all POD -o json), --envoy-admin its admin interface, which also tells whether it reaches Keyturn.\n" +
 			"Without either it is asked at " + proxyAdmin + ", where every container of its pod finds it.",
 		Args: usageArgs(cobra.NoArgs),
 		Example: `  keyturn check
   keyturn check --envoy envoy.yaml
+  keyturn check --envoy envoy.yaml --fix --write
   keyturn check --envoy-admin http://127.0.0.1:9901 --severity crashes
   istioctl proxy-config all deploy/llm-egress -o json > dump.json && keyturn check --istio --envoy dump.json
   kubectl exec deploy/llm-egress -c keyturn -- keyturn check -c /etc/keyturn/keyturn.yaml --istio`,
@@ -63,6 +65,7 @@ func newCheck() *cobra.Command {
 	cmd.Flags().StringVar(&o.admin, "envoy-admin", "", "also check the running Envoy with this admin `URL`, or unix:PATH")
 	cmd.Flags().BoolVar(&o.mesh, "istio", false, "the Envoy is the proxy of an Istio mesh")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
+	o.flags(cmd)
 	cmd.Flags().Var(&o.least, "severity", "fail for findings about Envoy of this `severity` and worse: leaks, crashes or costs")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return o.check(cmd) }
 	return cmd
@@ -74,12 +77,31 @@ type checkOptions struct {
 	source
 	json  bool
 	least severityFlag
+	fixOptions
+}
+
+// understood is a usageError where the command line says what excludes each other.
+func (o *checkOptions) understood() error {
+	if o.file != "" && o.admin != "" {
+		return usageError{errors.New("--envoy and --envoy-admin exclude each other")}
+	}
+	if o.fix && (o.file == "" || o.mesh || o.json) || !o.fix && (o.write || o.yes) {
+		return usageError{errors.New("--fix mends the file of --envoy, without --istio and --json; --write and --yes go with it")}
+	}
+	return nil
 }
 
 // check prints what is found. The error is how much of it makes the command fail, or why nothing could be found.
 func (o *checkOptions) check(cmd *cobra.Command) error {
-	if o.file != "" && o.admin != "" {
-		return usageError{errors.New("--envoy and --envoy-admin exclude each other")}
+	if err := o.understood(); err != nil {
+		return err
+	}
+	if o.fix {
+		cfg, err := config.Load(*o.config)
+		if err != nil {
+			return err
+		}
+		return o.mend(cmd, o.file, wanted(cfg.EnvoyConfig()), o.least.Severity)
 	}
 	r := report{Config: []string{}, Warnings: []string{}, Envoy: []check.Finding{}}
 	cfg, err := config.Load(*o.config)

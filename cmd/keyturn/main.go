@@ -66,8 +66,10 @@ func newRoot() *cobra.Command {
 		Long:          "Keyturn is an external processor (ext_proc) for Envoy. It puts a key of a pool into each request to a model provider,\nand when the provider answers 401, 403 or 429 before the stream has begun, it has Envoy try again with the next key.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Version:       thisBuild().Version,
 		Args:          usageArgs(cobra.NoArgs),
 	}
+	root.SetVersionTemplate(thisBuild().String() + "\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(newServe(), newRun(), newDemo(), newCheck(), newAttach(), newDetach(), newRender(), newTurns(), newSpend(), newVersion())

@@ -84,6 +84,9 @@ func Attach(file []byte, o Options) (*Result, error) {
 	case !errors.Is(err, ErrNothing):
 		return nil, err
 	}
+	if len(doc) > maxBytes {
+		return nil, tooLarge(doc, maxBytes)
+	}
 	t, err := read(doc)
 	if err != nil {
 		return nil, err
@@ -175,7 +178,7 @@ func (a *attacher) concerned() (routes []*routeAt) {
 			}
 		}
 		if hidden := leads(a.plain, p.Cluster) - a.number(p.Cluster); hidden > 0 {
-			a.errs = append(a.errs, fmt.Errorf("%d routes to the cluster %s stand behind an alias (*) or a merge key (<<), and others use what is written there: write them out, or write the lines of docs/envoy.md by hand", hidden, p.Cluster))
+			a.errs = append(a.errs, fmt.Errorf("%d routes to the cluster %s stand where attach does not look, such as behind an alias (*) or a merge key (<<), whose text others use: write them out, or write the lines of docs/envoy.md by hand", hidden, p.Cluster))
 			continue
 		}
 		if len(routes) == before && len(p.Routes) == 0 && !a.hasCluster(p.Cluster) {

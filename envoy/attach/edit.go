@@ -38,6 +38,7 @@ type editor struct {
 	splices []splice
 	changes []change
 	errs    []error
+	written [][2]int // what attach wrote, from and to; nil until it is asked for
 }
 
 // refuse notes why the text cannot be edited.
@@ -80,13 +81,27 @@ func (e *editor) add(s splice, c change) {
 // onlyDashes is what may stand before a value on its line for more to be put before it.
 var onlyDashes = regexp.MustCompile(`^ *(?:- +)*$`)
 
-// column is that of a value in lines of its own, in bytes from 0; -1 where something else stands before it.
-func (e *editor) column(n *node) int {
-	start := bytes.LastIndexByte(e.bytes[:n.start], '\n') + 1
-	if !onlyDashes.Match(e.bytes[start:n.start]) {
+// column is that of a place in lines of its own, in bytes from 0; -1 where something else stands before it.
+func (e *editor) column(at int) int {
+	if at < 0 {
 		return -1
 	}
-	return n.start - start
+	start := bytes.LastIndexByte(e.bytes[:at], '\n') + 1
+	if !onlyDashes.Match(e.bytes[start:at]) {
+		return -1
+	}
+	return at - start
+}
+
+// first is where more fields of a mapping in lines of its own can be put: at its beginning, or before the first field that attach did not
+// write; -1 where there is none.
+func (e *editor) first(n *node) int {
+	for _, at := range n.keys {
+		if at >= 0 && !e.attached(at) {
+			return at
+		}
+	}
+	return -1
 }
 
 // field puts a field at the beginning of a mapping.
@@ -100,12 +115,13 @@ func (e *editor) field(n *node, name string, v value, why string) {
 		return
 	}
 	one, err := v.entry(name)
-	column := e.column(n)
+	at := e.first(n)
+	column := e.column(at)
 	if err != nil || column < 0 || n.kind != mapping {
 		e.refuse(n, "%s cannot be put before what stands here: give the value lines of its own", name)
 		return
 	}
-	e.add(splice{start: n.start, end: n.start, new: e.indented(one, column), why: why}, c)
+	e.add(splice{start: at, end: at, new: e.indented(one, column), why: why}, c)
 }
 
 // item puts a value at the beginning of a list.
@@ -121,7 +137,7 @@ func (e *editor) item(n *node, v value, why string) {
 		return
 	}
 	one, err := v.block()
-	column := e.column(n)
+	column := e.column(n.start)
 	if err != nil || column < 0 || n.start >= len(e.bytes) || e.bytes[n.start] != '-' {
 		e.refuse(n, "nothing can be put before the first item: give it a line of its own")
 		return

@@ -18,7 +18,13 @@ import (
 const (
 	maxBytes = 8 << 20
 	maxDepth = 200
+
+	maxEdited = 8 * maxBytes // of one that was edited: each route gets more
 )
+
+func tooLarge(file []byte, most int) error {
+	return fmt.Errorf("the file has %d bytes; at most %d are edited", len(file), most)
+}
 
 type kind uint8
 
@@ -36,6 +42,7 @@ type node struct {
 	start, end int  // bytes; end is -1 where it is not known
 	text       string
 	names      []string // of a mapping's fields, as they are written
+	keys       []int    // where they are in YAML
 	values     []*node  // of its fields, or a list's
 	shared     string   // why it must not be edited: an anchor, a tag, a merge key
 	parent     *node
@@ -136,8 +143,8 @@ var byteOrderMark = []byte("\xef\xbb\xbf")
 // read reads a file and finds the places of its values.
 func read(file []byte) (*text, error) {
 	t := &text{bytes: file, eol: "\n"}
-	if len(file) > maxBytes {
-		return nil, fmt.Errorf("the file has %d bytes; at most %d are edited", len(file), maxBytes)
+	if len(file) > maxEdited {
+		return nil, tooLarge(file, maxEdited)
 	}
 	if rest, ok := bytes.CutPrefix(file, byteOrderMark); ok {
 		t.bom, t.bytes = byteOrderMark, rest
@@ -255,6 +262,7 @@ func (b *yamlBuilder) build(y *yaml.Node, depth int) (*node, error) {
 			if y.Content[i].Tag == "!!merge" {
 				n.shared = fmt.Sprintf("line %d: a merge key (<<)", y.Content[i].Line)
 			}
+			n.keys = append(n.keys, b.offset(y.Content[i].Line, y.Content[i].Column))
 			v, err := b.build(y.Content[i+1], depth+1)
 			if err != nil {
 				return nil, err
@@ -344,84 +352,6 @@ func (b *yamlBuilder) closing(at int) int {
 			}
 		default:
 			return -1
-		}
-	}
-	return -1
-}
-
-// readJSON reads the file's one value.
-func (t *text) readJSON() error {
-	d := jsontext.NewDecoder(bytes.NewReader(t.bytes))
-	var err error
-	if t.root, err = jsonNode(d, t.bytes, 0); err != nil {
-		return err
-	}
-	if t.root.kind != mapping {
-		return errors.New("not an Envoy configuration: not a mapping of fields")
-	}
-	t.plain, err = plainJSON(t.bytes)
-	return err
-}
-
-func jsonNode(d *jsontext.Decoder, doc []byte, depth int) (*node, error) {
-	if depth > maxDepth {
-		return nil, fmt.Errorf("more than %d values within one another", maxDepth)
-	}
-	token, err := d.ReadToken()
-	if err != nil {
-		return nil, err
-	}
-	n := &node{flow: true, end: int(d.InputOffset())}
-	switch token.Kind() {
-	case '{', '[':
-		n.start = n.end - 1
-		n.kind = mapping
-		if token.Kind() == '[' {
-			n.kind = list
-		}
-		for d.PeekKind() != '}' && d.PeekKind() != ']' {
-			if n.kind == mapping {
-				name, err := d.ReadToken()
-				if err != nil {
-					return nil, err
-				}
-				n.names = append(n.names, name.String())
-			}
-			v, err := jsonNode(d, doc, depth+1)
-			if err != nil {
-				return nil, err
-			}
-			n.values = append(n.values, v)
-		}
-		if _, err := d.ReadToken(); err != nil {
-			return nil, err
-		}
-		n.end = int(d.InputOffset())
-	case '"':
-		n.text = token.String()
-		n.start = quoteBefore(doc, n.end)
-	default:
-		n.text = token.String()
-		n.start = n.end - len(n.text)
-		if !bytes.HasPrefix(doc[max(n.start, 0):], []byte(n.text)) {
-			n.start, n.end = -1, -1 // a number in a form that is not its own
-		}
-	}
-	return n, nil
-}
-
-// quoteBefore is where the string that ends here begins: at the last quote before it that no backslash stands before.
-func quoteBefore(doc []byte, end int) int {
-	for i := end - 2; i >= 0; i-- {
-		if doc[i] != '"' {
-			continue
-		}
-		n := 0
-		for i-n-1 >= 0 && doc[i-n-1] == '\\' {
-			n++
-		}
-		if n%2 == 0 {
-			return i
 		}
 	}
 	return -1

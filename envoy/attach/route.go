@@ -63,7 +63,14 @@ func (a *attacher) nameOf(r *routeAt) string {
 
 // clients says on a route what is known of who its clients are.
 func (a *attacher) clients(r *routeAt, made *routev3.Route) {
-	if r.manager == nil || a.options.Clients == ClientsKeyturn {
+	switch {
+	case r.manager == nil && a.options.Clients == ClientsKeyturn:
+		a.refuse(r.node, "the listener of these routes is in another file, and there is where Keyturn would ask who clients are: write the routes into the listener, or have it ask by a filter of its own")
+		return
+	case r.manager == nil:
+		a.note("The listener of these routes is in another file: see to it that it asks clients who they are, or whoever reaches it spends the pools' keys. keyturn check --envoy-admin tells.")
+		return
+	case a.options.Clients == ClientsKeyturn:
 		return
 	}
 	asks, names := r.manager.asks()
@@ -120,7 +127,7 @@ func (a *attacher) put(n *node, name string, v value, why string) {
 		a.field(n, name, v, why)
 		return
 	}
-	have, err := normal(a.at(old))
+	have, err := normal(a.asRead(old))
 	want, err2 := plainJSON(v)
 	if err == nil && err2 == nil && fmt.Sprint(have) == fmt.Sprint(want) {
 		return
@@ -128,8 +135,8 @@ func (a *attacher) put(n *node, name string, v value, why string) {
 	a.replace(old, v, why)
 }
 
-// at is a value as it was read.
-func (a *attacher) at(n *node) any {
+// asRead is a value as it was read.
+func (a *attacher) asRead(n *node) any {
 	v := a.plain
 	for _, step := range n.path {
 		switch at := v.(type) {

@@ -136,8 +136,8 @@ func Attached(file []byte) (o Options, err error) {
 // Detach gives an edited file back as it was. What was changed since stays, where it is not within what attach wrote. The error is ErrNothing
 // for a file that was not edited.
 func Detach(file []byte) ([]byte, error) {
-	if len(file) > 2*maxBytes {
-		return nil, fmt.Errorf("the file has %d bytes; at most %d are edited", len(file), 2*maxBytes)
+	if len(file) > maxEdited {
+		return nil, tooLarge(file, maxEdited)
 	}
 	if holder, r, t := findRecord(file); holder != nil {
 		return t.unrecorded(holder, r)

@@ -1,7 +1,6 @@
 package attach
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -184,7 +183,7 @@ func (a *attacher) bootstrap(front bool) {
 	if !slices.ContainsFunc(a.root.items("bootstrap_extensions"), func(n *node) bool {
 		return n.field("typed_config").is("InternalListener") || n.word("name") == "envoy.bootstrap.internal_listener"
 	}) {
-		const one = `{"name":"envoy.bootstrap.internal_listener","typed_config":{"@type":"type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener"}}`
+		const one = internalExtension
 		const why = "Without it Envoy refuses internal listeners."
 		if extensions == nil {
 			a.field(a.root, "bootstrap_extensions", value("["+one+"]"), why)
@@ -202,8 +201,12 @@ func (a *attacher) bootstrap(front bool) {
 		}})
 		return
 	}
-	a.field(a.root, "overload_manager", value(fmt.Sprintf(`{"resource_monitors":[{"name":"envoy.resource_monitors.global_downstream_max_connections","typed_config":`+
-		`{"@type":"type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig","max_active_downstream_connections":%d}}]}`, mostConnections)), why)
+	a.field(a.root, "overload_manager", overloadManager, why)
 }
 
-const mostConnections = 50_000
+// internalExtension lets Envoy have internal listeners.
+const internalExtension = `{"name":"envoy.bootstrap.internal_listener","typed_config":{"@type":"type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener"}}`
+
+// overloadManager bounds clients' connections.
+var overloadManager = value(`{"resource_monitors":[{"name":"envoy.resource_monitors.global_downstream_max_connections","typed_config":` +
+	`{"@type":"type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig","max_active_downstream_connections":50000}}]}`)
