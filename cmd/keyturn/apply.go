@@ -77,6 +77,7 @@ func (g *gateway) unchanged(cfg *config.Config) (later []string) {
 		{"admin", !reflect.DeepEqual(cfg.Admin, g.cfg.Admin)},
 		{"log", cfg.Log != g.cfg.Log},
 		{"record", !reflect.DeepEqual(cfg.Record, g.cfg.Record)},
+		{"telemetry", !reflect.DeepEqual(cfg.Telemetry, g.cfg.Telemetry)},
 		{"envoy.loopback", cfg.Envoy.Loopback != g.cfg.Envoy.Loopback},
 		{"max_body above " + strconv.FormatInt(g.held, 10) + " bytes", largestBody(cfg) > g.held},
 	} {
@@ -104,7 +105,7 @@ func (g *gateway) prepare(cfg *config.Config) (*change, error) {
 	if err := errors.Join(toolsErr, err); err != nil {
 		return nil, err
 	}
-	c.commits = append(c.commits, tools, attempts, func() { g.server.SetClients(clientsOf(cfg)) })
+	c.commits = append(c.commits, tools, attempts, func() { g.server.SetClients(clientsOf(cfg)); g.books.know(cfg) })
 	return c, nil
 }
 

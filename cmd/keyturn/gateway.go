@@ -73,12 +73,12 @@ func (g *gateway) open() error {
 	if err != nil {
 		return err
 	}
-	if g.books, err = openBooks(&g.cfg.Record, g.telemetry, g.log); err != nil {
+	if g.books, err = openBooks(g.cfg, g.telemetry, g.log); err != nil {
 		return err
 	}
 	g.server, err = extproc.New(extproc.Config{
-		Beside: g.books.beside(),
-		Pools:  c.bound, MaxRetry: g.cfg.Envoy.MaxRequestBytes, MaxMemory: bodyMemory(g.cfg), Log: g.log, MeterProvider: g.telemetry.MeterProvider(), TracerProvider: g.telemetry.TracerProvider(),
+		Beside: g.books.beside(), Start: g.books.start(),
+		Pools: c.bound, MaxRetry: g.cfg.Envoy.MaxRequestBytes, MaxMemory: bodyMemory(g.cfg), Log: g.log, MeterProvider: g.telemetry.MeterProvider(), TracerProvider: g.telemetry.TracerProvider(),
 		Clients: clientsOf(g.cfg), Catalogue: g.catalogue, Loopback: g.cfg.Envoy.Loopback,
 	})
 	if err != nil {
