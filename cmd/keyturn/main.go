@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -66,14 +67,31 @@ func newRoot() *cobra.Command {
 		Long:          "Keyturn is an external processor (ext_proc) for Envoy. It puts a key of a pool into each request to a model provider,\nand when the provider answers 401, 403 or 429 before the stream has begun, it has Envoy try again with the next key.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          usageArgs(cobra.NoArgs),
+		Version:       versionLine(),
+		Args:          usageArgs(knownCommand),
 	}
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(newServe(), newRun(), newDemo(), newCheck(), newAttach(), newDetach(), newRender(), newTurns(), newSpend(), newVersion())
 	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	return root
 }
+
+// knownCommand refuses what is no command, and says which one may be meant.
+func knownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	cmd.SuggestionsMinimumDistance = suggestionDistance
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		return fmt.Errorf("unknown command %q for %q; did you mean %s?", args[0], cmd.CommandPath(), strings.Join(near, " or "))
+	}
+	return fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())
+}
+
+// suggestionDistance is how many letters may be wrong.
+const suggestionDistance = 2
 
 // usageArgs makes what is wrong with arguments a usageError.
 func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
