@@ -23,12 +23,12 @@ type change struct {
 	commits []func() // none of them can fail
 }
 
-// apply makes cfg take effect on a gateway that is running: all of it, or with an error nothing. What it returns takes effect at the next
-// start only, which is logged too.
-func (g *gateway) apply(cfg *config.Config) (later []string, err error) {
+// apply makes cfg take effect on a gateway that is running: all of it, or with an error nothing.
+func (g *gateway) apply(cfg *config.Config) error {
 	g.applying.Lock()
 	defer g.applying.Unlock()
-	return g.applyLocked(cfg)
+	_, err := g.applyLocked(cfg)
+	return err
 }
 
 // reload reads the configuration again and applies it. While it does nobody else applies one that was read before.
@@ -42,6 +42,7 @@ func (g *gateway) reload(context.Context) (later []string, err error) {
 	return g.applyLocked(cfg)
 }
 
+// applyLocked returns what takes effect at the next start only, which is logged too.
 func (g *gateway) applyLocked(cfg *config.Config) (later []string, err error) {
 	c, err := g.prepare(cfg)
 	if err != nil {

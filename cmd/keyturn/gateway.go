@@ -155,7 +155,7 @@ func (g *gateway) serve(ctx context.Context) (err error) {
 	work.Go(func() error { return g.serveAdmin(ctx, adminListener, cfg) })
 	work.Go(func() error {
 		return config.Watch(ctx, cfg, g.log, func(next *config.Config) {
-			if _, err := g.apply(next); err != nil {
+			if err := g.apply(next); err != nil {
 				g.log.Error("configuration kept as it was", slog.Any("error", err))
 			}
 		})
