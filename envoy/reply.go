@@ -27,29 +27,15 @@ type reply struct {
 func (r *renderer) mainReplies() []reply {
 	replies := r.guardReplies()
 	if r.Attach == Listener { // in routes' own conditions none is about what took no route
-		replies = append(replies, r.unknownPath())
+		replies = append(replies, unknownPath)
 	}
 	return append(replies, r.clientReplies()...)
 }
 
-// unknownPath names the pools to whoever asks for another.
-func (r *renderer) unknownPath() reply {
-	names := make([]string, 0, len(r.Pools))
-	for i := range r.Pools {
-		if i == maxNamedPools {
-			names = append(names, "…")
-			break
-		}
-		names = append(names, "/"+r.Pools[i].Name+"/")
-	}
-	return reply{
-		when: "response.code_details == 'route_not_found'", code: "unknown_path", kind: "not_found_error",
-		message: "Paths begin with a pool (" + strings.Join(names, ", ") + ") or " + defaultPrefix + ".",
-	}
+// unknownPath is for what no pool serves. Its words are the route's, since the pools can change while the listener stays.
+var unknownPath = reply{
+	when: "response.code == 404 && response.code_details == 'direct_response'", code: "unknown_path", kind: "not_found_error", message: "%LOCAL_REPLY_BODY%",
 }
-
-// maxNamedPools is how many pools an error names.
-const maxNamedPools = 20
 
 // clientReplies are those that say who is not let in, and what is the same on every front.
 func (r *renderer) clientReplies() []reply {

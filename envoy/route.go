@@ -1,8 +1,10 @@
 package envoy
 
 import (
+	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -37,7 +39,32 @@ func (r *renderer) mainRoutes() []*routev3.Route {
 	if messages >= 0 && messages != others {
 		routes = append(routes, r.poolRoute(&r.Pools[messages], "default messages", "/v1/messages", "/v1/messages"))
 	}
-	return append(routes, r.poolRoute(&r.Pools[others], "default", defaultPrefix, defaultPrefix))
+	routes = append(routes, r.poolRoute(&r.Pools[others], "default", defaultPrefix, defaultPrefix))
+	if r.Attach == Listener {
+		routes = append(routes, r.unknownRoute())
+	}
+	return routes
+}
+
+// maxNamedPools is how many pools an error names.
+const maxNamedPools = 20
+
+// unknownRoute names the pools to whoever asks for another.
+func (r *renderer) unknownRoute() *routev3.Route {
+	names := make([]string, 0, len(r.Pools))
+	for i := range r.Pools {
+		if i == maxNamedPools {
+			names = append(names, "…")
+			break
+		}
+		names = append(names, "/"+r.Pools[i].Name+"/")
+	}
+	return &routev3.Route{Name: "unknown", Match: everything(), Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{
+		Status: http.StatusNotFound,
+		Body: &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{
+			InlineString: "Paths begin with a pool (" + strings.Join(names, ", ") + ") or " + defaultPrefix + ".",
+		}},
+	}}}
 }
 
 // poolRoute is a route of the main listener. The path begins with a prefix, in place of which the provider gets the

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"reflect"
 	"slices"
+	"strconv"
 
 	"github.com/coder/quartz"
 
@@ -26,24 +27,26 @@ type change struct {
 func (g *gateway) apply(cfg *config.Config) error {
 	g.applying.Lock()
 	defer g.applying.Unlock()
-	return g.applyLocked(cfg)
+	_, err := g.applyLocked(cfg)
+	return err
 }
 
 // reload reads the configuration again and applies it. While it does nobody else applies one that was read before.
-func (g *gateway) reload(context.Context) error {
+func (g *gateway) reload(context.Context) (later []string, err error) {
 	g.applying.Lock()
 	defer g.applying.Unlock()
 	cfg, err := config.Load(g.cfg.Path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	return g.applyLocked(cfg)
 }
 
-func (g *gateway) applyLocked(cfg *config.Config) error {
+// applyLocked returns what takes effect at the next start only, which is logged too.
+func (g *gateway) applyLocked(cfg *config.Config) (later []string, err error) {
 	c, err := g.prepare(cfg)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if g.blank != nil {
 		g.blank(cfg.Secrets())
@@ -51,20 +54,39 @@ func (g *gateway) applyLocked(cfg *config.Config) error {
 	for _, commit := range c.commits {
 		commit()
 	}
-	if cfg.Listen != g.cfg.Listen || !reflect.DeepEqual(cfg.Admin, g.cfg.Admin) || cfg.Log != g.cfg.Log || cfg.Envoy.Loopback != g.cfg.Envoy.Loopback || !reflect.DeepEqual(cfg.Record, g.cfg.Record) || !reflect.DeepEqual(cfg.Telemetry, g.cfg.Telemetry) {
-		g.log.Warn("changes of listen, admin, log, record, telemetry and envoy.loopback take effect at the next start")
-	}
-	if most := largestBody(cfg); most > g.held {
-		g.log.Warn("a larger max_body than this takes effect at the next start, for it needs another Envoy configuration", slog.Int64("bytes", g.held))
-	}
+	later = g.unchanged(cfg)
 	g.mu.Lock()
 	g.cfg, g.pools = cfg, c.pools
 	g.mu.Unlock()
 	g.log.Info("configuration applied", slog.Int("pools", len(c.pools)))
 	if g.onChange != nil {
-		g.onChange(cfg)
+		later = append(later, g.onChange(cfg)...)
 	}
-	return nil
+	for _, what := range later {
+		g.log.Warn("this change takes effect at the next start", slog.String("setting", what))
+	}
+	return later, nil
+}
+
+// unchanged names the settings of cfg that differ from those in force, and that a running process does not change.
+func (g *gateway) unchanged(cfg *config.Config) (later []string) {
+	for _, s := range []struct {
+		name    string
+		changed bool
+	}{
+		{"listen", cfg.Listen != g.cfg.Listen},
+		{"admin", !reflect.DeepEqual(cfg.Admin, g.cfg.Admin)},
+		{"log", cfg.Log != g.cfg.Log},
+		{"record", !reflect.DeepEqual(cfg.Record, g.cfg.Record)},
+		{"telemetry", !reflect.DeepEqual(cfg.Telemetry, g.cfg.Telemetry)},
+		{"envoy.loopback", cfg.Envoy.Loopback != g.cfg.Envoy.Loopback},
+		{"max_body above " + strconv.FormatInt(g.held, 10) + " bytes", largestBody(cfg) > g.held},
+	} {
+		if s.changed {
+			later = append(later, s.name)
+		}
+	}
+	return later
 }
 
 func (g *gateway) currentPools() []*keypool.Pool {

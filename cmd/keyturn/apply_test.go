@@ -53,7 +53,7 @@ func TestAReloadIsWholeOrNothing(t *testing.T) {
 	t.Setenv("GATEWAY_KEY_C", "c-key-for-gateways")
 	g := started(t, before)
 	applied := 0
-	g.onChange = func(*config.Config) { applied++ }
+	g.onChange = func(*config.Config) []string { applied++; return nil }
 	was := seen(t, g)
 	require.Contains(t, was, "server docs")
 	require.Contains(t, was, `keyturn_key_pool_state{provider="goes",state="valid"} 1`)
@@ -69,7 +69,8 @@ func TestAReloadIsWholeOrNothing(t *testing.T) {
 	for name, breaks := range broken {
 		next := loaded(t, after)
 		breaks(next)
-		require.ErrorContains(t, g.apply(next), name)
+		err := g.apply(next)
+		require.ErrorContains(t, err, name)
 		require.Equal(t, was, seen(t, g), name)
 		require.Equal(t, "stays", g.cfg.Pools[0].Name)
 		require.Len(t, g.cfg.Pools[0].Keys, 2, name)
@@ -82,7 +83,8 @@ func TestAReloadIsWholeOrNothing(t *testing.T) {
 	require.ErrorContains(t, err, "transport")
 	require.Zero(t, applied)
 
-	require.NoError(t, g.apply(loaded(t, after)))
+	err = g.apply(loaded(t, after))
+	require.NoError(t, err)
 	require.Equal(t, 1, applied)
 	is := seen(t, g)
 	require.Equal(t, []string{"pool stays b lenient", "pool stays new lenient", "pool comes a strict", "server other"}, is[:4])
@@ -96,7 +98,8 @@ func TestAReloadAfterTheEnd(t *testing.T) {
 	t.Setenv("GATEWAY_KEY_C", "c-key-for-gateways")
 	g := started(t, before)
 	require.NoError(t, g.catalogue.Close())
-	require.Error(t, g.apply(loaded(t, after)))
+	err := g.apply(loaded(t, after))
+	require.Error(t, err)
 	require.Equal(t, "goes", g.currentPools()[1].Name())
 	require.Len(t, g.currentPools()[0].Snapshot(), 2)
 	require.Equal(t, "a", g.currentPools()[0].Snapshot()[0].Name)

@@ -40,8 +40,8 @@ type gateway struct {
 	mu       sync.Mutex // protects the fields below; only who holds applying changes them
 	cfg      *config.Config
 	pools    []*keypool.Pool
-	onChange func(*config.Config) // told of each configuration that took effect; set before serve
-	blank    func([]string)       // told of the secrets of each that is about to; set before serve
+	onChange func(*config.Config) []string // told of each configuration that took effect, says what of it did not; set before serve
+	blank    func([]string)                // told of the secrets of each that is about to; set before serve
 }
 
 // newGateway makes what serve runs. It leaves nothing open when it fails; else close ends it, unless serve does.
@@ -229,7 +229,7 @@ func (g *gateway) reloadOnHangup(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-hangup:
-			if err := g.reload(ctx); err != nil {
+			if _, err := g.reload(ctx); err != nil {
 				g.log.Error("configuration kept as it was", slog.Any("error", err))
 			}
 		}

@@ -26,7 +26,7 @@ func newRender() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "render",
 		Short: "Print configuration for what runs around Keyturn",
-		Args:  usageArgs(cobra.NoArgs),
+		Args:  usageArgs(knownCommand),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newRenderEnvoy(), newRenderIstio(), newRenderEnvoyGateway(), newRenderKubernetes())

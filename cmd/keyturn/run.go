@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -59,23 +58,23 @@ func runGateway(ctx context.Context, cfg *config.Config, flags runFlags, ready f
 		return err
 	}
 	own, showAdmin := cfg.RunEnvoy(bin.Version)
-	rendered, err := renderEnvoy(own)
+	if err := makeSocketFolders(own); err != nil {
+		return err
+	}
+	told, err := newTold(flags.dir, cfg)
 	if err != nil {
 		return err
 	}
-	if err := makeSocketFolders(own); err != nil {
+	defer told.close()
+	rendered, err := told.tell(own)
+	if err != nil {
 		return err
 	}
 	g, err := newGateway(cfg, log)
 	if err != nil {
 		return err
 	}
-	g.onChange = func(next *config.Config) {
-		own, show := next.RunEnvoy(bin.Version)
-		if again, err := renderEnvoy(own); show != showAdmin || err != nil || !bytes.Equal(again, rendered) {
-			log.Warn("this change needs another Envoy configuration, which takes effect at the next start")
-		}
-	}
+	g.onChange = func(next *config.Config) []string { return told.change(next, bin.Version, showAdmin, log) }
 	proc, err := bin.Start(context.WithoutCancel(ctx), process.RunConfig{
 		Bootstrap: rendered, Folder: flags.dir, Concurrency: cfg.Envoy.Concurrency, Log: os.Stderr, Stdout: os.Stdout, Secrets: cfg.Secrets(),
 	})

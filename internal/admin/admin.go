@@ -30,9 +30,10 @@ type Config struct {
 	Log *slog.Logger
 	// Version is the running version, shown beside the pools.
 	Version string
-	// Reload reads the configuration again, for POST /api/v1/reload. It is called from many goroutines; its error goes to the
-	// log and to the operator, so it must not hold a secret. Nil: there is no such path.
-	Reload func(context.Context) error
+	// Reload reads the configuration again, for POST /api/v1/reload. It is called from many goroutines; what it says that
+	// takes effect at the next start only, and its error, go to the log and to the operator, so they must not hold a secret. Nil: there
+	// is no such path.
+	Reload func(context.Context) (later []string, err error)
 }
 
 type handler struct {
@@ -101,7 +102,8 @@ func (h *handler) nothingHere(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (h *handler) reload(w http.ResponseWriter, r *http.Request) {
-	if err := h.Reload(r.Context()); err != nil {
+	later, err := h.Reload(r.Context())
+	if err != nil {
 		h.Log.LogAttrs(r.Context(), slog.LevelError, "operator asked to reload: refused, the old configuration stays",
 			from(r), slog.String("error", err.Error()))
 		fail(w, http.StatusUnprocessableEntity, "configuration_refused",
@@ -110,8 +112,9 @@ func (h *handler) reload(w http.ResponseWriter, r *http.Request) {
 	}
 	h.Log.LogAttrs(r.Context(), slog.LevelInfo, "operator asked to reload: done", from(r))
 	answer(w, http.StatusOK, struct {
-		Reloaded bool `json:"reloaded"`
-	}{true})
+		Reloaded bool     `json:"reloaded"`
+		Later    []string `json:"at_next_start,omitempty"`
+	}{true, later})
 }
 
 // from says who asked, as far as the connection knows: an address, or "@" behind a Unix socket.

@@ -58,7 +58,7 @@ func newFixture(t *testing.T) *fixture {
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "keyturn_attempts_total 1\n") }),
 		Log:     slog.New(slog.NewTextHandler(&f.log, nil)),
 		Version: "v1.2.3",
-		Reload:  func(context.Context) error { return nil },
+		Reload:  func(context.Context) ([]string, error) { return nil, nil },
 	}
 	return f
 }
@@ -173,7 +173,11 @@ func TestReload(t *testing.T) {
 	require.JSONEq(t, `{"reloaded":true}`, f.do(t, "POST", "/api/v1/reload", nil).Body.String())
 	require.Contains(t, f.log.String(), "level=INFO msg=\"operator asked to reload: done\" from=192.0.2.1:1234\n")
 
-	f.Reload = func(context.Context) error { return errors.New("keyturn.yaml:3: pools: at least one is needed") }
+	f.Reload = func(context.Context) ([]string, error) { return []string{"listen"}, nil }
+	require.JSONEq(t, `{"reloaded":true,"at_next_start":["listen"]}`, f.do(t, "POST", "/api/v1/reload", nil).Body.String())
+	f.Reload = func(context.Context) ([]string, error) {
+		return nil, errors.New("keyturn.yaml:3: pools: at least one is needed")
+	}
 	w := f.do(t, "POST", "/api/v1/reload", nil)
 	require.Equal(t, 422, w.Code)
 	code, message := errorOf(t, w)
