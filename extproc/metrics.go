@@ -44,6 +44,7 @@ type poolMetrics struct {
 	byMove      [moves]metric.ObserveOption
 	fallbacks   [whys]atomic.Int64
 	byWhy       [whys]metric.ObserveOption
+	alone       metric.ObserveOption
 	byState     [len(states)]metric.ObserveOption
 }
 
@@ -115,6 +116,8 @@ func newMetrics(provider metric.MeterProvider, pools func() *poolSet) (*metrics,
 	fail(err)
 	state, err := meter.Int64ObservableGauge("keyturn.key_pool_state", metric.WithDescription("Keys by state, as they are at this moment."))
 	fail(err)
+	low, err := meter.Int64ObservableGauge("keyturn.key_pool_low", metric.WithDescription("Keys that have less left than the pool's headroom, as they are at this moment."))
+	fail(err)
 	open, err := meter.Int64ObservableGauge("keyturn.streams", metric.WithDescription("ext_proc streams open now: attempts whose answer is awaited or read."))
 	fail(err)
 	if err := errors.Join(errs...); err != nil {
@@ -132,6 +135,7 @@ func newMetrics(provider metric.MeterProvider, pools func() *poolSet) (*metrics,
 				for i, n := range b.keys.Counts() {
 					o.ObserveInt64(state, int64(n), pm.byState[i])
 				}
+				o.ObserveInt64(low, int64(b.keys.Low()), pm.alone)
 			}
 			observe(o, attempts, pm.attempts[:], pm.byOutcome[:])
 			observe(o, transitions, pm.transitions[:], pm.byReason[:])
@@ -142,7 +146,7 @@ func newMetrics(provider metric.MeterProvider, pools func() *poolSet) (*metrics,
 			observe(o, exhaustions, pm.exhaustions[:], pm.byKind[:])
 		}
 		return nil
-	}, attempts, transitions, exhaustions, refusals, echoed, moved, fellBack, state, open)
+	}, attempts, transitions, exhaustions, refusals, echoed, moved, fellBack, state, low, open)
 	return m, err
 }
 
@@ -183,6 +187,7 @@ func (m *metrics) forPool(name string) *poolMetrics {
 	for i := range pm.byMove {
 		pm.byMove[i] = with("reason", moveNames[i])
 	}
+	pm.alone = metric.WithAttributeSet(attribute.NewSet(provider))
 	for i := range pm.byWhy {
 		pm.byWhy[i] = with("reason", Fallbacks[i])
 	}

@@ -20,6 +20,9 @@ func (x *exchange) responseHeaders(m *message, now time.Time) {
 	}
 	if x.local == nil && !x.concerns() {
 		x.settle()
+		if x.key != nil && x.outcome == succeeded {
+			x.pool.keys.Observe(x.key, x.model, m.joined, now)
+		}
 		x.goodAnswer(m)
 		return
 	}
