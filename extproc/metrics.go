@@ -282,3 +282,6 @@ func (x *exchange) keyAttrs() []slog.Attr {
 	}
 	return attrs
 }
+
+// Open is the number of attempts under way.
+func (s *Server) Open() int64 { return s.metrics.open.Load() }

@@ -78,7 +78,7 @@ func (x *exchange) admits(m *message) bool {
 		x.mut.set("allow", "", methods)
 		x.reject(405, "method_not_allowed", "invalid_request_error", "This gateway passes "+methods+" on, and no other method.")
 	case !ok:
-		x.reject(400, "path_refused", "invalid_request_error", "The path has dots as segments, or a zero byte, once it is decoded: send it without.")
+		x.reject(400, "path_refused", "invalid_request_error", "The path has dots as segments, control characters, or bytes that are not UTF-8, once it is decoded: send it without.")
 	case !x.pool.endpoints.serve(path):
 		x.reject(403, "endpoint_refused", "permission_error", "The pool "+x.pool.name+" does not serve this endpoint: its paths name those that it does.")
 	default:

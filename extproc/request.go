@@ -139,6 +139,9 @@ func (x *exchange) passOwn(m *message, own []byte, mode modes) {
 	x.outcome = foreign
 	x.own, x.presented = []byte(keypool.Mask(string(own))), bytes.Clone(own)
 	x.mut.remove(wire.RequestIDHeader)
+	for _, name := range wire.Secrets { // unseen, since Envoy keeps them from Keyturn: the gateway's cookies are none of the provider's business
+		x.mut.remove(name)
+	}
 	if x.tools != nil {
 		x.unencoded()
 	}

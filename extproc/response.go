@@ -244,7 +244,7 @@ func (x *exchange) cleanResponse(m *message) bool {
 	}
 	for i := range m.headers {
 		name := m.headers[i].name
-		if ownHeader(name) || (hideLimits && wire.IsLimit(name)) {
+		if ownHeader(name) || wire.IsOrigin(name) || (hideLimits && wire.IsLimit(name)) {
 			x.mut.removeBytes(name)
 		}
 	}

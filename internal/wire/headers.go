@@ -115,8 +115,8 @@ var (
 	// of organisations that would not fit the pool's key (OpenAI answers mismatched_organization with a 401). x-request-id is the proxy's own.
 	Withheld = []string{"proxy-authorization", "cookie", "openai-organization", "openai-project", "anthropic-workspace-id", RequestIDHeader}
 
-	// Account are those of a provider's answer that tell about the account behind the pool's key.
-	Account = []string{"set-cookie", "openai-organization", "openai-project", "anthropic-organization-id"}
+	// Account are those of a provider's answer that tell about the account behind the pool's key, beside what IsOrigin tells of.
+	Account = []string{"openai-organization", "openai-project", "anthropic-organization-id"}
 
 	// HopByHop are those of one connection, RFC 9110 section 7.6.1, with the two that RFC 2616 had there.
 	HopByHop = []string{"connection", "keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
