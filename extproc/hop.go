@@ -127,6 +127,22 @@ func (x *exchange) beginElsewhere(m *message) {
 	x.body = &coded{header: m.joined("content-encoding")}
 }
 
+// moveBody makes the body at hand one for the attempt's pool. It returns true when nothing is left to do for the request: no tools may go into it.
+func (x *exchange) moveBody(m *message) (over bool) {
+	switch {
+	case x.full:
+		x.busy()
+	case !x.move(m):
+	case x.tools != nil:
+		return false
+	default:
+		if x.rekey(); !x.done {
+			x.passMoved(m)
+		}
+	}
+	return true
+}
+
 // move makes the body at hand one for the attempt's pool. It returns false when it has answered in the provider's place.
 func (x *exchange) move(m *message) bool {
 	switch {

@@ -104,20 +104,8 @@ func (x *exchange) remember(m *message, own []byte) {
 // requestBody takes a request's body: Envoy sends it once, as it was asked to. One that came in chunks, and passes as one whose length
 // is known, may turn out to be too large for tools.
 func (x *exchange) requestBody(m *message) due {
-	if x.body != nil && x.response == wantHeaders {
-		if x.full {
-			x.busy()
-			return dueReply
-		}
-		if !x.move(m) {
-			return dueReply
-		}
-		if x.tools == nil {
-			if x.rekey(); !x.done {
-				x.passMoved(m)
-			}
-			return dueReply
-		}
+	if x.body != nil && x.response == wantHeaders && x.moveBody(m) {
+		return dueReply
 	}
 	if x.tools != nil && x.tools.response == nil && x.response == wantHeaders {
 		switch {

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -35,9 +36,7 @@ func startFalling(t *testing.T, cfg gateway.Config, fallback map[string]any) *fa
 	t.Cleanup(func() { require.NoError(t, server.Close()) })
 	to := func(name string, models map[string]any) map[string]any {
 		all := map[string]any{"to": []string{name}, "models": models}
-		for k, v := range fallback {
-			all[k] = v
-		}
+		maps.Copy(all, fallback)
 		return map[string]any{"fallback": all, "deadline": "10s"}
 	}
 	cfg.Pools = []gateway.Pool{
