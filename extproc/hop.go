@@ -182,7 +182,7 @@ func (x *exchange) passMoved(m *message) {
 	if x.body.codes() {
 		x.mut.remove("content-encoding")
 	}
-	x.mut.number("content-length", len(x.moved))
+	x.mut.length(len(x.moved))
 	x.out.body(m.kind, &x.mut, x.moved, &x.dyn)
 }
 

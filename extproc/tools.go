@@ -157,7 +157,7 @@ func (x *exchange) putTools(m *message, tools []dialect.Tool, without dialect.Wi
 		x.mut.remove("content-encoding")
 	}
 	x.tools.coded = coded{}
-	x.mut.number("content-length", len(body))
+	x.mut.length(len(body))
 	x.out.body(m.kind, &x.mut, body, &x.dyn)
 	if !session.Reads() {
 		x.tools = nil
@@ -337,7 +337,7 @@ func (x *exchange) sendWhole(body []byte, same bool) {
 		x.mut.remove("content-encoding")
 	}
 	if !x.partial {
-		x.mut.number("content-length", len(body))
+		x.mut.length(len(body))
 	}
 	x.out.body(responseBody, &x.mut, body, &x.dyn)
 }
