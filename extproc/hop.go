@@ -30,8 +30,9 @@ func (x *exchange) takesOver(n int) {
 	if n > 0 {
 		h := &x.home.hops[n-1]
 		x.pool = h.to
-		if x.wanted != "" {
-			x.model = h.rename(x.wanted)
+		x.model = x.wanted
+		if name := unescaped(x.wanted); h.rename(name) != name {
+			x.model = h.rename(name)
 		}
 	}
 }
@@ -117,7 +118,7 @@ func (x *exchange) fallBackAtBody() bool {
 // beginElsewhere prepares the attempt for a pool of the chain beside the first: which path it has, and that the body is read.
 func (x *exchange) beginElsewhere(m *message) {
 	x.sent = x.rebased(x.came, x.pool)
-	if model(x.sent) != "" {
+	if model(x.sent) != "" && x.model != x.wanted {
 		x.sent = withModel(x.sent, x.model)
 	}
 	x.path = withoutQuery(x.sent)
