@@ -95,7 +95,7 @@ func (x *exchange) passBody(k kind) {
 		return
 	}
 	if !x.partial {
-		x.mut.number("content-length", len(x.blanked))
+		x.mut.length(len(x.blanked))
 	}
 	x.out.body(k, &x.mut, x.blanked, x.ended())
 }

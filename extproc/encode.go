@@ -87,10 +87,10 @@ func (m *mutation) set(name, prefix, value string) {
 	m.wire = append(m.wire, 3<<3, 2) // append_action: OVERWRITE_IF_EXISTS_OR_ADD
 }
 
-// number is set for a number.
-func (m *mutation) number(name string, n int) {
+// length says how many bytes the body has.
+func (m *mutation) length(n int) {
 	var b [20]byte
-	m.set(name, "", string(strconv.AppendInt(b[:0], int64(n), 10)))
+	m.set("content-length", "", string(strconv.AppendInt(b[:0], int64(n), 10)))
 }
 
 func (m *mutation) remove(name string) { m.wire = appendText(m.wire, 2, name) }

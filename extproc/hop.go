@@ -30,8 +30,9 @@ func (x *exchange) takesOver(n int) {
 	if n > 0 {
 		h := &x.home.hops[n-1]
 		x.pool = h.to
-		if x.wanted != "" {
-			x.model = h.rename(x.wanted)
+		x.model = x.wanted
+		if name := unescaped(x.wanted); h.rename(name) != name {
+			x.model = h.rename(name)
 		}
 	}
 }
@@ -117,7 +118,7 @@ func (x *exchange) fallBackAtBody() bool {
 // beginElsewhere prepares the attempt for a pool of the chain beside the first: which path it has, and that the body is read.
 func (x *exchange) beginElsewhere(m *message) {
 	x.sent = x.rebased(x.came, x.pool)
-	if model(x.sent) != "" {
+	if model(x.sent) != "" && x.model != x.wanted {
 		x.sent = withModel(x.sent, x.model)
 	}
 	x.path = withoutQuery(x.sent)
@@ -125,6 +126,22 @@ func (x *exchange) beginElsewhere(m *message) {
 		x.mut.remove(x.home.header)
 	}
 	x.body = &coded{header: m.joined("content-encoding")}
+}
+
+// moveBody makes the body at hand one for the attempt's pool. It returns true when nothing is left to do for the request: no tools may go into it.
+func (x *exchange) moveBody(m *message) (over bool) {
+	switch {
+	case x.full:
+		x.busy()
+	case !x.move(m):
+	case x.tools != nil:
+		return false
+	default:
+		if x.rekey(); !x.done {
+			x.passMoved(m)
+		}
+	}
+	return true
 }
 
 // move makes the body at hand one for the attempt's pool. It returns false when it has answered in the provider's place.
@@ -166,7 +183,7 @@ func (x *exchange) passMoved(m *message) {
 	if x.body.codes() {
 		x.mut.remove("content-encoding")
 	}
-	x.mut.number("content-length", len(x.moved))
+	x.mut.length(len(x.moved))
 	x.out.body(m.kind, &x.mut, x.moved, &x.dyn)
 }
 

@@ -44,6 +44,7 @@ type poolMetrics struct {
 	byMove      [moves]metric.ObserveOption
 	fallbacks   [whys]atomic.Int64
 	byWhy       [whys]metric.ObserveOption
+	alone       metric.ObserveOption
 	byState     [len(states)]metric.ObserveOption
 }
 
@@ -91,6 +92,16 @@ func newMetrics(provider metric.MeterProvider, pools func() *poolSet) (*metrics,
 			errs = append(errs, err)
 		}
 	}
+	counter := func(name, description string) metric.Int64Observable {
+		c, err := meter.Int64ObservableCounter(name, metric.WithDescription(description))
+		fail(err)
+		return c
+	}
+	gauge := func(name, description string) metric.Int64Observable {
+		g, err := meter.Int64ObservableGauge(name, metric.WithDescription(description))
+		fail(err)
+		return g
+	}
 	var err error
 	m.tried, err = meter.Int64Histogram("keyturn.key_pool_failover_attempts",
 		metric.WithDescription("Keys tried for one request, when its last attempt is over."), metric.WithExplicitBucketBoundaries(1, 2, 3, 4, 5, 10, 25))
@@ -99,24 +110,16 @@ func newMetrics(provider metric.MeterProvider, pools func() *poolSet) (*metrics,
 		metric.WithDescription("From an attempt's request headers to those of its response: what the provider took to answer. Without those that Envoy answered itself."),
 		metric.WithExplicitBucketBoundaries(.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120))
 	fail(err)
-	attempts, err := meter.Int64ObservableCounter("keyturn.attempts", metric.WithDescription("Attempts by the way they ended: ok, turned (the next one follows), exhausted (no key left), surfaced (an error for the client), unreachable (the provider was not), no_response, foreign (the client's own key)."))
-	fail(err)
-	transitions, err := meter.Int64ObservableCounter("keyturn.key_pool_state_transitions", metric.WithDescription("Keys that left their state, by the reason."))
-	fail(err)
-	exhaustions, err := meter.Int64ObservableCounter("keyturn.key_pool_exhaustions", metric.WithDescription("Requests that no key of the pool could serve, by what the client was told."))
-	fail(err)
-	refusals, err := meter.Int64ObservableCounter("keyturn.memory_refusals", metric.WithDescription("Bodies that limits.memory left no memory for, by what they were: request, larger (than announced, or late), answer, error (judged by its status alone; the others were answered with 503)."))
-	fail(err)
-	echoed, err := meter.Int64ObservableCounter("keyturn.key_pool_echoes", metric.WithDescription("Answers of the provider that held a key of the pool, which was taken out, by the part: header or body."))
-	fail(err)
-	moved, err := meter.Int64ObservableCounter("keyturn.key_pool_moves", metric.WithDescription("Conversations that went on with another key than before, in pools that spread, by the reason: rested (their key could not be used) or failed (it failed for the request)."))
-	fail(err)
-	fellBack, err := meter.Int64ObservableCounter("keyturn.fallbacks", metric.WithDescription("Requests that a pool passed on to another, by the reason: exhausted, overloaded or unreachable."))
-	fail(err)
-	state, err := meter.Int64ObservableGauge("keyturn.key_pool_state", metric.WithDescription("Keys by state, as they are at this moment."))
-	fail(err)
-	open, err := meter.Int64ObservableGauge("keyturn.streams", metric.WithDescription("ext_proc streams open now: attempts whose answer is awaited or read."))
-	fail(err)
+	attempts := counter("keyturn.attempts", "Attempts by the way they ended: ok, turned (the next one follows), exhausted (no key left), surfaced (an error for the client), unreachable (the provider was not), no_response, foreign (the client's own key).")
+	transitions := counter("keyturn.key_pool_state_transitions", "Keys that left their state, by the reason.")
+	exhaustions := counter("keyturn.key_pool_exhaustions", "Requests that no key of the pool could serve, by what the client was told.")
+	refusals := counter("keyturn.memory_refusals", "Bodies that limits.memory left no memory for, by what they were: request, larger (than announced, or late), answer, error (judged by its status alone; the others were answered with 503).")
+	echoed := counter("keyturn.key_pool_echoes", "Answers of the provider that held a key of the pool, which was taken out, by the part: header or body.")
+	moved := counter("keyturn.key_pool_moves", "Conversations that went on with another key than before, in pools that spread, by the reason: rested (their key could not be used) or failed (it failed for the request).")
+	fellBack := counter("keyturn.fallbacks", "Requests that a pool passed on to another, by the reason: exhausted, overloaded or unreachable.")
+	state := gauge("keyturn.key_pool_state", "Keys by state, as they are at this moment.")
+	low := gauge("keyturn.key_pool_low", "Keys that have less left than the pool's headroom, as they are at this moment.")
+	open := gauge("keyturn.streams", "ext_proc streams open now: attempts whose answer is awaited or read.")
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
@@ -132,6 +135,7 @@ func newMetrics(provider metric.MeterProvider, pools func() *poolSet) (*metrics,
 				for i, n := range b.keys.Counts() {
 					o.ObserveInt64(state, int64(n), pm.byState[i])
 				}
+				o.ObserveInt64(low, int64(b.keys.Low()), pm.alone)
 			}
 			observe(o, attempts, pm.attempts[:], pm.byOutcome[:])
 			observe(o, transitions, pm.transitions[:], pm.byReason[:])
@@ -142,7 +146,7 @@ func newMetrics(provider metric.MeterProvider, pools func() *poolSet) (*metrics,
 			observe(o, exhaustions, pm.exhaustions[:], pm.byKind[:])
 		}
 		return nil
-	}, attempts, transitions, exhaustions, refusals, echoed, moved, fellBack, state, open)
+	}, attempts, transitions, exhaustions, refusals, echoed, moved, fellBack, state, low, open)
 	return m, err
 }
 
@@ -183,6 +187,7 @@ func (m *metrics) forPool(name string) *poolMetrics {
 	for i := range pm.byMove {
 		pm.byMove[i] = with("reason", moveNames[i])
 	}
+	pm.alone = metric.WithAttributeSet(attribute.NewSet(provider))
 	for i := range pm.byWhy {
 		pm.byWhy[i] = with("reason", Fallbacks[i])
 	}

@@ -77,6 +77,9 @@ func (x *exchange) choose() bool {
 			return false
 		}
 	}
+	if x.pool.keys == nil {
+		x.walker, x.exhaustion = nil, nil // of a pool before it
+	}
 	return true
 }
 

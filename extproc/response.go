@@ -20,6 +20,9 @@ func (x *exchange) responseHeaders(m *message, now time.Time) {
 	}
 	if x.local == nil && !x.concerns() {
 		x.settle()
+		if x.key != nil && x.outcome == succeeded {
+			x.pool.keys.Observe(x.key, x.model, m.joined, now)
+		}
 		x.goodAnswer(m)
 		return
 	}
@@ -118,32 +121,30 @@ func (x *exchange) decide(m *message, now time.Time) {
 		if x.own == nil {
 			x.outcome = surfaced
 		}
-		if x.status >= 500 && x.fallBack(whyOverloaded, k, now) {
-			return
-		}
 		x.notBlamed(body, k, now)
 		return
 	}
 	x.verdict = x.classify(keypool.Answer{Status: x.status, Header: head.joined, Body: body, Now: now})
 	x.transition = x.pool.keys.Mark(x.key, x.verdict, x.model)
 	x.walker.Release() // a trial that blamed nobody is over; the next attempt may come before this stream ends
-	if x.verdict.Action == keypool.Surface {
+	switch {
+	case x.verdict.Action == keypool.Surface:
 		x.outcome = surfaced
-		if x.verdict.Class == keypool.Transient && x.fallBack(whyOverloaded, k, now) {
-			return
-		}
 		x.notBlamed(body, k, now)
-		return
-	}
-	blamed := x.verdict.Action != keypool.NextKey && (x.verdict.Scope != keypool.ScopeKeyModel || x.model != "")
-	if x.verdict.Class == keypool.Elsewhere {
+	case x.verdict.Class == keypool.Elsewhere:
 		x.seek(body, k, now)
-		return
+	default:
+		x.turn(k, now)
 	}
+}
+
+// turn asks for an attempt with another key, or with another pool where there is none, or ends the request.
+func (x *exchange) turn(k kind, now time.Time) {
+	blamed := x.verdict.Action != keypool.NextKey && (x.verdict.Scope != keypool.ScopeKeyModel || x.model != "")
 	switch x.exhaustion = x.others(); {
 	case x.exhaustion == nil && x.inTime(now) && x.retriable() && (blamed || x.followed()): // or the next attempt would have this key again
 		x.nextAttempt(k)
-	case x.verdict.Class == keypool.Transient && x.fallBack(whyOverloaded, k, now):
+	case x.overloaded() && x.fallBack(whyOverloaded, k, now):
 	case x.exhaustion != nil && x.fallBack(whyExhausted, k, now):
 	case !blamed:
 		x.surface(k)
@@ -156,6 +157,11 @@ func (x *exchange) decide(m *message, now time.Time) {
 	}
 }
 
+// overloaded reports whether an answer says that the provider is overloaded or broken.
+func (x *exchange) overloaded() bool {
+	return x.status >= 500 && (x.key == nil || x.verdict.Class == keypool.Transient)
+}
+
 // notBlamed does what an answer asks for that is no key's fault: it may be about what Keyturn put into the request, or come of what it has
 // forgotten.
 func (x *exchange) notBlamed(body []byte, k kind, now time.Time) {
@@ -163,6 +169,7 @@ func (x *exchange) notBlamed(body []byte, k kind, now time.Time) {
 	case x.lost(body):
 	case x.leaner(body, now):
 		x.nextAttempt(k)
+	case x.overloaded() && x.fallBack(whyOverloaded, k, now):
 	default:
 		x.handOver(x.awaiting, k)
 	}

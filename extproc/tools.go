@@ -104,20 +104,8 @@ func (x *exchange) remember(m *message, own []byte) {
 // requestBody takes a request's body: Envoy sends it once, as it was asked to. One that came in chunks, and passes as one whose length
 // is known, may turn out to be too large for tools.
 func (x *exchange) requestBody(m *message) due {
-	if x.body != nil && x.response == wantHeaders {
-		if x.full {
-			x.busy()
-			return dueReply
-		}
-		if !x.move(m) {
-			return dueReply
-		}
-		if x.tools == nil {
-			if x.rekey(); !x.done {
-				x.passMoved(m)
-			}
-			return dueReply
-		}
+	if x.body != nil && x.response == wantHeaders && x.moveBody(m) {
+		return dueReply
 	}
 	if x.tools != nil && x.tools.response == nil && x.response == wantHeaders {
 		switch {
@@ -169,7 +157,7 @@ func (x *exchange) putTools(m *message, tools []dialect.Tool, without dialect.Wi
 		x.mut.remove("content-encoding")
 	}
 	x.tools.coded = coded{}
-	x.mut.number("content-length", len(body))
+	x.mut.length(len(body))
 	x.out.body(m.kind, &x.mut, body, &x.dyn)
 	if !session.Reads() {
 		x.tools = nil
@@ -349,7 +337,7 @@ func (x *exchange) sendWhole(body []byte, same bool) {
 		x.mut.remove("content-encoding")
 	}
 	if !x.partial {
-		x.mut.number("content-length", len(body))
+		x.mut.length(len(body))
 	}
 	x.out.body(responseBody, &x.mut, body, &x.dyn)
 }

@@ -66,7 +66,8 @@ type place struct {
 // account is whose credit keys spend: a named group, or one key without a group. After a billing failure it rests; then it is on trial, by one
 // request at a time, until one succeeds.
 type account struct {
-	until atomic.Int64 // instant at which the rest ends; 0: no billing failure since the last success
+	until atomic.Int64              // instant at which the rest ends; 0: no billing failure since the last success
+	left  atomic.Pointer[allowance] // what answers told of what is left; nil: nothing
 
 	// protected by pool.mu
 	lease   uint64

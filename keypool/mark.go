@@ -246,6 +246,7 @@ func (p *Pool) reset(s *slot) bool {
 	s.lease, s.wait = 0, 0
 	a := s.place.Load().account
 	a.until.Store(0)
+	a.left.Store(nil)
 	a.lease, a.wait = 0, 0
 	return from != s.stateAt(now)
 }

@@ -41,6 +41,7 @@ type Config struct {
 	Keys        []KeyConfig   // in order of priority; at least one
 	Policy      Policy        // for Classify; the pool only keeps it
 	Choose      Choose        // which of the usable keys; in order of priority
+	Headroom    Headroom      // what keys are to have left; zero: it is not looked at
 	Cooldown    Cooldown      // how long keys rest
 	ReviveAfter time.Duration // wait before a Permanent key is tried again, doubled each time the trial fails; 15 min. Never: it is not tried
 	ReviveMax   time.Duration // bound of the doubling; 24 h
@@ -265,6 +266,7 @@ func (c Config) complete() (Config, error) {
 	var choose setting.Problems
 	c.Choose = c.Choose.complete(&choose)
 	found.AddWithin("choose", choose)
+	found.AddWithin("headroom", c.Headroom.check())
 	var cooldown setting.Problems
 	c.Cooldown, cooldown = c.Cooldown.complete()
 	found.AddWithin("cooldown", cooldown)

@@ -13,6 +13,8 @@ type KeyStatus struct {
 	Probation bool      // one request at a time may try it, until one succeeds
 	Reserved  bool      // such a request runs
 	Parked    []Parked  // models it is left out for
+	Left      *float64  // the smallest share of its allowances that is left, from 0 to 1; nil: no answer has told
+	LowUntil  time.Time // until when it has less than Config.Headroom; zero: it has enough
 
 	// Since the key came into the pool: how often it was handed out, was given a rest, became Permanent, and came back from that.
 	Chosen, Cooldowns, Retirements, Revivals uint64
@@ -50,6 +52,11 @@ func (s *slot) statusLocked(now int64) KeyStatus {
 	}
 	if until := s.restsUntil(); now < until {
 		st.Until = s.pool.at(until)
+	}
+	if a := pl.account.left.Load(); a != nil {
+		if st.Left = &a.left; now < a.until {
+			st.LowUntil = s.pool.at(a.until)
+		}
 	}
 	if s.retired.Load() {
 		st.ReviveAt = s.pool.at(s.reviveAt.Load())

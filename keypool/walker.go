@@ -17,7 +17,9 @@ type Walker struct {
 	model  string
 	group  bool
 	pos    int
-	held   *Key // the last key handed out, when it is on trial
+	low    bool   // a key was passed by that has less left than it should
+	given  *entry // the last of those that was handed out
+	held   *Key   // the last key handed out, when it is on trial
 
 	conversation uint64
 	stays        *slot    // the key that the conversation stays with; nil: none, or not asked yet
@@ -65,33 +67,61 @@ func (w *Walker) Next() (*Key, *Error) {
 		if e == nil || w.skips(e) {
 			continue
 		}
-		k := e.key
-		switch k.slot.useAt(now, w.model) {
-		case busy:
+		if e.key.slot.lowAt(now, w.model) != nil {
+			w.low = true
 			continue
-		case trial:
-			if k = w.pool.reserve(k.slot, now, w.model); k == nil {
-				continue
-			}
-			if k.lease != 0 {
-				w.held = k
-			}
-		case free:
 		}
-		k.slot.chosen.Add(1)
-		k.slot.recent.count(now, oneAsked)
-		return k, nil
+		if k := w.take(e, now); k != nil {
+			return k, nil
+		}
+	}
+	for w.low {
+		if w.given != nil { // of those, each once too
+			w.tried = append(slices.Clip(w.tried), w.given.id)
+		}
+		e := w.roomiest(now)
+		if e == nil {
+			break
+		}
+		w.given = e
+		if k := w.take(e, now); k != nil {
+			return k, nil
+		}
 	}
 	return nil, w.exhausted(now)
+}
+
+// take hands a key out; nil: it cannot be used.
+func (w *Walker) take(e *entry, now int64) *Key {
+	k := e.key
+	switch k.slot.useAt(now, w.model) {
+	case busy:
+		return nil
+	case trial:
+		if k = w.pool.reserve(k.slot, now, w.model); k == nil {
+			return nil
+		}
+		if k.lease != 0 {
+			w.held = k
+		}
+	case free:
+	}
+	k.slot.chosen.Add(1)
+	k.slot.recent.count(now, oneAsked)
+	return k
 }
 
 // Peek returns what Next would, without moving, reserving or counting: is there another key to try? What this walker holds for a trial does not
 // stand in its own way, since Next gives it back: a request that gives up its key for another must Release it first.
 func (w *Walker) Peek() (*Key, *Error) {
-	now := w.pool.now()
+	now, low := w.pool.now(), w.low
 	for i, n := w.pos, w.count(now); i < n; i++ {
 		e := w.entry(i)
 		if e == nil || w.skips(e) {
+			continue
+		}
+		if e.key.slot.lowAt(now, w.model) != nil {
+			low = true
 			continue
 		}
 		switch e.key.slot.useAt(now, w.model) {
@@ -104,6 +134,11 @@ func (w *Walker) Peek() (*Key, *Error) {
 		case free:
 		}
 		return e.key, nil
+	}
+	if low {
+		if e := w.roomiest(now); e != nil && (e.key.slot.useAt(now, w.model) == free || !w.elsewhere(e.key.slot)) {
+			return e.key, nil
+		}
 	}
 	return nil, w.exhausted(now)
 }

@@ -5,6 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
+	"maps"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -33,9 +36,7 @@ func startFalling(t *testing.T, cfg gateway.Config, fallback map[string]any) *fa
 	t.Cleanup(func() { require.NoError(t, server.Close()) })
 	to := func(name string, models map[string]any) map[string]any {
 		all := map[string]any{"to": []string{name}, "models": models}
-		for k, v := range fallback {
-			all[k] = v
-		}
+		maps.Copy(all, fallback)
 		return map[string]any{"fallback": all, "deadline": "10s"}
 	}
 	cfg.Pools = []gateway.Pool{
@@ -236,4 +237,128 @@ func TestFallbackWait(t *testing.T) {
 	got = s.ask(t, f.Gateway, true, "hi")
 	require.Equal(t, http.StatusTooManyRequests, got.Status, got.Body)
 	require.Zero(t, f.second.Count())
+}
+
+// TestFallbackChain holds that a chain of pools is followed to its end, by requests that a client sends many of at once, by HTTP/1 and HTTP/2, and
+// what becomes of it when Keyturn dies in between.
+func TestFallbackChain(t *testing.T) {
+	t.Parallel()
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	gone := "http://" + closed.Addr().String()
+	require.NoError(t, closed.Close())
+	last := scripted.New(scripted.Config{})
+	server, err := last.Start("")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Close()) })
+	last.Default(scripted.OK(said))
+	gw := gateway.Start(t, gateway.Config{Pools: []gateway.Pool{
+		{Provider: "openai", Keys: poolKeys, Upstream: gone, Settings: map[string]any{
+			"byok": map[string]any{"allow": map[string]any{"placeholders": []string{"dummy"}}}, "fallback": map[string]any{"to": []string{"azure"}, "models": map[string]any{"gpt": "my-gpt"}},
+		}},
+		{Provider: "azure", Keys: poolKeys, Base: "/openai", Settings: map[string]any{"fallback": map[string]any{"to": []string{"local", "groq"}, "models": map[string]any{"my-gpt": "llama"}}}},
+		{Name: "local", Provider: "vllm", Keys: []string{}, Upstream: server.URL, Settings: map[string]any{"keys": nil, "fallback": map[string]any{"to": []string{"groq"}, "on": []string{"overloaded"}}}},
+		{Provider: "groq", Keys: []string{"g0-long-key"}, Base: "/groq"},
+	}})
+	reset := func(t *testing.T) {
+		t.Helper()
+		gw.Reset(t)
+		last.Reset()
+		gw.Provider.Key("g0-long-key", scripted.OK("from groq"))
+		for _, k := range poolKeys {
+			gw.Provider.Key(k, scripted.RateLimited(30*time.Second))
+		}
+	}
+	const chat = "/v1/chat/completions"
+	body := `{"model":"gpt","messages":[{"role":"user","content":"hi"}]}`
+
+	t.Run("to its end", func(t *testing.T) {
+		reset(t)
+		got := gw.Post(t, chat, body, "authorization", "Bearer dummy")
+		require.Equal(t, http.StatusOK, got.Status, got.Body)
+		require.Contains(t, got.Body, said)
+		require.Equal(t, poolKeys, gw.Provider.Keys())
+		requests := last.Requests()
+		require.Len(t, requests, 1)
+		require.Equal(t, "llama", requests[0].Model)
+		require.Empty(t, requests[0].Key)
+		require.Equal(t, chat, requests[0].Path)
+		require.Equal(t, "/openai"+chat, gw.Provider.Requests()[0].Path)
+		require.Equal(t, "my-gpt", gw.Provider.Requests()[0].Model)
+	})
+	t.Run("one without keys is overloaded", func(t *testing.T) {
+		reset(t)
+		last.Default(scripted.Overloaded(503))
+		t.Cleanup(func() { last.Default(scripted.OK(said)) })
+		got := gw.Post(t, chat, body)
+		require.Equal(t, http.StatusOK, got.Status, got.Body)
+		require.Contains(t, got.Body, "from groq")
+		requests := gw.Provider.Requests()
+		require.Equal(t, "/groq"+chat, requests[len(requests)-1].Path)
+		require.Equal(t, "llama", requests[len(requests)-1].Model)
+	})
+	t.Run("a path that names the model", func(t *testing.T) {
+		reset(t)
+		got := gw.Post(t, "/azure/deployments/my-gpt/chat/completions?api-version=1", `{"messages":[]}`)
+		require.Equal(t, http.StatusOK, got.Status, got.Body)
+		require.Equal(t, "/deployments/llama/chat/completions?api-version=1", last.Requests()[0].Path)
+	})
+	t.Run("a client's own key stays", func(t *testing.T) {
+		reset(t)
+		got := gw.Post(t, chat, body, "authorization", "Bearer sk-own-of-client")
+		require.Equal(t, http.StatusServiceUnavailable, got.Status, got.Body)
+		require.Equal(t, "provider_unreachable", got.Header.Get("X-Keyturn-Error"))
+		require.Zero(t, gw.Provider.Count()+last.Count())
+	})
+	t.Run("many at once", func(t *testing.T) {
+		reset(t)
+		plain := new(http.Protocols)
+		plain.SetUnencryptedHTTP2(true)
+		clients := []*http.Client{gw.Client, {Transport: &http.Transport{Protocols: plain}}}
+		failed := make(chan error, 200)
+		for i := range 200 {
+			req := gw.Request(t, http.MethodPost, chat, strings.NewReader(body))
+			go func() {
+				resp, err := clients[i%2].Do(req)
+				if err == nil {
+					b, _ := io.ReadAll(resp.Body)
+					resp.Body.Close()
+					if resp.StatusCode != http.StatusOK || !strings.Contains(string(b), said) {
+						err = fmt.Errorf("%d: %s", resp.StatusCode, b)
+					}
+				}
+				failed <- err
+			}()
+		}
+		for range 200 {
+			require.NoError(t, <-failed)
+		}
+		for _, r := range last.Requests() {
+			require.Equal(t, "llama", r.Model)
+		}
+	})
+	t.Run("Keyturn dies while the first is asked", func(t *testing.T) {
+		reset(t)
+		arrived, release := make(chan struct{}), make(chan struct{})
+		gw.Provider.Key(poolKeys[0], scripted.Func(func(scripted.Request) scripted.Answer {
+			close(arrived)
+			<-release
+			return scripted.RateLimited(30 * time.Second)
+		}))
+		answered := make(chan gateway.Response, 1)
+		req := gw.Request(t, http.MethodPost, "/azure"+chat, strings.NewReader(strings.Replace(body, "gpt", "my-gpt", 1)))
+		go func() {
+			got, _ := gw.TryDo(req)
+			answered <- got
+		}()
+		<-arrived
+		gw.KillProcessor(t)
+		close(release)
+		got := <-answered
+		require.NotEqual(t, http.StatusOK, got.Status)
+		require.Zero(t, last.Count())
+		gw.StartProcessor(t)
+		gw.Provider.Key(poolKeys[0], scripted.RateLimited(30*time.Second))
+		gw.Eventually(t, "it serves again", func() bool { return gw.Post(t, chat, body).Status == http.StatusOK })
+	})
 }

@@ -180,7 +180,7 @@ func TestBoardAsksWhatThereIs(t *testing.T) {
 	metrics := gw.Metrics(t)
 	for labels, of := range regexp.MustCompile(`by \(([a-z_, ]+)\) \((?:rate|increase)\(([a-z_]+)`).FindAllStringSubmatch(string(b), -1) {
 		require.NotEmpty(t, of, labels)
-		for _, label := range strings.Split(of[1], ", ") {
+		for label := range strings.SplitSeq(of[1], ", ") {
 			require.Regexp(t, `(?m)^`+of[2]+`\{[^}]*\b`+label+`=`, metrics)
 		}
 	}

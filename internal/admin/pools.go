@@ -31,10 +31,16 @@ type (
 		Trial     bool        `json:"trial,omitempty"`     // such a request runs now
 		Models    []modelView `json:"models,omitempty"`    // what it is left out for
 
+		Headroom *headroomView `json:"headroom,omitempty"` // what the last answer told of its allowances; absent: nothing, or the pool has no headroom
+
 		Chosen      uint64 `json:"chosen"` // this and the next three: since the key was added
 		Cooldowns   uint64 `json:"cooldowns"`
 		Retirements uint64 `json:"retirements"`
 		Revivals    uint64 `json:"revivals"`
+	}
+	headroomView struct {
+		Left     float64   `json:"left"`               // the smallest share that is left, from 0 to 1
+		LowUntil time.Time `json:"low_until,omitzero"` // until when the key is passed by, as long as another can serve
 	}
 	modelView struct {
 		Model  string    `json:"model"`
@@ -60,6 +66,9 @@ func viewKey(s keypool.KeyStatus) keyView {
 		State: s.State.String(), Reason: reason(s.Reason), Until: instant(s.Until), ReviveAt: instant(s.ReviveAt),
 		Probation: s.Probation, Trial: s.Reserved,
 		Chosen: s.Chosen, Cooldowns: s.Cooldowns, Retirements: s.Retirements, Revivals: s.Revivals,
+	}
+	if s.Left != nil {
+		v.Headroom = &headroomView{*s.Left, instant(s.LowUntil)}
 	}
 	for _, m := range s.Parked {
 		v.Models = append(v.Models, modelView{m.Model, reason(m.Reason), instant(m.Until)})

@@ -98,6 +98,8 @@ type Pool struct {
 	Choose Choose
 	// Fallback says where requests go on that the pool cannot serve.
 	Fallback extproc.Fallback
+	// Headroom is what keys are to have left.
+	Headroom keypool.Headroom
 	// Cooldown says how long keys rest.
 	Cooldown keypool.Cooldown
 	// ReviveAfter is the time after which a key that was given up is tried again by one request. keypool.Never: it is not.

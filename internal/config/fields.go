@@ -120,6 +120,8 @@ func poolFields() object[Pool] {
 			is("choose", func(p *Pool) *Choose { return &p.Choose }, chooseFields(), "Which of the usable keys a request gets."),
 			is("fallback", func(p *Pool) *extproc.Fallback { return &p.Fallback }, fallbackFields(),
 				"Where requests of a dialect go on that the pool cannot serve, before the client has seen a byte."),
+			is("headroom", func(p *Pool) *keypool.Headroom { return &p.Headroom }, headroomFields(),
+				"What keys are to have left of their allowances, as the provider's answers count them. One with less is passed by until its reset, as long as another can serve."),
 			is("cooldown", func(p *Pool) *keypool.Cooldown { return &p.Cooldown }, cooldownFields(), "How long keys rest."),
 			is("revive_after", func(p *Pool) *time.Duration { return &p.ReviveAfter }, rest(true),
 				"When a key that was given up is tried again, by one request; doubles up to 24h. 0: never."),

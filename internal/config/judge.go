@@ -54,7 +54,7 @@ func (r *reader) follows(judged, path string) bool {
 
 // KeyPool is what the file says about the keys of a pool, in the words of package keypool.
 func (c *Config) KeyPool(p *Pool) keypool.Config {
-	kc := keypool.Config{Name: p.Name, Policy: p.Policy, Choose: p.Choose.Choose, Cooldown: p.Cooldown, ReviveAfter: p.ReviveAfter, Secret: []byte(c.Fingerprint)}
+	kc := keypool.Config{Name: p.Name, Policy: p.Policy, Choose: p.Choose.Choose, Headroom: p.Headroom, Cooldown: p.Cooldown, ReviveAfter: p.ReviveAfter, Secret: []byte(c.Fingerprint)}
 	for _, k := range p.Keys {
 		kc.Keys = append(kc.Keys, keypool.KeyConfig{Name: k.Name, Secret: k.Secret, Group: k.Group, Tier: k.Tier, Weight: k.Weight})
 	}
