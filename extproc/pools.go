@@ -35,6 +35,9 @@ type Pool struct {
 	BasePath string
 	// Cluster is the name of Envoy's cluster that attempts go to.
 	Cluster string
+	// CountUsage has Chat Completions streams counted whose clients do not ask for it: the provider is asked for the tokens, and the stream is
+	// read for them.
+	CountUsage bool
 	// Schemas says what the provider takes of the schemas of tools.
 	Schemas Schemas
 	// MaxTools is how many tools the provider takes in one request, the client's included; zero means 128, negative any number.
@@ -100,12 +103,16 @@ type bound struct {
 	stay             Stay
 	endpoints        endpoints
 	tools            *Tools
+	countUsage       bool
 	memory           *agent.Memory // of tools; nil: none
 	metrics          *poolMetrics
 }
 
 // limits are those of a response with tools.
 func (b *bound) limits() agent.Limits {
+	if b.tools == nil {
+		return agent.Limits{Turns: 1, MaxBody: b.maxBody}
+	}
 	return agent.Limits{Turns: b.tools.Turns, Calls: b.tools.Calls, Time: b.tools.Time, ResultBytes: b.tools.ResultBytes, MaxBody: b.maxBody}
 }
 
@@ -148,7 +155,7 @@ func bind(p Pool) (*bound, error) {
 		name: name, provider: p.Provider, telemetry: p.Telemetry, schemas: p.Schemas, maxTools: max(p.MaxTools, dialect.AnyTools), keys: p.Keys, header: p.Header,
 		byok: p.BYOK, placeholders: map[string]bool{},
 		authority: p.Authority, webSocket: p.WebSocket, stay: p.Stay,
-		maxBody: p.MaxBody, deadline: p.Deadline, keepLimits: p.KeepRateLimitHeaders, tools: p.Tools, endpoints: newEndpoints(p.BasePath, p.Paths),
+		maxBody: p.MaxBody, deadline: p.Deadline, keepLimits: p.KeepRateLimitHeaders, tools: p.Tools, countUsage: p.CountUsage, endpoints: newEndpoints(p.BasePath, p.Paths),
 	}
 	for _, v := range p.Placeholders {
 		b.placeholders[v] = true

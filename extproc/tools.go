@@ -67,9 +67,9 @@ const (
 	drained         // the rest of a stream whose turn is over
 )
 
-// wantsTools reports whether the pool's tools may go into this request.
+// wantsTools reports whether the pool's tools may go into this request, or what has its answer counted.
 func (x *exchange) wantsTools(m *message) bool {
-	return x.pool.tools != nil && !x.laterTurn && x.dialect != nil && !m.end &&
+	return (x.pool.tools != nil || x.pool.countUsage && x.dialect == dialect.Chat) && !x.laterTurn && x.dialect != nil && !m.end &&
 		string(m.header(":method")) == "POST" && x.length <= x.pool.maxBody
 	// The content type does not matter: curl -d says application/x-www-form-urlencoded, and a body that is no JSON passes as it is.
 }
@@ -118,14 +118,18 @@ func (x *exchange) requestBody(m *message) due {
 // putTools puts the pool's tools into the request, unless it is to pass as it is. m is its body.
 func (x *exchange) putTools(m *message, tools []dialect.Tool, without dialect.Without) {
 	var catalogue []dialect.Tool
-	if x.pool.tools.Search && len(tools) > mostUnsearched {
+	of := x.pool.tools
+	if of == nil { // the answer is read for its tokens alone
+		of = &Tools{}
+	}
+	if of.Search && len(tools) > mostUnsearched {
 		tools, catalogue = dialect.SearchTools(), tools
 	}
 	body := x.tools.coded.of(m.body)
 	tools = without.From(tools)
 	session := x.dialect.Open(dialect.Request{Path: x.tools.origin.Path, Body: body}, dialect.Options{
 		Tools: tools, Catalogue: without.From(catalogue), MaxTools: x.pool.maxTools, NoUsage: without.Usage, Offers: x.offers, Instructions: x.tools.instructions,
-		Hidden: x.pool.tools.Hidden, Counting: countings[x.pool.tools.Usage], ModelName: mcp.ModelName, Memory: x.tools.memory, Gone: x.gone,
+		Hidden: of.Hidden, Counting: countings[of.Usage], Count: x.pool.countUsage, ModelName: mcp.ModelName, Memory: x.tools.memory, Gone: x.gone,
 	})
 	if session != nil && int64(len(session.Request())) > x.pool.maxBody { // Envoy could not hold it
 		session = nil
@@ -159,6 +163,9 @@ func (x *exchange) putTools(m *message, tools []dialect.Tool, without dialect.Wi
 	}
 	x.tools.size = int64(len(body))
 	x.tools.response = agent.Begin(session, &x.tools.origin, x.pool.limits())
+	if x.pool.tools == nil {
+		x.tools.response.Once()
+	}
 }
 
 // merged is the response that the answer becomes a part of; nil: the answer passes as it is.
