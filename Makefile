@@ -33,8 +33,9 @@ image: ## build the container image IMAGE (keyturn:dev); PUSH=1: for amd64 and a
 test: ## run every test, those through a real Envoy too
 	@$(if $(RACE),,echo 'no C compiler: testing without the race detector')
 	go vet ./...
-	@# ./test first, since it takes longest; pure packages, which start no goroutines, without the race detector.
-	go test $(RACE) -shuffle=on -timeout=20m ./test $$(go list ./... | grep -vE '$(PURE)')
+	@# ./test has the race detector in keyturn, not in the clients and the provider around it; pure packages, which start no goroutines, have none.
+	go test -shuffle=on -timeout=20m ./test $(if $(RACE),-detect)
+	go test $(RACE) -shuffle=on -timeout=20m $$(go list ./... | grep -vE '/keyturn/test$$|$(PURE)')
 	go test -shuffle=on $$(go list ./... | grep -E '$(PURE)')
 	@# A module of its own, for what Prometheus brings.
 	go -C test/grafana vet .

@@ -22,6 +22,10 @@ const (
 	retryBackOff = time.Millisecond
 )
 
+// defaultPrefix is what paths begin with that name no pool. Whatever else does gets 404, where the listener is Keyturn's alone: a name that
+// is mistyped must not spend another pool's keys.
+const defaultPrefix = "/v1/"
+
 // mainRoutes are those of probes, each pool's under its own prefix, and then those without a prefix.
 func (r *renderer) mainRoutes() []*routev3.Route {
 	routes := []*routev3.Route{r.healthRoute()}
@@ -33,7 +37,7 @@ func (r *renderer) mainRoutes() []*routev3.Route {
 	if messages >= 0 && messages != others {
 		routes = append(routes, r.poolRoute(&r.Pools[messages], "default messages", "/v1/messages", "/v1/messages"))
 	}
-	return append(routes, r.poolRoute(&r.Pools[others], "default", "/", "/"))
+	return append(routes, r.poolRoute(&r.Pools[others], "default", defaultPrefix, defaultPrefix))
 }
 
 // poolRoute is a route of the main listener. The path begins with a prefix, in place of which the provider gets the

@@ -40,6 +40,8 @@ type Config struct {
 	files   []string
 	secrets *[]string // a pointer, since printing c prints none of what it points to
 	sum     digest
+
+	settings func() []Setting
 }
 
 // Admin is Keyturn's own HTTP endpoint.
