@@ -68,8 +68,10 @@ func TestADayInParts(t *testing.T) {
 	turns := recordtest.Turns(recordtest.Many(1500), 3)
 	said := recordtest.Said(turns)
 	dir := t.TempDir()
-	s := open(t, dir, func(o *sqlite.Options) { o.Retain.Bytes = int64(recordtest.Many(4 << 20))
-		o.Content.Bytes = o.Retain.Bytes })
+	s := open(t, dir, func(o *sqlite.Options) {
+		o.Retain.Bytes = int64(recordtest.Many(4 << 20))
+		o.Content.Bytes = o.Retain.Bytes
+	})
 	recordtest.Put(t, s, "w", turns, said)
 	files, err := filepath.Glob(filepath.Join(dir, "2026-*.[0-9]*.db"))
 	require.NoError(t, err)
