@@ -56,7 +56,7 @@ func (r *renderer) poolRoute(pool *Pool, name, prefix, follows string) *routev3.
 // matches nothing and rewrites no path: those are the caller's. Where Keyturn is attached to routes, it has all that a
 // route can have, and needs of its listener no more than the filters that it enables.
 func (r *renderer) frontRoute(pool *Pool) *routev3.Route {
-	route := r.innerRoute(retries(pool.Keys))
+	route := r.innerRoute(retries(MostKeys(r.Pools, pool)))
 	route.RequestHeadersToAdd = append(route.RequestHeadersToAdd, set(wire.PoolHeader, pool.Name))
 	route.ResponseHeadersToAdd = r.told()
 	if !pool.BYOK {
@@ -130,8 +130,8 @@ func onceHeaders() []*corev3.HeaderValueOption {
 // What an attempt says about the key on the response (x-keyturn-used-…) is meant for Keyturn here, and stays.
 func (r *renderer) loopbackRoute() *routev3.Route {
 	keys := 0
-	for _, pool := range r.Pools {
-		keys = max(keys, pool.Keys)
+	for i := range r.Pools {
+		keys = max(keys, MostKeys(r.Pools, &r.Pools[i]))
 	}
 	route := r.innerRoute(retries(keys))
 	route.Match = everything()

@@ -93,6 +93,7 @@ type Server struct {
 	idle     sync.Once // when the server shuts down and no attempt is under way
 	withheld seldom    // redirects
 	noMemory seldom    // bodies
+	fellBack seldom    // requests
 
 	start      func(context.Context, Start) error // nil: no start has to be recorded
 	unrecorded seldom                             // requests whose start was not
@@ -303,7 +304,7 @@ func (s *Server) receive(stream grpc.ServerStream, a *attempt) (due, error) {
 	switch {
 	case a.message.kind == requestHeaders:
 		s.trails.follow(&a.exchange, a.message)
-	case a.message.kind == requestBody && a.tools != nil:
+	case a.message.kind == requestBody && (a.tools != nil || a.body != nil):
 		a.full, a.fullFor = !a.takeBody(stream.Context(), a.share.came), wantLarger
 		s.tellCoded(a)
 		a.gone = func() bool { return stream.Context().Err() != nil }
@@ -363,6 +364,7 @@ func (s *Server) send(stream grpc.ServerStream, a *attempt, d due) error {
 		return stream.SendMsg(&a.out)
 	case dueTools:
 		s.put(stream.Context(), a)
+		s.trails.leave(&a.exchange)
 		return stream.SendMsg(&a.out)
 	case duePiece:
 		if err := sendChunks(stream, &a.out, a.chunk); err != nil || !a.hasRest() {

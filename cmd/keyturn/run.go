@@ -90,6 +90,7 @@ func runGateway(ctx context.Context, cfg *config.Config, flags runFlags, ready f
 	work.Go(func() error {
 		select { // Envoy ends first: while it drains, the requests under way still need their keys
 		case <-ctx.Done():
+			log.Info("ending, when envoy has answered the requests that it has", slog.Duration("for_at_most", process.DefaultDrain))
 			err := proc.Stop(context.WithoutCancel(ctx))
 			stopServing()
 			return err

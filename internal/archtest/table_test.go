@@ -48,6 +48,7 @@ var table = map[string]rule{
 	"keypool":         {is: "is pure", not: impure},
 	"envoy":           {is: "writes settings", not: []string{"grpc"}},
 	"envoy/check":     {is: "judges settings", may: []string{"envoy", "envoy/internal/address"}, not: []string{"grpc"}},
+	"envoy/attach":    {is: "edits what it is given", may: []string{"envoy", "envoy/internal/document"}, not: []string{"grpc", "net/http", "os"}},
 	"envoy/mesh":      {is: "writes settings", may: []string{"envoy", "envoy/internal/address", "envoy/internal/document"}, not: []string{"grpc"}},
 	"envoy/process":   {is: "runs what it is given", may: []string{"envoy", "envoy/internal/address", "internal/redact"}, not: []string{"grpc"}},
 	"internal/config": {is: "puts the settings of others into a file", may: []string{"keypool", "mcp", "extproc", "envoy", "internal/record", "internal/record/genai"}, not: envoys},

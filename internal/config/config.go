@@ -96,6 +96,8 @@ type Pool struct {
 	Policy keypool.Policy
 	// Choose says which of the usable keys a request gets.
 	Choose Choose
+	// Fallback says where requests go on that the pool cannot serve.
+	Fallback extproc.Fallback
 	// Cooldown says how long keys rest.
 	Cooldown keypool.Cooldown
 	// ReviveAfter is the time after which a key that was given up is tried again by one request. keypool.Never: it is not.

@@ -118,6 +118,8 @@ func poolFields() object[Pool] {
 			is("byok", func(p *Pool) *BYOK { return &p.BYOK }, byokShape{}, "Whether clients may bring their own keys: `deny` replaces what they send."),
 			is("policy", func(p *Pool) *keypool.Policy { return &p.Policy }, policyFields(), "What an answer means for its key."),
 			is("choose", func(p *Pool) *Choose { return &p.Choose }, chooseFields(), "Which of the usable keys a request gets."),
+			is("fallback", func(p *Pool) *extproc.Fallback { return &p.Fallback }, fallbackFields(),
+				"Where requests of a dialect go on that the pool cannot serve, before the client has seen a byte."),
 			is("cooldown", func(p *Pool) *keypool.Cooldown { return &p.Cooldown }, cooldownFields(), "How long keys rest."),
 			is("revive_after", func(p *Pool) *time.Duration { return &p.ReviveAfter }, rest(true),
 				"When a key that was given up is tried again, by one request; doubles up to 24h. 0: never."),

@@ -42,6 +42,7 @@ func (r *reader) wholeFile(_ string, c *Config) {
 		taken[*at.s] = at.path
 	}
 	r.apart(c.Pools)
+	r.wholeFallbacks(c.Pools)
 	r.unused(c.Pools)
 	r.wholeTools(c)
 	r.judgeEnvoy(c)
