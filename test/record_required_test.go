@@ -75,7 +75,9 @@ func TestRequestsWithoutARecord(t *testing.T) {
 			got := gw.Post(t, "/v1/chat/completions", `{"model":"m","messages":[{"role":"user","content":"hi"}]}`)
 			require.Equal(t, http.StatusServiceUnavailable, got.Status, got.Body)
 			require.Equal(t, "1", got.Header.Get("Retry-After"))
-			var e struct{ Error struct{ Message, Type, Code string } }
+			var e struct {
+				Error struct{ Message, Type, Code string }
+			}
 			require.NoError(t, json.Unmarshal([]byte(got.Body), &e), got.Body)
 			require.Equal(t, "server_error", e.Error.Code)
 			require.Contains(t, e.Error.Message, "cannot record")
