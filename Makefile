@@ -41,8 +41,9 @@ test: ## run every test, those through a real Envoy too
 	go -C test/grafana vet .
 	go -C test/grafana test -shuffle=on .
 
-test-cuts: ## cut every stream of the dialects' scenarios at every byte, and measure what each hostile body costs; takes minutes
+test-cuts: ## cut every stream of the dialects' scenarios at every byte, measure what each hostile body costs, and hold stores to many turns; takes minutes
 	go test -shuffle=on -timeout=30m ./internal/dialect -every
+	go test -shuffle=on -timeout=30m ./internal/record/sqlite ./internal/record/postgres -many
 
 test-slow: ## hold that no client that reads slowly, or never, harms Envoy, three versions of it; Linux, takes minutes
 	go vet -tags slow ./test/slowclients

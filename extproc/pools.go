@@ -36,6 +36,9 @@ type Pool struct {
 	BasePath string
 	// Cluster is the name of Envoy's cluster that attempts go to.
 	Cluster string
+	// CountUsage has Chat Completions streams counted whose clients do not ask for it: the provider is asked for the tokens, and the stream is
+	// read for them.
+	CountUsage bool
 	// Schemas says what the provider takes of the schemas of tools.
 	Schemas Schemas
 	// MaxTools is how many tools the provider takes in one request, the client's included; zero means 128, negative any number.
@@ -109,6 +112,7 @@ type bound struct {
 	hops             []hop    // where requests go on, in order
 	wait             time.Duration
 	tools            *Tools
+	countUsage       bool
 	memory           *agent.Memory // of tools; nil: none
 	metrics          *poolMetrics
 }
@@ -116,6 +120,9 @@ type bound struct {
 // limits are those of a response with tools.
 func (x *exchange) limits() agent.Limits {
 	t := x.home.tools
+	if t == nil {
+		return agent.Limits{Turns: 1, MaxBody: x.pool.maxBody}
+	}
 	return agent.Limits{Turns: t.Turns, Calls: t.Calls, Time: t.Time, ResultBytes: t.ResultBytes, MaxBody: x.pool.maxBody}
 }
 
@@ -165,7 +172,7 @@ func bind(p Pool) (*bound, error) {
 		name: name, provider: p.Provider, telemetry: p.Telemetry, schemas: p.Schemas, maxTools: max(p.MaxTools, dialect.AnyTools), keys: p.Keys, header: p.Header,
 		byok: p.BYOK, placeholders: map[string]bool{},
 		authority: p.Authority, webSocket: p.WebSocket, stay: p.Stay,
-		maxBody: p.MaxBody, deadline: p.Deadline, keepLimits: p.KeepRateLimitHeaders, tools: p.Tools, endpoints: newEndpoints(p.BasePath, p.Paths),
+		maxBody: p.MaxBody, deadline: p.Deadline, keepLimits: p.KeepRateLimitHeaders, tools: p.Tools, countUsage: p.CountUsage, endpoints: newEndpoints(p.BasePath, p.Paths),
 		base: strings.TrimSuffix(p.BasePath, "/"), dialects: p.Dialects, wait: p.Fallback.Wait,
 	}
 	for _, v := range p.Placeholders {

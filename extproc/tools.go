@@ -2,11 +2,8 @@ package extproc
 
 import (
 	"bytes"
-	"slices"
 	"strings"
 	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/keyturn/keyturn/internal/agent"
 	"github.com/keyturn/keyturn/internal/coding"
@@ -67,40 +64,6 @@ const (
 	drained         // the rest of a stream whose turn is over
 )
 
-// wantsTools reports whether the pool's tools may go into this request.
-func (x *exchange) wantsTools(m *message) bool {
-	return x.home.tools != nil && !x.laterTurn && x.dialect != nil && !m.end &&
-		string(m.header(":method")) == "POST" && x.length <= x.pool.maxBody
-	// The content type does not matter: curl -d says application/x-www-form-urlencoded, and a body that is no JSON passes as it is.
-}
-
-// remember keeps of the request's headers what later turns repeat: a credential only if it is the client's own for the provider.
-func (x *exchange) remember(m *message, own []byte) {
-	path, _ := splitQuery(string(m.header(":path")), func(string) bool { return own != nil })
-	if x.hop > 0 {
-		path = x.sent
-	}
-	x.tools = &withTools{memory: x.memory(own), coded: coded{header: m.joined("content-encoding")}, origin: agent.Origin{
-		Pool: x.pool.name, Provider: x.pool.telemetry, Dialect: x.dialect, Began: x.started,
-		Path: path, Authority: string(m.header(":authority")), RequestID: string(x.front.requestID), Client: string(x.front.client), ID: string(x.front.id),
-	}}
-	x.tools.asked = strings.ToLower(strings.TrimSpace(m.joined(wire.ToolsHeader)))
-	o := &x.tools.origin
-	if o.RequestID == "" { // Envoy makes none
-		o.RequestID = uuid.NewString()
-	}
-	for _, h := range m.headers {
-		switch name := string(h.name); name {
-		case "traceparent", "tracestate":
-			o.Trace(name, string(h.value))
-		default:
-			if !wire.IsProxied(h.name) && (own != nil || name != x.pool.header && name != x.home.header && !wire.IsCredential(h.name) && !wire.IsPage(h.name) && !slices.Contains(wire.Withheld, name) && !slices.Contains(wire.Accounts, name)) {
-				o.Repeat(name, string(h.value))
-			}
-		}
-	}
-}
-
 // requestBody takes a request's body: Envoy sends it once, as it was asked to. One that came in chunks, and passes as one whose length
 // is known, may turn out to be too large for tools.
 func (x *exchange) requestBody(m *message) due {
@@ -124,14 +87,18 @@ func (x *exchange) requestBody(m *message) due {
 // putTools puts the pool's tools into the request, unless it is to pass as it is. m is its body.
 func (x *exchange) putTools(m *message, tools []dialect.Tool, without dialect.Without) {
 	var catalogue []dialect.Tool
-	if x.home.tools.Search && len(tools) > mostUnsearched {
+	of := x.home.tools
+	if of == nil { // the answer is read for its tokens alone
+		of = &Tools{}
+	}
+	if of.Search && len(tools) > mostUnsearched {
 		tools, catalogue = dialect.SearchTools(), tools
 	}
 	body := x.tools.coded.of(m.body)
 	tools = without.From(tools)
 	session := x.dialect.Open(dialect.Request{Path: x.tools.origin.Path, Body: body}, dialect.Options{
 		Tools: tools, Catalogue: without.From(catalogue), MaxTools: x.pool.maxTools, NoUsage: without.Usage, Offers: x.offers, Instructions: x.tools.instructions,
-		Hidden: x.home.tools.Hidden, Counting: countings[x.home.tools.Usage], ModelName: mcp.ModelName, Memory: x.tools.memory, Gone: x.gone,
+		Hidden: of.Hidden, Counting: countings[of.Usage], Count: x.home.countUsage, ModelName: mcp.ModelName, Memory: x.tools.memory, Gone: x.gone,
 	})
 	if session != nil && int64(len(session.Request())) > x.pool.maxBody { // Envoy could not hold it
 		session = nil
@@ -165,6 +132,9 @@ func (x *exchange) putTools(m *message, tools []dialect.Tool, without dialect.Wi
 	}
 	x.tools.size = int64(len(body))
 	x.tools.response = agent.Begin(session, &x.tools.origin, x.limits())
+	if x.home.tools == nil {
+		x.tools.response.Once()
+	}
 }
 
 // merged is the response that the answer becomes a part of; nil: the answer passes as it is.

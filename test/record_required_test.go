@@ -82,7 +82,7 @@ func TestRequestsWithoutARecord(t *testing.T) {
 			require.Equal(t, "server_error", e.Error.Code)
 			require.Contains(t, e.Error.Message, "cannot record")
 			require.Equal(t, before, gw.Provider.Count(), "nothing was sent")
-			require.Contains(t, gw.Log(), "record.required")
+			gw.Eventually(t, "the log says why", func() bool { return strings.Contains(gw.Log(), "record.required") })
 
 			release()
 			if store.back != nil {

@@ -128,6 +128,14 @@ func TestSecrecy(t *testing.T) {
 	gw.EnvoyAdmin(t, "/clusters")
 	gw.Metrics(t)
 	gw.Admin(t, http.MethodGet, "/api/v1/pools")
+	gw.Eventually(t, "records", func() bool { return strings.Contains(gw.Admin(t, http.MethodGet, "/api/v1/turns").Body, `"id"`) })
+	for _, path := range []string{"/api/v1/turns?limit=1000", "/api/v1/spend?by=client,session,model,key"} {
+		records := gw.Admin(t, http.MethodGet, path)
+		require.Equal(t, http.StatusOK, records.Status, records.Body)
+		for _, secret := range []string{"leaked-authorization", "leaked-x-api-key", "leaked-api-key", "leaked-x-goog", "leaked-cookie", "leaked-proxy", "leaked-query", "leaked-client"} {
+			require.NotContains(t, records.Body, secret, path)
+		}
+	}
 	b, err := os.ReadFile(filepath.Join(gw.Dir, "access.log"))
 	require.NoError(t, err)
 	require.NotContains(t, string(b), "leaked")

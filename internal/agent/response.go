@@ -58,6 +58,7 @@ type Response struct {
 	limits  Limits
 	turn    dialect.Turn // the one that has ended
 	report  Report
+	once    bool // nothing comes after the first turn
 }
 
 // Begin makes the response to a request that has the tools in it. The session is the response's own from here on, and origin does not
@@ -65,6 +66,9 @@ type Response struct {
 func Begin(session dialect.Session, origin *Origin, limits Limits) *Response {
 	return &Response{session: session, origin: origin, limits: limits}
 }
+
+// Once says that the response is read, and that nothing comes after its first turn: it has no calls to run, and no key is judged by it.
+func (r *Response) Once() { r.once = true }
 
 // Streams reports whether the client asked for server-sent events.
 func (r *Response) Streams() bool { return r.session.Streams() }
@@ -79,6 +83,9 @@ func (r *Response) Write(dst, p []byte) (out []byte, failed bool) {
 // End says that the first turn's stream has ended, and appends to dst what the client gets. Finish is due if there is more to come.
 func (r *Response) End(dst []byte) (out []byte, more bool) {
 	out, turn := r.session.End(dst)
+	if r.once && turn.Failure != nil {
+		out = r.session.Relay(out)
+	}
 	return out, r.ended(turn)
 }
 
@@ -119,5 +126,5 @@ func (r *Response) ended(turn dialect.Turn) (more bool) {
 	u.CacheRead += turn.Usage.CacheRead
 	u.CacheWrite += turn.Usage.CacheWrite
 	u.Reasoning += turn.Usage.Reasoning
-	return len(turn.Calls) > 0 || turn.Failure != nil
+	return !r.once && (len(turn.Calls) > 0 || turn.Failure != nil)
 }

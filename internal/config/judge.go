@@ -110,7 +110,7 @@ func (c *Config) EnvoyConfig() envoy.Config {
 		CORS:            envoy.CORS(e.CORS),
 		MaxRequestBytes: e.MaxRequestBytes, IdleTimeout: e.IdleTimeout, AccessLog: e.AccessLog,
 	}
-	out.Record = envoy.Record{Requests: !c.Record.Off, Tell: c.Record.Tell, Usage: c.Record.Usage && minor(e.Version) >= envoy.UsageMinor}
+	out.Record = envoy.Record{Requests: !c.Record.Off, Tell: c.Record.Tell, Usage: c.Record.Usage != UsageOff && minor(e.Version) >= envoy.UsageMinor}
 	if e.Attach == envoy.Route.String() {
 		out.Attach = envoy.Route
 	}
@@ -140,7 +140,7 @@ func (c *Config) EnvoyConfig() envoy.Config {
 // socket can have then, and without a version it is the one that Keyturn is tested with; nor has it an admin interface, where nobody said where and the folder is too deep for a socket.
 func (c *Config) OwnEnvoy() envoy.Config {
 	e := c.EnvoyConfig()
-	e.Record.Usage = e.Record.Usage || c.Record.Usage && c.Envoy.Version == ""
+	e.Record.Usage = e.Record.Usage || c.Record.Usage != UsageOff && c.Envoy.Version == ""
 	if !slices.ContainsFunc(e.Pools, func(p envoy.Pool) bool { return p.Tools }) {
 		e.Loopback = ""
 	}
@@ -161,7 +161,7 @@ func (c *Config) defaultAdmin() string {
 // version is the Envoy's that runs.
 func (c *Config) RunEnvoy(version string) (own envoy.Config, show string) {
 	own = c.OwnEnvoy()
-	own.Record.Usage = c.Record.Usage && minor(version) >= envoy.UsageMinor
+	own.Record.Usage = c.Record.Usage != UsageOff && minor(version) >= envoy.UsageMinor
 	if own.Admin = c.Envoy.Admin; !strings.HasPrefix(own.Admin, socket) {
 		show = c.Envoy.Admin
 		own.Admin = c.defaultAdmin()

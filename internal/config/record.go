@@ -1,6 +1,7 @@
 package config
 
 import (
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -13,12 +14,37 @@ import (
 type Record struct {
 	// Off: nothing is, and Envoy tells nothing.
 	Off bool
-	// Usage has Envoy read the tokens that providers' answers name, where it can.
-	Usage bool
+	// Usage says how tokens come to be known.
+	Usage Usage
 	// Tell lets clients know their request's id and how many attempts it took.
 	Tell bool
 	// Settings say where records are kept. A relative folder is already joined to that of the configuration.
 	record.Settings
+}
+
+// Usage says how the tokens of answers come to be known.
+type Usage string
+
+// The ways: Envoy does not read them; it reads what answers say, where it can; and streams that would not say are made to.
+const (
+	UsageOff      Usage = "false"
+	UsageRead     Usage = "true"
+	UsageComplete Usage = "complete"
+)
+
+func usage() scalar[Usage] {
+	const want = "true, false or complete"
+	return scalar[Usage]{
+		word: want, want: want, tags: []string{"!!bool", "!!str"}, render: func(u Usage) string { return string(u) },
+		parse: func(s string) (Usage, wrong) {
+			switch u := Usage(strings.ToLower(s)); u {
+			case UsageOff, UsageRead, UsageComplete:
+				return u, ""
+			}
+			return "", wrong("found " + shown(s) + "; write " + want)
+		},
+		schema: map[string]any{"enum": []any{true, false, string(UsageComplete)}},
+	}
 }
 
 // recordShape is "off" or a mapping.
@@ -29,8 +55,8 @@ func (recordShape) word() scalar[string] { return choice("off") }
 func (recordShape) object() object[Record] {
 	return object[Record]{
 		fields: []field[Record]{
-			is("usage", func(c *Record) *bool { return &c.Usage }, boolean(),
-				"Envoy reads the tokens that providers' answers name, as they stream past. It can from version 1.40 on; before that only answers of pools with tools have them."),
+			is("usage", func(c *Record) *Usage { return &c.Usage }, usage(),
+				"Envoy reads the tokens that providers' answers name, as they stream past. It can from version 1.40 on; before that only answers of pools with tools have them. `complete` asks for them in Chat Completions streams whose clients do not, and takes them out again, which costs the reading of these streams."),
 			is("tell", func(c *Record) *bool { return &c.Tell }, boolean(),
 				"Clients get their request's id and how many attempts it took in the headers `"+wire.ToldRequestHeader+"` and `"+wire.ToldAttemptsHeader+"`."),
 			is("required", func(c *Record) *bool { return &c.Required }, boolean(),

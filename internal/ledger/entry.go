@@ -76,12 +76,12 @@ func readEntry(b []byte, front bool) *part {
 	whole, over := true, true
 	ok := each(b, func(f field) {
 		switch f.num {
-		case 1:
+		case entryCommon:
 			done, read := p.common(f.bytes)
 			whole, over = whole && read, over && done
-		case 3:
+		case entryRequest:
 			whole = p.request(f.bytes) && whole
-		case 4:
+		case entryResponse:
 			whole = p.response(f.bytes) && whole
 		}
 	})
@@ -99,67 +99,36 @@ func (p *part) common(b []byte) (over, ok bool) {
 	over = true
 	ok = each(b, func(f field) {
 		switch f.num {
-		case 5:
+		case commonStart:
 			p.start = instant(f.bytes)
-		case 6:
+		case commonLastIn:
 			p.lastIn = duration(f.bytes)
-		case 7:
+		case commonFirstOut:
 			p.toUpstream = duration(f.bytes)
-		case 9:
+		case commonFirstBack:
 			p.firstBack = duration(f.bytes)
-		case 10:
+		case commonLastBack:
 			p.lastBack = duration(f.bytes)
-		case 11:
+		case commonFirstDown:
 			p.firstByte = duration(f.bytes)
-		case 12:
+		case commonLastDown:
 			p.lastByte = duration(f.bytes)
-		case 15:
+		case commonCluster:
 			p.cluster = text(f.bytes, maxName)
-		case 16:
+		case commonFlags:
 			p.flags = readFlags(f.bytes)
-		case 17:
+		case commonMetadata:
 			p.metadata(f.bytes)
-		case 23:
+		case commonDuration:
 			p.took = duration(f.bytes)
-		case 24:
+		case commonAttempts:
 			p.attempts = int(min(f.n, math.MaxInt32))
-		case 27:
-			over = f.n == 0 // intermediate_log_entry
+		case commonIntermediate:
+			over = f.n == 0
 		}
 	})
 	p.took = max(p.took, p.lastByte)
 	return over, ok
-}
-
-// Bits of part.flags: the numbers of the fields of ResponseFlags.
-const (
-	flagUpstreamTimeout  = 3
-	flagLocalReset       = 4
-	flagUpstreamReset    = 5
-	flagUpstreamUnreach  = 6
-	flagUpstreamEnded    = 7
-	flagClientEnded      = 15
-	flagIdle             = 17
-	flagStreamDuration   = 20
-	flagDurationTimeout  = 23
-	flagUpstreamProtocol = 24
-	flagClientReset      = 28
-)
-
-// flagNames are what a record calls the ends that they stand for, the first that is set.
-var flagNames = []struct {
-	flag int
-	name string
-}{
-	{flagIdle, "idle_timeout"},
-	{flagUpstreamTimeout, "provider_timeout"},
-	{flagStreamDuration, "provider_timeout"},
-	{flagDurationTimeout, "provider_timeout"},
-	{flagUpstreamProtocol, "provider_protocol_error"},
-	{flagUpstreamUnreach, "provider_unreachable"},
-	{flagUpstreamEnded, "provider_reset"},
-	{flagUpstreamReset, "provider_reset"},
-	{flagLocalReset, "provider_reset"},
 }
 
 // readFlags reads a ResponseFlags.
@@ -197,17 +166,17 @@ func (p *part) request(b []byte) bool {
 	path, headers := "", map[string]string{}
 	ok := each(b, func(f field) {
 		switch f.num {
-		case 1:
+		case requestMethod:
 			p.method = corev3.RequestMethod_name[int32(min(f.n, math.MaxInt32))]
-		case 5:
+		case requestPath:
 			path = pathOf(f.bytes)
-		case 6:
+		case requestUserAgent:
 			p.userAgent = text(f.bytes, maxName)
-		case 10:
+		case requestOriginalPath:
 			p.path = pathOf(f.bytes)
-		case 12:
+		case requestBodyBytes:
 			p.bytesIn = count(f.n)
-		case 13:
+		case requestHeaders:
 			name, value := entry(f.bytes)
 			if len(name) <= maxShort {
 				headers[string(name)] = text(value, maxName)
@@ -241,20 +210,20 @@ func pathOf(b []byte) string {
 func (p *part) response(b []byte) bool {
 	return each(b, func(f field) {
 		switch f.num {
-		case 1:
+		case responseCode:
 			if s := wrapped(f.bytes); s < 1000 {
 				p.status = int(s)
 			}
-		case 3:
+		case responseBodyBytes:
 			p.bytesOut = count(f.n)
-		case 4:
+		case responseHeaders:
 			switch name, value := entry(f.bytes); string(name) {
 			case "content-type":
 				p.contentType = strings.ToLower(text(value, maxShort))
 			case wire.ErrorHeader:
 				p.errorCode = plain(text(value, maxShort))
 			}
-		case 6:
+		case responseDetails:
 			p.details = text(f.bytes, maxName)
 		}
 	})
@@ -272,17 +241,17 @@ func plain(code string) string {
 
 const usageName = "envoy.ai.token_usage"
 
-// metadata reads an envoy.config.core.v3.Metadata: filter_metadata 1, typed_filter_metadata 2.
+// metadata reads an envoy.config.core.v3.Metadata.
 func (p *part) metadata(b []byte) {
 	each(b, func(f field) {
-		if f.num != 1 && f.num != 2 {
+		if f.num != metadataPlain && f.num != metadataTyped {
 			return
 		}
 		switch name, value := entry(f.bytes); {
-		case f.num == 1 && string(name) == wire.Namespace:
+		case f.num == metadataPlain && string(name) == wire.Namespace:
 			p.noted.read(value)
-		case f.num == 2 && string(name) == usageName:
-			p.usage = readUsage(one(value, 2).bytes) // Any.value
+		case f.num == metadataTyped && string(name) == usageName:
+			p.usage = readUsage(one(value, anyValue).bytes)
 		}
 	})
 }
@@ -308,10 +277,10 @@ var (
 	}
 )
 
-// read reads a google.protobuf.Struct: fields 1.
+// read reads a google.protobuf.Struct.
 func (n *note) read(b []byte) {
 	each(b, func(f field) {
-		if f.num == 1 {
+		if f.num == structFields {
 			n.set(entry(f.bytes))
 		}
 	})
@@ -357,23 +326,23 @@ func readUsage(b []byte) *usage {
 	var status uint64
 	each(b, func(f field) {
 		switch f.num {
-		case 2:
+		case usageModel:
 			u.model = text(f.bytes, maxName)
-		case 3:
+		case usageInput:
 			u.Input = wrapped(f.bytes)
-		case 4:
+		case usageOutput:
 			u.Output = wrapped(f.bytes)
-		case 6:
-			u.CacheRead = wrapped(one(f.bytes, 1).bytes)
-			u.CacheWrite = wrapped(one(f.bytes, 2).bytes)
-		case 7:
-			u.Reasoning = wrapped(one(f.bytes, 1).bytes)
-		case 9:
+		case usageInputDetails:
+			u.CacheRead = wrapped(one(f.bytes, detailsCacheRead).bytes)
+			u.CacheWrite = wrapped(one(f.bytes, detailsCacheWrite).bytes)
+		case usageOutputDetails:
+			u.Reasoning = wrapped(one(f.bytes, detailsReasoning).bytes)
+		case usageStatus:
 			status = f.n
 		}
 	})
 	switch {
-	case status == 1: // COMPLETE
+	case status == statusComplete:
 		u.State = record.Complete
 	case u.Input+u.Output > 0:
 		u.State = record.Partial

@@ -102,6 +102,10 @@ func open(body []byte, o turn.Options) turn.Session {
 	if tools := s.offer(body, &f); tools != nil {
 		s.inject(&e, body, &f, tools)
 		s.reads = true
+	} else if o.Count && s.streams && f.countable(body) {
+		s.names.Disown()
+		s.count(&e, body, &f)
+		s.reads = s.unasked
 	}
 	if e.None() {
 		return nil

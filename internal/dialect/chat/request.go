@@ -58,10 +58,7 @@ func (f *requestFields) read(b []byte) bool {
 // request rules them out.
 func (s *session) offer(b []byte, f *requestFields) []byte {
 	switch {
-	case f.functions.Found() || f.functionCall.Found(),
-		f.n.Found() && string(f.n.Of(b)) != "1",
-		f.tools.Found() && b[f.tools.Start] != '[',
-		f.streamOptions.Found() && (b[f.streamOptions.Start] != '{' || !rawjson.Once(b, f.streamOptions, "include_usage")):
+	case f.functions.Found() || f.functionCall.Found(), f.tools.Found() && b[f.tools.Start] != '[', !f.countable(b):
 		return nil
 	}
 	has := 0
@@ -90,6 +87,12 @@ func (s *session) offer(b []byte, f *requestFields) []byte {
 		return nil
 	}
 	return list
+}
+
+// countable reports whether the answer is one whose tokens can be counted: of several choices the stream is not read.
+func (f *requestFields) countable(b []byte) bool {
+	return (!f.n.Found() || string(f.n.Of(b)) == "1") &&
+		(!f.streamOptions.Found() || b[f.streamOptions.Start] == '{' && rawjson.Once(b, f.streamOptions, "include_usage"))
 }
 
 // appendFunction appends a tool as Chat Completions wants it. It is not strict: strict mode refuses most schemas of MCP servers.
@@ -139,7 +142,7 @@ func (s *session) choice(b []byte, at rawjson.Span) turn.Choice {
 	return turn.ChoiceForeign
 }
 
-// inject notes what the tools change in the request. Tokens are counted for the operator whether the client wants to know or not.
+// inject notes what the tools change in the request.
 func (s *session) inject(e *rawjson.Edits, b []byte, f *requestFields, tools []byte) {
 	if f.tools.Found() {
 		e.Push(b, f.tools, tools)
@@ -147,6 +150,11 @@ func (s *session) inject(e *rawjson.Edits, b []byte, f *requestFields, tools []b
 		e.Set(b, rawjson.Whole(b), "tools", append(append([]byte{'['}, tools...), ']'))
 	}
 	s.instruct(e, b, f)
+	s.count(e, b, f)
+}
+
+// count asks for the tokens of a stream. They are counted for the operator whether the client wants to know or not.
+func (s *session) count(e *rawjson.Edits, b []byte, f *requestFields) {
 	if !s.streams || s.opts.NoUsage && !f.streamOptions.Found() {
 		return
 	}

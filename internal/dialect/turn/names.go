@@ -21,6 +21,7 @@ type Names struct {
 	clients map[string]struct{}
 	most    int // tools of a request; 0: MaxTools
 	left    int // tools of Keyturn's for which there was no room
+	none    bool
 }
 
 // Limit sets how many tools the request may have: see Options.MaxTools.
@@ -71,6 +72,9 @@ func (n *Names) Offer(name string, t Tool, clients int) bool {
 // Withdraw takes all tools of Keyturn's out again.
 func (n *Names) Withdraw() { clear(n.own) }
 
+// Disown says that no call is Keyturn's, whatever its name.
+func (n *Names) Disown() { n.none = true }
+
 // Offered reports whether any tool of Keyturn's is in the request.
 func (n *Names) Offered() bool { return len(n.own) > 0 }
 
@@ -92,6 +96,9 @@ const (
 
 // Owner tells whose a call of that name is.
 func (n *Names) Owner(name string) Owner {
+	if n.none {
+		return Client
+	}
 	_, clients := n.clients[name]
 	_, own := n.own[name]
 	if !clients && (own || len(name) > len(OwnPrefix) && strings.HasPrefix(name, OwnPrefix)) {
@@ -102,7 +109,7 @@ func (n *Names) Owner(name string) Owner {
 
 // OwnerSoFar tells whose a call is of whose name more may come.
 func (n *Names) OwnerSoFar(name string) Owner {
-	if _, clients := n.clients[name]; clients || n.Owner(name) == Keyturn {
+	if _, clients := n.clients[name]; clients || n.none || n.Owner(name) == Keyturn {
 		return n.Owner(name)
 	}
 	if strings.HasPrefix(OwnPrefix, name) {

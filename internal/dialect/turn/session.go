@@ -117,6 +117,8 @@ type Options struct {
 	MaxTools int
 	// NoUsage keeps what asks the provider to count tokens out of requests that do not have it: it refuses that.
 	NoUsage bool
+	// Count has answers counted where no tools go in, too: a stream whose client does not ask for its tokens is read for them.
+	Count bool
 	// Memory keeps what the client's next request needs and the client cannot replay. Nil remembers nothing.
 	Memory Memory
 	// Gone reports that nobody waits for the response any more: work on a long request ends. Nil: somebody always does.

@@ -34,7 +34,7 @@ func opened(t testing.TB, url string) *Store {
 }
 
 func TestAnswers(t *testing.T) {
-	turns := recordtest.Turns(3000, 1)
+	turns := recordtest.Turns(recordtest.Many(3000), 1)
 	said := recordtest.Said(turns)
 	s := opened(t, server.Database(t))
 	recordtest.Put(t, s, "w", turns, said)
@@ -54,7 +54,8 @@ func TestOneTurn(t *testing.T) {
 // Two replicas start at once on an empty database, and write at once.
 func TestTwoReplicas(t *testing.T) {
 	url := server.Database(t)
-	turns := recordtest.Turns(4000, 2)
+	turns := recordtest.Turns(recordtest.Many(4000), 2)
+	part := len(turns) / 4
 	var all sync.WaitGroup
 	for i := range 4 {
 		all.Go(func() {
@@ -64,9 +65,9 @@ func TestTwoReplicas(t *testing.T) {
 				return
 			}
 			defer s.Close()
-			mine := turns[i*1000 : (i+1)*1000]
+			mine := turns[i*part : (i+1)*part]
 			for j := range 10 {
-				recordtest.Put(t, s, fmt.Sprint("replica", i, j), mine[j*100:(j+1)*100], nil)
+				recordtest.Put(t, s, fmt.Sprint("replica", i, j), mine[j*part/10:(j+1)*part/10], nil)
 				if err := s.Maintain(t.Context(), recordtest.Midnight); err != nil {
 					t.Error(err)
 				}
@@ -104,7 +105,7 @@ func TestRetention(t *testing.T) {
 	s, err := Open(t.Context(), o)
 	require.NoError(t, err)
 	defer s.Close()
-	turns := recordtest.Turns(1000, 1)
+	turns := recordtest.Turns(recordtest.Many(1000), 1)
 	said := recordtest.Said(turns)
 	recordtest.Put(t, s, "w", turns, said)
 	require.NoError(t, s.PutStarts(t.Context(), []record.Start{{ID: "1", At: recordtest.Midnight}}))
@@ -152,7 +153,7 @@ func TestRetention(t *testing.T) {
 
 func TestMigration(t *testing.T) {
 	url := server.Database(t)
-	turns := recordtest.Turns(500, 1)
+	turns := recordtest.Turns(recordtest.Many(500), 1)
 	old := opened(t, url)
 	recordtest.Put(t, old, "w", turns, nil)
 	newer := append(migrations[:1:1], "alter table keyturn.turns add column colour text not null default 'blue'")
@@ -230,13 +231,14 @@ func TestAwayAndBack(t *testing.T) {
 	log := &strings.Builder{}
 	q := record.NewQueue(s, 30*24*time.Hour, clock, slog.New(slog.NewTextHandler(log, nil)))
 	turns := recordtest.Turns(3000, 1)
+	const some = 1000 // what the queue writes without a clock
 	retry := clock.Trap().NewTimer("record", "retry")
-	for _, turn := range turns[:1000] {
+	for _, turn := range turns[:some] {
 		q.Write(turn, nil)
 	}
 	require.Eventually(t, func() bool { n, _ := q.Waiting(); return n == 0 }, 30*time.Second, 5*time.Millisecond)
 	pg.Kill()
-	for _, turn := range turns[1000:] {
+	for _, turn := range turns[some:] {
 		q.Write(turn, nil)
 	}
 	for waited := time.Duration(0); waited < 30*time.Second; {
@@ -247,7 +249,7 @@ func TestAwayAndBack(t *testing.T) {
 	}
 	call := retry.MustWait(t.Context())
 	n, _ := q.Waiting()
-	require.Equal(t, 2000, n)
+	require.Equal(t, len(turns)-some, n)
 	pg.Restart(t)
 	call.MustRelease(t.Context())
 	retry.Close()

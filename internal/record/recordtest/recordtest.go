@@ -3,6 +3,7 @@ package recordtest
 
 import (
 	"cmp"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -17,6 +18,16 @@ import (
 
 // Midnight is the end of the first of the days that Turns are of.
 var Midnight = time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC)
+
+var many = flag.Bool("many", false, "hold stores to as many turns as their tests name, not to a fifth of them: takes minutes with the race detector")
+
+// Many is n, or a fifth of it unless the flag -many is given: of turns and bytes where more of them show nothing else.
+func Many(n int) int {
+	if *many {
+		return n
+	}
+	return n / 5
+}
 
 // Turns returns n turns around Midnight, bounded, in the order in which they ended.
 func Turns(n int, seed uint64) []*record.Turn {

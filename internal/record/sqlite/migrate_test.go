@@ -16,7 +16,7 @@ import (
 func TestMigration(t *testing.T) {
 	dir := t.TempDir()
 	o := Options{Dir: dir, Retain: record.DefaultRetention, Content: record.DefaultContentRetention, Log: slog.New(slog.DiscardHandler)}
-	turns := recordtest.Turns(500, 1)
+	turns := recordtest.Turns(recordtest.Many(500), 1)
 	old, err := Open(o)
 	require.NoError(t, err)
 	recordtest.Put(t, old, "w", turns, nil)

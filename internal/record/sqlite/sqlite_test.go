@@ -32,7 +32,7 @@ func open(t testing.TB, dir string, change func(*sqlite.Options)) *sqlite.Store 
 }
 
 func TestAnswers(t *testing.T) {
-	turns := recordtest.Turns(500, 1)
+	turns := recordtest.Turns(recordtest.Many(500), 1)
 	said := recordtest.Said(turns)
 	dir := t.TempDir()
 	s := open(t, dir, nil)
@@ -44,7 +44,7 @@ func TestAnswers(t *testing.T) {
 	t.Run("the first day is over", func(t *testing.T) { recordtest.TestReader(t, s, turns, said) })
 	require.NoError(t, s.Maintain(t.Context(), soon().Add(48*time.Hour)))
 	t.Run("both days are over", func(t *testing.T) { recordtest.TestReader(t, s, turns, said) })
-	late := recordtest.Turns(100, 2)
+	late := recordtest.Turns(recordtest.Many(100), 2)
 	recordtest.Put(t, s, "late", late, nil)
 	turns = append(turns, late...)
 	t.Run("late turns", func(t *testing.T) { recordtest.TestReader(t, s, turns, said) })
@@ -65,10 +65,13 @@ func TestOneTurn(t *testing.T) {
 
 // A day that is too large is kept in several files, and answers stay the same.
 func TestADayInParts(t *testing.T) {
-	turns := recordtest.Turns(1500, 3)
+	turns := recordtest.Turns(recordtest.Many(1500), 3)
 	said := recordtest.Said(turns)
 	dir := t.TempDir()
-	s := open(t, dir, func(o *sqlite.Options) { o.Retain.Bytes, o.Content.Bytes = 4<<20, 4<<20 })
+	s := open(t, dir, func(o *sqlite.Options) {
+		o.Retain.Bytes = int64(recordtest.Many(4 << 20))
+		o.Content.Bytes = o.Retain.Bytes
+	})
 	recordtest.Put(t, s, "w", turns, said)
 	files, err := filepath.Glob(filepath.Join(dir, "2026-*.[0-9]*.db"))
 	require.NoError(t, err)
