@@ -43,6 +43,7 @@ type Relay struct {
 	dst     []byte // the caller's: what goes to the client now
 	held    []byte // what is held back
 	events  int    // how many came while it was
+	signs   int    // of life, likewise
 	holding bool
 	failed  bool
 	broken  bool // the decoder has given up
@@ -68,7 +69,7 @@ func (r *Relay) Init(reader Reader) {
 func (r *Relay) Begin() {
 	r.decoder.Reset()
 	r.unended = r.unended && !r.failed // what a turn that failed ended with was held back
-	r.held, r.events = r.held[:0], 0
+	r.held, r.events, r.signs = r.held[:0], 0, 0
 	r.holding, r.failed, r.broken = true, false, false
 	r.afterCR, r.last, r.keeper, r.cut, r.hurries = false, nil, nil, false, false
 }
@@ -204,10 +205,26 @@ func (r *Relay) Put(ev *sse.Event) {
 // need not wait.
 func (r *Relay) Hurry() { r.hurries = true }
 
-// Aside hands on the current block, which is no event, as it came. It need not wait.
+// Aside hands on the current block, which is no event, as it came. It need not wait, and a comment need not even come after what is held.
 func (r *Relay) Aside(ev *sse.Event) {
 	r.Hurry()
+	if r.holding && !r.failed && !ev.Truncated && !ev.HasID && ev.Raw[0] == ':' {
+		r.dst = append(r.dst, ev.Raw...)
+		r.last, r.keeper = &r.dst, nil
+		return
+	}
 	r.Put(ev)
+}
+
+// Alive shows the client that the provider is at work, now that an event says so and nothing else: while others are held before it, it is held
+// too, and a comment goes out. Not for the first, which many streams have right after their first event.
+func (r *Relay) Alive() {
+	if !r.holding || r.failed || len(r.held) == 0 {
+		return
+	}
+	if r.signs++; r.signs > 1 {
+		r.dst = r.KeepAlive(r.dst, ": keyturn\n\n")
+	}
 }
 
 // Elsewhere says who keeps the current block.

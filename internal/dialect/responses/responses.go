@@ -23,6 +23,7 @@ type session struct {
 	streams      bool
 	reads        bool
 	injected     bool
+	clients      int           // tools of the client's
 	previous     []byte        // previous_response_id as the client sent it, where Keyturn sends another
 	instructions []byte        // as the client sent them, where Keyturn sends more; null for none
 	continued    string        // the id of the last turn of the response that previous_response_id names, if memory has it
