@@ -166,6 +166,8 @@ type withTools struct {
 	rest         []byte          // what has come of a stream and was not read yet; it belongs to the message at hand
 	last         bool            // nothing comes after rest
 	trailers     bool            // the provider's response ended with trailers
+	told         bool            // the stream has shown that it is one
+	whole        []byte          // of an answer that came as a stream and is JSON: what has come of it
 	plain        *redact.Stream  // takes the pool's keys out of a stream
 }
 

@@ -9,9 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/keyturn/keyturn/internal/agent"
-	"github.com/keyturn/keyturn/internal/coding"
 	"github.com/keyturn/keyturn/internal/dialect"
-	"github.com/keyturn/keyturn/internal/redact"
 	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 	"github.com/keyturn/keyturn/mcp"
@@ -197,33 +195,11 @@ func (x *exchange) goodAnswer(m *message) {
 		return
 	}
 	r := x.merged()
-	if r == nil || x.status != 200 || m.end {
+	if r == nil || x.status/100 != 2 || m.end {
 		x.finalReply(m.kind)
 		return
 	}
-	x.tools.coded = coded{header: m.joined("content-encoding")}
-	if _, known := coding.Names(x.tools.coded.header); !known {
-		x.cannotRead()
-		return
-	}
-	mode := modes{set: true, request: x.bodyMode}
-	kind := bytes.ToLower(m.header("content-type"))
-	switch {
-	case r.Streams() && x.dialect.IsStream(string(kind)):
-		x.shape, mode.response = streaming, bodyDuplex
-		x.tools.plain = redact.NewStream(x.pool.secrets)
-		x.mut.remove("content-length")
-		if x.tools.coded.codes() {
-			x.tools.decoder = coding.NewStream(x.tools.coded.header)
-			x.mut.remove("content-encoding")
-		}
-	case !r.Streams() && bytes.Contains(kind, []byte("json")) && contentLength(m) <= x.pool.maxBody:
-		x.shape, mode.response = wholeBody, x.readable(m)
-	default:
-		x.finalReply(m.kind)
-		return
-	}
-	x.out.pass(m.kind, &x.mut, mode, nil)
+	x.readAnswer(m, r)
 }
 
 // streamed takes what has come of a stream, a piece at a time: what goes to the client next is in x.chunk, and while more is unread
@@ -254,9 +230,13 @@ func (x *exchange) hasRest() bool {
 func (x *exchange) streamedOn() due {
 	t := x.tools
 	var failed bool
-	x.chunk, failed = t.response.Write(x.chunk[:0], x.nextPiece())
+	x.chunk, failed = x.takePiece(x.nextPiece())
 	switch {
 	case failed:
+	case len(t.whole) > maxUntold:
+		x.shape = drained
+		x.chunk = t.response.Fail(x.chunk, untold)
+		return dueLastPiece
 	case x.hasRest():
 		return duePiece
 	case t.decoder != nil && t.decoder.Err() != nil:
@@ -268,10 +248,21 @@ func (x *exchange) streamedOn() due {
 	case t.decoder != nil:
 		rest, found := t.plain.End()
 		x.found[echoBody] = x.found[echoBody] || found
-		x.chunk, _ = t.response.Write(x.chunk, rest)
+		if len(t.whole) > 0 {
+			t.whole = append(t.whole, rest...)
+		} else {
+			x.chunk, _ = t.response.Write(x.chunk, rest)
+		}
 	}
 	t.rest = nil // of a stream that fails nothing more is wanted
 	x.shape = drained
+	if len(t.whole) > 0 {
+		if t.more = t.response.Whole(t.whole); t.more {
+			return dueTurns
+		}
+		x.chunk = append(x.chunk, t.response.Body()...)
+		return dueLastPiece
+	}
 	if x.chunk, t.more = t.response.End(x.chunk); t.more {
 		return dueTurns
 	}
@@ -305,11 +296,15 @@ func (x *exchange) wholeAnswer(m *message) due {
 		x.busy()
 		return dueReply
 	case x.tools.coded.err != nil:
-		x.cannotRead()
+		x.cannotRead(unreadable)
 		return dueReply
 	}
 	r, body := x.tools.response, x.tools.coded.of(m.body)
 	blanked := x.withoutKeys(body)
+	if x.showsOwn(body) {
+		x.cannotRead(untold)
+		return dueReply
+	}
 	if x.tools.more = r.Whole(body); x.tools.more {
 		return dueTurns
 	}

@@ -58,6 +58,7 @@ type Response struct {
 	limits  Limits
 	turn    dialect.Turn // the one that has ended
 	report  Report
+	whole   bool // the provider answered with no stream, whatever the client asked for
 }
 
 // Begin makes the response to a request that has the tools in it. The session is the response's own from here on, and origin does not
@@ -66,8 +67,8 @@ func Begin(session dialect.Session, origin *Origin, limits Limits) *Response {
 	return &Response{session: session, origin: origin, limits: limits}
 }
 
-// Streams reports whether the client asked for server-sent events.
-func (r *Response) Streams() bool { return r.session.Streams() }
+// Streams reports whether the client gets server-sent events: it asked for them, and the provider's first answer was not Whole.
+func (r *Response) Streams() bool { return r.session.Streams() && !r.whole }
 
 // Write takes the next bytes of the first turn's stream, and appends to dst what the client gets. If the turn has failed before it
 // showed anything, nothing more of it is wanted: End is due.
@@ -89,7 +90,10 @@ func (r *Response) Fail(dst []byte, e dialect.Error) []byte {
 }
 
 // Whole takes the first turn's answer that is no stream. If there is more to come Finish is due; otherwise Body has the client's answer.
-func (r *Response) Whole(body []byte) (more bool) { return r.ended(r.session.Whole(body)) }
+func (r *Response) Whole(body []byte) (more bool) {
+	r.whole = true
+	return r.ended(r.session.Whole(body))
+}
 
 // Body is the answer of a client that does not stream, once the response is over.
 func (r *Response) Body() []byte { return r.session.Body() }
