@@ -249,12 +249,18 @@ func (s *session) identify(i *outputItem, raw []byte) {
 	} else {
 		i.shown = i.id
 	}
-	if id := i.shown; id != "" && s.ids[id] { // some providers begin anew in each turn
-		i.shown = id + "_" + strconv.Itoa(s.number)
-		for s.ids[i.shown] {
-			s.renamed++
-			i.shown = id + "_" + strconv.Itoa(s.number) + "_" + strconv.Itoa(s.renamed)
+	if i.shown == "" || !s.ids[i.shown] {
+		return
+	}
+	again := func(mark string) string { // some providers begin anew in each turn
+		if i.own {
+			return mcpID(i.id, i.callID+mark, s.turn.own > 1)
 		}
+		return i.id + mark
+	}
+	mark := "_" + strconv.Itoa(s.number)
+	for i.shown = again(mark); s.ids[i.shown]; i.shown = again(mark + "_" + strconv.Itoa(s.renamed)) {
+		s.renamed++
 	}
 }
 
