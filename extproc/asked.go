@@ -31,6 +31,11 @@ var countings = map[string]dialect.Counting{"": dialect.UsualCounting, UsageSum:
 
 // put puts the tools that the pool has at this moment into an attempt's request.
 func (s *Server) put(ctx context.Context, a *attempt) {
+	if a.translates {
+		a.translate(a.message)
+		a.share.end()
+		return
+	}
 	tools := s.offer(ctx, a.pool, a.dialect)
 	a.tools.instructions = s.instruct(a.pool)
 	a.putTools(a.message, tools, s.without(a))

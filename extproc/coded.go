@@ -84,7 +84,7 @@ func (x *exchange) cannotRead(e dialect.Error) {
 
 // tellCoded says in the log, now and then, that a request's codings keep tools out of it.
 func (s *Server) tellCoded(a *attempt) {
-	if a.tools == nil || a.tools.coded.err == nil {
+	if a.tools == nil || a.translates || a.tools.coded.err == nil {
 		return
 	}
 	s.offers.mu.Lock()

@@ -111,6 +111,7 @@ type exchange struct {
 	idempotent bool      // its method
 	reused     bool      // the connection that Envoy has lost had carried an answer before
 	laterTurn  bool      // the request is Keyturn's own, for a turn after a response's first
+	translates bool      // what clients were shown of calls comes back in the request, and no tools go in
 	repeat     bool      // the next attempt may have this one's key once more
 	talk       uint64    // the conversation, as a hash
 	named      bool      // the request says which that is

@@ -29,7 +29,8 @@ func (x *exchange) requestHeaders(m *message, now time.Time) {
 	}
 	own := x.pool.ownCredential(m)
 	mode := modes{}
-	if x.wantsTools(m) {
+	x.translates = x.pools.shows && dialect.Translates(string(m.header(":path"))) && x.readsBody(m) && !x.wantsTools(m)
+	if x.wantsTools(m) || x.translates {
 		mode = modes{set: true, request: bodyBuffered}
 		x.remember(m, own)
 	}

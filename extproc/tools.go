@@ -67,8 +67,12 @@ const (
 
 // wantsTools reports whether the pool's tools may go into this request.
 func (x *exchange) wantsTools(m *message) bool {
-	return x.pool.tools != nil && !x.laterTurn && x.dialect != nil && !m.end &&
-		string(m.header(":method")) == "POST" && x.length <= x.pool.maxBody
+	return x.pool.tools != nil && x.dialect != nil && x.readsBody(m)
+}
+
+// readsBody reports whether the request's body can be read.
+func (x *exchange) readsBody(m *message) bool {
+	return !x.laterTurn && !m.end && string(m.header(":method")) == "POST" && x.length <= x.pool.maxBody
 	// The content type does not matter: curl -d says application/x-www-form-urlencoded, and a body that is no JSON passes as it is.
 }
 

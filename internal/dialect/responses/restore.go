@@ -118,6 +118,27 @@ func (s *session) restore(e *rawjson.Edits, b []byte, f *requestFields, items []
 	s.restoreState(e, b, f, items)
 }
 
+// translate is a request, to any endpoint that takes items, with those of Keyturn's calls as the provider knows them; nil where there are none.
+func translate(body []byte, o turn.Options) []byte {
+	var f requestFields
+	if !f.read(body) {
+		return nil
+	}
+	if v, ok := rawjson.Lookup(body, rawjson.Whole(body), "items"); ok && !f.input.Found() { // of a conversation
+		f.input = v
+	}
+	items, ok := readInput(body, f.input, &o)
+	if !ok {
+		return nil
+	}
+	s := &session{opts: o}
+	var e rawjson.Edits
+	if s.restore(&e, body, &f, items); e.None() {
+		return nil
+	}
+	return e.Apply(make([]byte, 0, len(body)+e.Growth()), body)
+}
+
 // referTo looks at references to calls of Keyturn's, which the provider knows as other items. One that names a call for the second
 // time, as some clients do for its result, is left out. One that nothing can be made of stays, and Explain knows of it.
 func (s *session) referTo(e *rawjson.Edits, b []byte, f *requestFields, items []inputItem) {

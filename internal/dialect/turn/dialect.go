@@ -30,6 +30,15 @@ type Renamer interface {
 	UpstreamPath(path string, memory Memory) string
 }
 
+// Translator is a Dialect whose clients send back what they were shown of Keyturn's calls, in a form that no provider knows.
+type Translator interface {
+	// Translates reports whether a request's path, without query and final slash, names an endpoint that takes such things, whether it is
+	// one of the dialect or not.
+	Translates(path string) bool
+	// Translate is the body of a request to one as providers know it; nil where that is the body itself.
+	Translate(body []byte, o Options) []byte
+}
+
 // Request is a client's request, as far as dialects read it.
 type Request struct {
 	Path string // with its query: some providers name the model in the path
