@@ -110,7 +110,7 @@ func (s *Server) instruct(b *bound) string {
 // continued is a path to a stored response that Keyturn has continued, with the id by which the provider knows its last turn: a
 // client knows the first one's. It returns the path itself for any other.
 func (x *exchange) continued(path string, own []byte) string {
-	if !x.stored {
+	if !x.stored || x.laterTurn {
 		return path
 	}
 	return dialect.UpstreamPath(path, x.memory(own))

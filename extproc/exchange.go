@@ -72,6 +72,7 @@ const (
 	dueNothing   due = iota
 	dueReply         // what stands in out
 	dueTools         // putTools with the pool's tools, and then what stands in out
+	dueDeletes       // the other turns of a response that was deleted, and then a reply
 	duePiece         // what stands in chunk: the next of a stream that goes on
 	dueLastPiece     // what stands in chunk, and the stream's end
 	dueTurns         // what stands in chunk, and then what comes of the turns after the first
@@ -111,6 +112,7 @@ type exchange struct {
 	idempotent bool      // its method
 	reused     bool      // the connection that Envoy has lost had carried an answer before
 	laterTurn  bool      // the request is Keyturn's own, for a turn after a response's first
+	kept       *withKept // the request is for a response that is one for the client alone
 	translates bool      // what clients were shown of calls comes back in the request, and no tools go in
 	repeat     bool      // the next attempt may have this one's key once more
 	talk       uint64    // the conversation, as a hash

@@ -34,6 +34,7 @@ func (x *exchange) requestHeaders(m *message, now time.Time) {
 		mode = modes{set: true, request: bodyBuffered}
 		x.remember(m, own)
 	}
+	x.keeps(m, own)
 	x.bodyMode = mode.request
 	x.clean(m, own != nil)
 	x.mut.wire = append(x.mut.wire, x.pool.destination...)

@@ -62,6 +62,7 @@ const (
 	errorBody       // the body of an error, to judge the key by it
 	wholeBody       // a JSON answer of a request with tools
 	streaming       // a stream of a request with tools
+	keptBody        // what the provider says of a response that is one for the client alone
 	drained         // the rest of a stream whose turn is over
 )
 
@@ -196,6 +197,9 @@ func (x *exchange) rekey() {
 func (x *exchange) goodAnswer(m *message) {
 	x.mut.remove(wire.RetryHeader)
 	if !x.cleanResponse(m) {
+		return
+	}
+	if x.readsKept(m) {
 		return
 	}
 	r := x.merged()

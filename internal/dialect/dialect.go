@@ -64,6 +64,19 @@ func UpstreamPath(path string, memory Memory) string {
 	return path
 }
 
+// KeptOf is what is remembered of the response that a path, which may have a query, names, and nothing below it; nil if there is nothing.
+func KeptOf(path string, memory Memory) *Kept {
+	path, _, _ = strings.Cut(path, "?")
+	for _, d := range all {
+		if r, ok := d.(turn.Renamer); ok && memory != nil {
+			if k := r.Kept(strings.TrimSuffix(path, "/"), memory); k != nil {
+				return k
+			}
+		}
+	}
+	return nil
+}
+
 // Translates reports whether a request with that path, which may have a query, may bring back what clients were shown of Keyturn's calls.
 func Translates(path string) bool { return translator(path) != nil }
 
@@ -91,6 +104,8 @@ func translator(path string) turn.Translator {
 type (
 	// Dialect is turn.Dialect.
 	Dialect = turn.Dialect
+	// Kept is turn.Kept.
+	Kept = turn.Kept
 	// Request is turn.Request.
 	Request = turn.Request
 	// Options is turn.Options.

@@ -61,3 +61,12 @@ func (Dialect) UpstreamPath(path string, memory turn.Memory) string {
 	}
 	return before + under + id + rest[end:]
 }
+
+// Kept implements turn.Renamer.
+func (Dialect) Kept(path string, memory turn.Memory) *turn.Kept {
+	_, id, ok := strings.Cut(path, "/responses/")
+	if !ok || id == "" || strings.Contains(id, "/") {
+		return nil
+	}
+	return keptOf(memory, id)
+}

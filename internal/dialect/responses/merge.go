@@ -95,6 +95,7 @@ func (s *session) merge(e *rawjson.Edits, b []byte, at rawjson.Span) {
 	if s.turn.kind != "failed" {
 		s.closeTurn()
 		s.remember()
+		s.rememberWhole(e, b, at)
 	}
 }
 

@@ -40,6 +40,9 @@ func (s *session) Continue(last bool) bool {
 		s.replay = appendOutput(rawjson.Separate(s.replay), c.callID, c.outputForModel())
 	}
 	s.ran += int64(len(s.calls))
+	if s.upstreamID != "" {
+		s.turnIDs = rawjson.AppendString(rawjson.Separate(s.turnIDs), s.upstreamID)
+	}
 	s.usage = slices.Clone(rawjson.AddNumbers(s.usage, s.turn.raw))
 	s.request = s.nextRequest(last)
 	s.number++

@@ -35,6 +35,7 @@ type session struct {
 	number     int    // of the turn, from 1
 	clientID   string // the response's id: the first turn's
 	upstreamID string // the current turn's
+	turnIDs    []byte // of those before it: JSON strings, joined by commas
 	echo       [len(echoed)][]byte
 	items      []*outputItem   // of all turns, those that the client sees
 	nextIndex  int             // the next output_index
