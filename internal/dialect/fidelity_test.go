@@ -191,3 +191,33 @@ func TestSignsOfLifeBeforeContent(t *testing.T) {
 		})
 	}
 }
+
+// Annotations tell of places in the text, which is all turns' together.
+func TestAnnotationsMoveWithTheirText(t *testing.T) {
+	k := talkings()["chat"]
+	note := func(start, end int) string {
+		return fmt.Sprintf(`{"type":"url_citation","url_citation":{"start_index":%d,"end_index":%d,"url":"u","title":"t"}}`, start, end)
+	}
+	turns := []string{
+		chatChunk(`{"role":"assistant","content":"Ä look.","annotations":[`+note(0, 1)+`]}`, "") + k.call,
+		chatChunk(`{"role":"assistant","content":"Found"}`, "") + chatChunk(`{"annotations":[`+note(0, 5)+`,`+note(1, 2)+`]}`, "") + k.call,
+		chatChunk(`{"role":"assistant","content":"it."}`, "") + chatChunk(`{"annotations":[`+note(0, 3)+`,{"x":1},null]}`, "") + chatFinish("stop") + chatDone,
+	}
+	client, _ := k.turns(t, k.open(t, k.request("", "")), false, turns...)
+	a, ok := assembled(client)
+	require.True(t, ok)
+	require.Equal(t, "Ä look.\n\nFound\n\nit.", a.Choices[0].Message["content"])
+	for _, want := range []string{note(0, 1), note(9, 14) + "," + note(10, 11), note(16, 19) + `,{"x":1},null`} {
+		require.Contains(t, string(client), want)
+	}
+
+	s := k.open(t, strings.Replace(k.request("", ""), `"stream":true`, `"stream":false`, 1))
+	whole := func(content, notes, calls, finish string) []byte {
+		return []byte(`{"id":"c1","model":"m","choices":[{"index":0,"message":{"role":"assistant","annotations":[` + notes + `],"content":"` + content + `"` + calls + `},"finish_reason":"` + finish + `"}]}`)
+	}
+	turn := s.Whole(whole("Ä look.", note(0, 1), `,"tool_calls":[{"id":"call_1","type":"function","function":{"name":"bmcp_files_read_file","arguments":"{}"}}]`, "tool_calls"))
+	settleAll(t, s, turn, nil)
+	s.Whole(whole("Found", note(0, 5), "", "stop"))
+	require.Contains(t, string(s.Body()), `"annotations":[`+note(0, 1)+`,`+note(9, 14)+`]`)
+	require.Contains(t, string(s.Body()), `Ä look.\n\nFound`)
+}
