@@ -9,6 +9,7 @@ import (
 	"github.com/keyturn/keyturn/internal/dialect"
 	"github.com/keyturn/keyturn/internal/redact"
 	"github.com/keyturn/keyturn/internal/wire"
+	"github.com/keyturn/keyturn/keypool"
 )
 
 // This file has how an answer of a request with tools is read, which need not be what it says that it is, nor what was asked for.
@@ -59,6 +60,17 @@ func (x *exchange) takePiece(p []byte) (out []byte, failed bool) {
 	}
 	t.whole = append(t.whole, p...)
 	return x.chunk[:0], false
+}
+
+// faults reports whether a failure that came within a 200 is a key's fault, and so the turn may run again.
+func (x *exchange) faults(f *dialect.Failure) bool {
+	if x.key == nil {
+		return false
+	}
+	doubted := x.doubted
+	v := x.classify(keypool.Answer{Status: f.Status, Body: f.Body, Now: x.judged})
+	x.doubted = doubted
+	return v.Action != keypool.Surface
 }
 
 // showsOwn reports whether an answer that cannot be read names a tool of Keyturn's: the client cannot run it.

@@ -74,3 +74,23 @@ func (e *envoy) everything() string {
 		b.Write(mutation.GetStreamedResponse().GetBody())
 	}
 }
+
+// An error for which no key is to blame reaches the client with all that follows it.
+func TestWhatFollowsAFirstErrorPasses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var r rig
+		r.start(t)
+		defer r.stop()
+		e := r.ask(t.Context(), t, true)
+		parts := []string{
+			"data: {\"type\":\"error\",\"sequence_number\":0,\"code\":\"content_policy_violation\",\"message\":\"no\",\"param\":null}\n\n",
+			": and then\n\n", "data: {\"type\":\"x.more\",\"sequence_number\":1}\n\n", "data: [DONE]\n\n",
+		}
+		for i, p := range parts {
+			e.says(p, i == len(parts)-1)
+		}
+		out, _ := e.rest()
+		e.ends()
+		require.Equal(t, strings.Join(parts, ""), out)
+	})
+}

@@ -238,7 +238,11 @@ func (x *exchange) hasRest() bool {
 func (x *exchange) streamedOn() due {
 	t := x.tools
 	var failed bool
-	x.chunk, failed = x.takePiece(x.nextPiece())
+	if x.chunk, failed = x.takePiece(x.nextPiece()); failed {
+		var ok bool
+		x.chunk, ok = t.response.HandOn(x.chunk, x.faults)
+		failed = !ok
+	}
 	switch {
 	case failed:
 	case len(t.whole) > maxUntold:

@@ -77,6 +77,20 @@ func (r *Response) Write(dst, p []byte) (out []byte, failed bool) {
 	return out, state == dialect.Failing
 }
 
+// HandOn goes on with a stream whose turn has failed, by an error for which no key is to blame, as fault judges: the client gets that error, and
+// what follows it. It reports whether it is one.
+func (r *Response) HandOn(dst []byte, fault func(*dialect.Failure) bool) (out []byte, ok bool) {
+	s, tells := r.session.(dialect.Failed)
+	if !tells {
+		return dst, false
+	}
+	f := s.Failure()
+	if f == nil || fault(f) {
+		return dst, false
+	}
+	return r.session.Relay(dst), true
+}
+
 // End says that the first turn's stream has ended, and appends to dst what the client gets. Finish is due if there is more to come.
 func (r *Response) End(dst []byte) (out []byte, more bool) {
 	out, turn := r.session.End(dst)

@@ -104,6 +104,8 @@ func translator(path string) turn.Translator {
 type (
 	// Dialect is turn.Dialect.
 	Dialect = turn.Dialect
+	// Failed is turn.Failed.
+	Failed = turn.Failed
 	// Kept is turn.Kept.
 	Kept = turn.Kept
 	// Request is turn.Request.

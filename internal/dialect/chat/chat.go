@@ -155,6 +155,7 @@ func (s *session) Again() {
 // Relay implements turn.Session.
 func (s *session) Relay(dst []byte) []byte {
 	s.body = s.turn.answer
+	s.turn.failed, s.turn.failure = true, nil
 	return s.relay.HandOver(dst)
 }
 

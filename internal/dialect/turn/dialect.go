@@ -23,6 +23,12 @@ type Dialect interface {
 	ErrorBody(e Error) []byte
 }
 
+// Failed is a Session that tells of a failure while the turn's stream goes on: Relay may be called then, and all that follows passes.
+type Failed interface {
+	// Failure is why the turn has failed before it showed anything; nil if it has not.
+	Failure() *Failure
+}
+
 // Renamer is a Dialect whose clients may name an earlier response in the path of a request.
 type Renamer interface {
 	// UpstreamPath is path with the provider's id of a response in the place of the client's, which is another where Keyturn has
