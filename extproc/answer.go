@@ -42,6 +42,90 @@ func (x *exchange) readAnswer(m *message, r *agent.Response) {
 	x.out.pass(m.kind, &x.mut, mode, nil)
 }
 
+// streamed takes what has come of a stream, a piece at a time: what goes to the client next is in x.chunk, and while more is unread
+// x.streamedOn is to be called once that is sent. So a client that does not read holds one piece, not all that has come.
+func (x *exchange) streamed(body []byte, end bool) due {
+	t := x.tools
+	if t.last = end; t.decoder != nil {
+		t.decoder.Feed(body, end)
+		return x.streamedOn()
+	}
+	pass, found := t.plain.Next(body)
+	if end {
+		rest, more := t.plain.End()
+		pass, found = append(pass[:len(pass):len(pass)], rest...), found || more
+	}
+	x.found[echoBody] = x.found[echoBody] || found
+	t.rest = pass
+	return x.streamedOn()
+}
+
+// hasRest reports whether what has come of a stream is not all read yet.
+func (x *exchange) hasRest() bool {
+	t := x.tools
+	return len(t.rest) > 0 || t.decoder != nil && t.decoder.More()
+}
+
+// streamedOn takes the next piece of what has come.
+func (x *exchange) streamedOn() due {
+	t := x.tools
+	var failed bool
+	if x.chunk, failed = x.takePiece(x.nextPiece()); failed {
+		var ok bool
+		x.chunk, ok = t.response.HandOn(x.chunk, x.faults)
+		failed = !ok
+	}
+	switch {
+	case failed:
+	case len(t.whole) > maxUntold:
+		x.shape = drained
+		x.chunk = t.response.Fail(x.chunk, untold)
+		return dueLastPiece
+	case x.hasRest():
+		return duePiece
+	case t.decoder != nil && t.decoder.Err() != nil:
+		x.shape = drained
+		x.chunk = t.response.Fail(x.chunk, unreadable)
+		return dueLastPiece
+	case !t.last:
+		return duePiece
+	case t.decoder != nil:
+		rest, found := t.plain.End()
+		x.found[echoBody] = x.found[echoBody] || found
+		if len(t.whole) > 0 {
+			t.whole = append(t.whole, rest...)
+		} else {
+			x.chunk, _ = t.response.Write(x.chunk, rest)
+		}
+	}
+	t.rest = nil // of a stream that fails nothing more is wanted
+	x.shape = drained
+	if len(t.whole) > 0 {
+		if t.more = t.response.Whole(t.whole); t.more {
+			return dueTurns
+		}
+		x.chunk = append(x.chunk, t.response.Body()...)
+		return dueLastPiece
+	}
+	if x.chunk, t.more = t.response.End(x.chunk); t.more {
+		return dueTurns
+	}
+	return dueLastPiece
+}
+
+// nextPiece is the next of what has come, without its codings and without keys.
+func (x *exchange) nextPiece() []byte {
+	t := x.tools
+	if t.decoder == nil {
+		p := t.rest[:min(len(t.rest), maxChunk)]
+		t.rest = t.rest[len(p):]
+		return p
+	}
+	p, found := t.plain.Next(t.decoder.Piece())
+	x.found[echoBody] = x.found[echoBody] || found
+	return p
+}
+
 // maxUntold bounds a JSON answer that nothing says is one, in bytes.
 const maxUntold = 1 << 20
 

@@ -22,7 +22,7 @@ type withKept struct {
 // keeps finds out whether the request is one.
 func (x *exchange) keeps(m *message, own []byte) {
 	method := string(m.header(":method"))
-	if !x.stored || x.laterTurn || x.pool.memory == nil || method != "GET" && method != "DELETE" {
+	if !x.stored || x.laterTurn || x.home.memory == nil || method != "GET" && method != "DELETE" {
 		return
 	}
 	path := string(m.header(":path"))

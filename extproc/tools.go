@@ -68,7 +68,7 @@ const (
 
 // wantsTools reports whether the pool's tools may go into this request.
 func (x *exchange) wantsTools(m *message) bool {
-	return x.pool.tools != nil && x.dialect != nil && x.readsBody(m)
+	return x.home.tools != nil && x.dialect != nil && x.readsBody(m)
 }
 
 // readsBody reports whether the request's body can be read.
@@ -80,6 +80,9 @@ func (x *exchange) readsBody(m *message) bool {
 // remember keeps of the request's headers what later turns repeat: a credential only if it is the client's own for the provider.
 func (x *exchange) remember(m *message, own []byte) {
 	path, _ := splitQuery(string(m.header(":path")), func(string) bool { return own != nil })
+	if x.hop > 0 {
+		path = x.sent
+	}
 	x.tools = &withTools{memory: x.memory(own), coded: coded{header: m.joined("content-encoding")}, origin: agent.Origin{
 		Pool: x.pool.name, Provider: x.pool.telemetry, Dialect: x.dialect, Began: x.started,
 		Path: path, Authority: string(m.header(":authority")), RequestID: string(x.front.requestID), Client: string(x.front.client), ID: string(x.front.id),
@@ -94,7 +97,7 @@ func (x *exchange) remember(m *message, own []byte) {
 		case "traceparent", "tracestate":
 			o.Trace(name, string(h.value))
 		default:
-			if !wire.IsProxied(h.name) && (own != nil || name != x.pool.header && !wire.IsCredential(h.name) && !wire.IsPage(h.name) && !slices.Contains(wire.Withheld, name) && !slices.Contains(wire.Accounts, name)) {
+			if !wire.IsProxied(h.name) && (own != nil || name != x.pool.header && name != x.home.header && !wire.IsCredential(h.name) && !wire.IsPage(h.name) && !slices.Contains(wire.Withheld, name) && !slices.Contains(wire.Accounts, name)) {
 				o.Repeat(name, string(h.value))
 			}
 		}
@@ -104,6 +107,21 @@ func (x *exchange) remember(m *message, own []byte) {
 // requestBody takes a request's body: Envoy sends it once, as it was asked to. One that came in chunks, and passes as one whose length
 // is known, may turn out to be too large for tools.
 func (x *exchange) requestBody(m *message) due {
+	if x.body != nil && x.response == wantHeaders {
+		if x.full {
+			x.busy()
+			return dueReply
+		}
+		if !x.move(m) {
+			return dueReply
+		}
+		if x.tools == nil {
+			if x.rekey(); !x.done {
+				x.passMoved(m)
+			}
+			return dueReply
+		}
+	}
 	if x.tools != nil && x.tools.response == nil && x.response == wantHeaders {
 		switch {
 		case x.full:
@@ -114,21 +132,21 @@ func (x *exchange) requestBody(m *message) due {
 		}
 		x.tools = nil
 	}
-	x.out.pass(m.kind, nil, modes{}, nil)
+	x.passMoved(m)
 	return dueReply
 }
 
 // putTools puts the pool's tools into the request, unless it is to pass as it is. m is its body.
 func (x *exchange) putTools(m *message, tools []dialect.Tool, without dialect.Without) {
 	var catalogue []dialect.Tool
-	if x.pool.tools.Search && len(tools) > mostUnsearched {
+	if x.home.tools.Search && len(tools) > mostUnsearched {
 		tools, catalogue = dialect.SearchTools(), tools
 	}
 	body := x.tools.coded.of(m.body)
 	tools = without.From(tools)
 	session := x.dialect.Open(dialect.Request{Path: x.tools.origin.Path, Body: body}, dialect.Options{
 		Tools: tools, Catalogue: without.From(catalogue), MaxTools: x.pool.maxTools, NoUsage: without.Usage, Offers: x.offers, Instructions: x.tools.instructions,
-		Hidden: x.pool.tools.Hidden, Counting: countings[x.pool.tools.Usage], ModelName: mcp.ModelName, Memory: x.tools.memory, Gone: x.gone,
+		Hidden: x.home.tools.Hidden, Counting: countings[x.home.tools.Usage], ModelName: mcp.ModelName, Memory: x.tools.memory, Gone: x.gone,
 	})
 	if session != nil && int64(len(session.Request())) > x.pool.maxBody { // Envoy could not hold it
 		session = nil
@@ -142,7 +160,7 @@ func (x *exchange) putTools(m *message, tools []dialect.Tool, without dialect.Wi
 	}
 	if session == nil {
 		x.tools = nil
-		x.out.pass(m.kind, &x.mut, modes{}, &x.dyn)
+		x.passMoved(m)
 		return
 	}
 	if c, ok := session.(dialect.Crowded); ok {
@@ -161,7 +179,7 @@ func (x *exchange) putTools(m *message, tools []dialect.Tool, without dialect.Wi
 		return
 	}
 	x.tools.size = int64(len(body))
-	x.tools.response = agent.Begin(session, &x.tools.origin, x.pool.limits())
+	x.tools.response = agent.Begin(session, &x.tools.origin, x.limits())
 }
 
 // merged is the response that the answer becomes a part of; nil: the answer passes as it is.
@@ -177,14 +195,16 @@ func (x *exchange) rekey() {
 	if x.walker == nil || x.model == "" {
 		return
 	}
-	before, walker := x.key.ID(), x.walk(x.before.tried)
+	before, walker := x.key.ID(), x.walk(x.triedBefore())
 	if next, err := walker.Peek(); err == nil && next.ID() == before {
 		return
 	}
 	x.walker.Release()
 	x.walker = walker
 	if x.key, x.exhaustion = x.walker.Next(); x.exhaustion != nil {
-		x.refuse()
+		if !x.fallBackAtBody() {
+			x.refuse()
+		}
 		return
 	}
 	if x.key.ID() != before {
@@ -208,90 +228,6 @@ func (x *exchange) goodAnswer(m *message) {
 		return
 	}
 	x.readAnswer(m, r)
-}
-
-// streamed takes what has come of a stream, a piece at a time: what goes to the client next is in x.chunk, and while more is unread
-// x.streamedOn is to be called once that is sent. So a client that does not read holds one piece, not all that has come.
-func (x *exchange) streamed(body []byte, end bool) due {
-	t := x.tools
-	if t.last = end; t.decoder != nil {
-		t.decoder.Feed(body, end)
-		return x.streamedOn()
-	}
-	pass, found := t.plain.Next(body)
-	if end {
-		rest, more := t.plain.End()
-		pass, found = append(pass[:len(pass):len(pass)], rest...), found || more
-	}
-	x.found[echoBody] = x.found[echoBody] || found
-	t.rest = pass
-	return x.streamedOn()
-}
-
-// hasRest reports whether what has come of a stream is not all read yet.
-func (x *exchange) hasRest() bool {
-	t := x.tools
-	return len(t.rest) > 0 || t.decoder != nil && t.decoder.More()
-}
-
-// streamedOn takes the next piece of what has come.
-func (x *exchange) streamedOn() due {
-	t := x.tools
-	var failed bool
-	if x.chunk, failed = x.takePiece(x.nextPiece()); failed {
-		var ok bool
-		x.chunk, ok = t.response.HandOn(x.chunk, x.faults)
-		failed = !ok
-	}
-	switch {
-	case failed:
-	case len(t.whole) > maxUntold:
-		x.shape = drained
-		x.chunk = t.response.Fail(x.chunk, untold)
-		return dueLastPiece
-	case x.hasRest():
-		return duePiece
-	case t.decoder != nil && t.decoder.Err() != nil:
-		x.shape = drained
-		x.chunk = t.response.Fail(x.chunk, unreadable)
-		return dueLastPiece
-	case !t.last:
-		return duePiece
-	case t.decoder != nil:
-		rest, found := t.plain.End()
-		x.found[echoBody] = x.found[echoBody] || found
-		if len(t.whole) > 0 {
-			t.whole = append(t.whole, rest...)
-		} else {
-			x.chunk, _ = t.response.Write(x.chunk, rest)
-		}
-	}
-	t.rest = nil // of a stream that fails nothing more is wanted
-	x.shape = drained
-	if len(t.whole) > 0 {
-		if t.more = t.response.Whole(t.whole); t.more {
-			return dueTurns
-		}
-		x.chunk = append(x.chunk, t.response.Body()...)
-		return dueLastPiece
-	}
-	if x.chunk, t.more = t.response.End(x.chunk); t.more {
-		return dueTurns
-	}
-	return dueLastPiece
-}
-
-// nextPiece is the next of what has come, without its codings and without keys.
-func (x *exchange) nextPiece() []byte {
-	t := x.tools
-	if t.decoder == nil {
-		p := t.rest[:min(len(t.rest), maxChunk)]
-		t.rest = t.rest[len(p):]
-		return p
-	}
-	p, found := t.plain.Next(t.decoder.Piece())
-	x.found[echoBody] = x.found[echoBody] || found
-	return p
 }
 
 // wholeAnswer takes a JSON answer. One that turns out to be too large passes as it is, as if it had said how large it is: it may be cut.
