@@ -1,6 +1,7 @@
 package extproc_test
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -64,7 +65,7 @@ func (e *envoy) everything() string {
 	var b strings.Builder
 	for {
 		m, err := e.stream.Recv()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return b.String()
 		}
 		require.NoError(e.t, err)

@@ -221,3 +221,35 @@ func TestAnnotationsMoveWithTheirText(t *testing.T) {
 	require.Contains(t, string(s.Body()), `"annotations":[`+note(0, 1)+`,`+note(9, 14)+`]`)
 	require.Contains(t, string(s.Body()), `Ä look.\n\nFound`)
 }
+
+// Some gateways answer a request for a stream with JSON. Such answers are turns as well.
+func TestWholeAnswersToRequestsForStreams(t *testing.T) {
+	for name, answers := range map[string][2]string{
+		"chat": {
+			`{"id":"c1","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":null,"tool_calls":[{"id":"call_1","type":"function","function":{"name":"bmcp_files_read_file","arguments":"{}"}}]},"finish_reason":"tool_calls"}]}`,
+			`{"id":"c2","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hello"},"finish_reason":"stop"}]}`,
+		},
+		"messages": {
+			`{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[{"type":"tool_use","id":"toolu_1","name":"bmcp_files_read_file","input":{}}],"stop_reason":"tool_use","usage":{"input_tokens":1,"output_tokens":1}}`,
+			`{"id":"msg_2","type":"message","role":"assistant","model":"m","content":[{"type":"text","text":"hello"}],"stop_reason":"end_turn","usage":{"input_tokens":1,"output_tokens":1}}`,
+		},
+		"responses": {
+			`{"id":"resp_1","object":"response","status":"completed","model":"m","output":[{"id":"fc_1","type":"function_call","status":"completed","call_id":"call_1","name":"bmcp_files_read_file","arguments":"{}"}]}`,
+			`{"id":"resp_2","object":"response","status":"completed","model":"m","output":[{"id":"msg_1","type":"message","role":"assistant","status":"completed","content":[{"type":"output_text","text":"hello","annotations":[]}]}]}`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := talkings()[name]
+			s := k.open(t, k.request("", ""))
+			turn := s.Whole([]byte(answers[0]))
+			require.Len(t, turn.Calls, 1)
+			require.Empty(t, s.Settle(nil, 0, dialect.Result{Parts: []dialect.Part{{Text: "r"}}}))
+			require.True(t, s.Continue(false))
+			require.Contains(t, string(s.Request()), `"r"`)
+			require.Empty(t, s.Whole([]byte(answers[1])).Calls)
+			require.Contains(t, string(s.Body()), "hello")
+			require.NotContains(t, string(s.Body()), "bmcp_files_read_file")
+			require.Contains(t, string(s.Body()), map[string]string{"chat": `"c1"`, "messages": `"msg_1"`, "responses": `"resp_1"`}[name])
+		})
+	}
+}

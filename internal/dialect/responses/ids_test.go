@@ -53,12 +53,12 @@ func TestIDsOfOthers(t *testing.T) {
 func FuzzIDs(f *testing.F) {
 	f.Add("fc_1", "call_1", "mcp-FB11")
 	f.Add("", "x", "mcp_a.b")
-	f.Fuzz(func(t *testing.T, function, call, any string) {
+	f.Fuzz(func(t *testing.T, function, call, other string) {
 		id := mcpID(function, call, false)
 		require.LessOrEqual(t, len(id), maxShown)
 		if _, got, _, ok := ownID(id); ok && got != id {
 			require.Equal(t, call, got)
 		}
-		ownID(any)
+		ownID(other)
 	})
 }
