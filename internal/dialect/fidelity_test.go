@@ -253,3 +253,15 @@ func TestWholeAnswersToRequestsForStreams(t *testing.T) {
 		})
 	}
 }
+
+// A byte order mark stands at the beginning of what a client gets, or nowhere.
+func TestByteOrderMarksOfLaterTurns(t *testing.T) {
+	const bom = "\xef\xbb\xbf"
+	for name, k := range talkings() {
+		t.Run(name, func(t *testing.T) {
+			client, _ := k.turns(t, k.open(t, k.request("", "")), false, bom+k.call, bom+k.says("hello", "m"))
+			require.Equal(t, -1, strings.LastIndex(string(client[1:]), bom), string(client))
+			require.Contains(t, string(client), "hello")
+		})
+	}
+}
