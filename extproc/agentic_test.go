@@ -145,6 +145,16 @@ type envoy struct {
 // ask begins an attempt and takes it to the response's head: its tools are in, and the provider has said 200.
 func (r *rig) ask(ctx context.Context, t testing.TB, streams bool) *envoy {
 	t.Helper()
+	head := heads(":status", "200", "content-type", "application/json", "content-length", "500")
+	if streams {
+		head = heads(":status", "200", "content-type", "text/event-stream")
+	}
+	return r.askFor(ctx, t, streams, head)
+}
+
+// askFor is ask with the head of the provider's answer.
+func (r *rig) askFor(ctx context.Context, t testing.TB, streams bool, head *corev3.HeaderMap) *envoy {
+	t.Helper()
 	e := &envoy{t: t, stream: open(ctx, t, r.conn)}
 	e.send(&extprocv3.ProcessingRequest{
 		Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: &extprocv3.HttpHeaders{Headers: heads(
@@ -156,10 +166,6 @@ func (r *rig) ask(ctx context.Context, t testing.TB, streams bool) *envoy {
 		Body: fmt.Appendf(nil, `{"model":"m","input":"a secret question","stream":%t}`, streams), EndOfStream: true,
 	}}})
 	require.Contains(t, string(e.recv().GetRequestBody().GetResponse().GetBodyMutation().GetBody()), "bmcp_demo_echo")
-	head := heads(":status", "200", "content-type", "application/json", "content-length", "500")
-	if streams {
-		head = heads(":status", "200", "content-type", "text/event-stream")
-	}
 	e.send(&extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_ResponseHeaders{ResponseHeaders: &extprocv3.HttpHeaders{Headers: head}}})
 	require.NotNil(t, e.recv().GetModeOverride())
 	return e

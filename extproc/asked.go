@@ -31,6 +31,11 @@ var countings = map[string]dialect.Counting{"": dialect.UsualCounting, UsageSum:
 
 // put puts the tools that the pool has at this moment into an attempt's request.
 func (s *Server) put(ctx context.Context, a *attempt) {
+	if a.translates {
+		a.translate(a.message)
+		a.share.end()
+		return
+	}
 	var tools []dialect.Tool
 	if a.home.tools != nil {
 		tools = s.offer(ctx, a.home.tools, takes(a.pool.schemas, a.dialect))
@@ -111,7 +116,7 @@ func (s *Server) instruct(b *bound) string {
 // continued is a path to a stored response that Keyturn has continued, with the id by which the provider knows its last turn: a
 // client knows the first one's. It returns the path itself for any other.
 func (x *exchange) continued(path string, own []byte) string {
-	if !x.stored {
+	if !x.stored || x.laterTurn {
 		return path
 	}
 	return dialect.UpstreamPath(path, x.memory(own))

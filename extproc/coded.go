@@ -75,18 +75,24 @@ var unreadable = dialect.Error{
 	Message: "The provider's answer is encoded (content-encoding), although that was not asked for, and cannot be decoded: this gateway cannot look for calls of its tools in it.",
 }
 
+// untold is what a client reads in the place of an answer that is something else than was asked for.
+var untold = dialect.Error{
+	Type: "api_error", Code: "server_error",
+	Message: "The provider's answer is neither JSON nor the stream that was asked for, or is too long to be looked at, and calls tools of this gateway that the client cannot run.",
+}
+
 // cannotRead answers the client in the provider's place. The key is not to blame.
-func (x *exchange) cannotRead() {
+func (x *exchange) cannotRead(e dialect.Error) {
 	x.outcome = surfaced
 	x.mut.reset()
 	x.dyn.reset()
 	x.mut.set(wire.ShouldRetryHeader, "", "false")
-	x.instead(502, "answer_unreadable", unreadable)
+	x.instead(502, "answer_unreadable", e)
 }
 
 // tellCoded says in the log, now and then, that a request's codings keep tools out of it.
 func (s *Server) tellCoded(a *attempt) {
-	if a.tools == nil || a.tools.coded.err == nil {
+	if a.tools == nil || a.translates || a.tools.coded.err == nil {
 		return
 	}
 	s.offers.mu.Lock()

@@ -24,8 +24,14 @@ func (s *Server) finishStream(stream grpc.ServerStream, a *attempt) error {
 	a.chunk = a.chunk[:0]
 	client := &sink{stream: stream, x: &a.exchange, room: s.later.begin()}
 	defer client.room.end()
-	if _, err := s.agent.Finish(stream.Context(), a.tools.response, s.judgeOf(stream, a), client); err != nil {
+	instead, err := s.agent.Finish(stream.Context(), a.tools.response, s.judgeOf(stream, a), client)
+	switch {
+	case err != nil:
 		return err
+	case instead != nil: // of a JSON answer that came under another name: its status is gone
+		a.chunk = append(a.chunk, instead.Body...)
+	case len(a.tools.whole) > 0:
+		a.chunk = append(a.chunk, a.tools.response.Body()...)
 	}
 	if client.room.full {
 		s.log.Warn("response ended with an error: its later turns are more than Envoy can hold for clients that do not read",

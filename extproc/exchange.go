@@ -72,6 +72,7 @@ const (
 	dueNothing   due = iota
 	dueReply         // what stands in out
 	dueTools         // putTools with the pool's tools, and then what stands in out
+	dueDeletes       // the other turns of a response that was deleted, and then a reply
 	duePiece         // what stands in chunk: the next of a stream that goes on
 	dueLastPiece     // what stands in chunk, and the stream's end
 	dueTurns         // what stands in chunk, and then what comes of the turns after the first
@@ -122,6 +123,8 @@ type exchange struct {
 	idempotent bool      // its method
 	reused     bool      // the connection that Envoy has lost had carried an answer before
 	laterTurn  bool      // the request is Keyturn's own, for a turn after a response's first
+	kept       *withKept // the request is for a response that is one for the client alone
+	translates bool      // what clients were shown of calls comes back in the request, and no tools go in
 	repeat     bool      // the next attempt may have this one's key once more
 	talk       uint64    // the conversation, as a hash
 	named      bool      // the request says which that is
@@ -177,6 +180,8 @@ type withTools struct {
 	rest         []byte          // what has come of a stream and was not read yet; it belongs to the message at hand
 	last         bool            // nothing comes after rest
 	trailers     bool            // the provider's response ended with trailers
+	told         bool            // the stream has shown that it is one
+	whole        []byte          // of an answer that came as a stream and is JSON: what has come of it
 	plain        *redact.Stream  // takes the pool's keys out of a stream
 }
 

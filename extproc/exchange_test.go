@@ -318,6 +318,8 @@ func (tr *transcript) send(r *extprocv3.ProcessingRequest) string {
 	case dueReply:
 		return tr.answer()
 	case dueTools: // came to dueReply above
+	case dueDeletes:
+		w.WriteString("delete the other turns\n" + tr.answer())
 	case duePiece:
 		renderChunk(&w, tr.x.chunk)
 	case dueLastPiece:

@@ -130,6 +130,7 @@ func (x *exchange) limits() agent.Limits {
 type poolSet struct {
 	all    []*bound
 	byName map[string]*bound
+	shows  bool // a pool shows clients calls of Keyturn's, which they send back, to whichever pool
 }
 
 func newPoolSet(pools []Pool, m *metrics, memories *memories) (*poolSet, error) {
@@ -146,6 +147,7 @@ func newPoolSet(pools []Pool, m *metrics, memories *memories) (*poolSet, error) 
 		}
 		b.metrics = m.forPool(b.name)
 		b.memory = memories.forPool(b.name, b.tools)
+		set.shows = set.shows || b.tools != nil && !b.tools.Hidden
 		set.all = append(set.all, b)
 		set.byName[b.name] = b
 	}

@@ -46,10 +46,11 @@ func (x *exchange) requestHeaders(m *message, now time.Time) {
 		mode = modes{set: true, request: bodyBuffered}
 		x.beginElsewhere(m)
 	}
-	if x.wantsTools(m) {
+	if x.translates = x.translated(m); x.translates || x.wantsTools(m) {
 		mode = modes{set: true, request: bodyBuffered}
 		x.remember(m, own)
 	}
+	x.keeps(m, own)
 	x.mut.wire = append(x.mut.wire, x.pool.destination...)
 	if x.pool.authority != "" {
 		x.authority = append(x.authority[:0], x.pool.authority...)

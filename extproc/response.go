@@ -80,6 +80,8 @@ func (x *exchange) responseBody(m *message, now time.Time) due {
 	case x.shape == errorBody && isBody:
 		x.shape = unread
 		x.decide(m, now)
+	case x.shape == keptBody && isBody:
+		return x.keptAnswer(m)
 	case x.shape == wholeBody && isBody:
 		return x.wholeAnswer(m)
 	default:

@@ -371,6 +371,9 @@ func (s *Server) send(stream grpc.ServerStream, a *attempt, d due) error {
 			return err
 		}
 		return s.send(stream, a, a.streamedOn())
+	case dueDeletes:
+		s.deleteTurns(stream.Context(), a)
+		return stream.SendMsg(&a.out)
 	case dueLastPiece:
 		return s.sendEnd(stream, a)
 	case dueTurns:

@@ -6,9 +6,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/agent"
-	"github.com/keyturn/keyturn/internal/coding"
 	"github.com/keyturn/keyturn/internal/dialect"
-	"github.com/keyturn/keyturn/internal/redact"
 	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keypool"
 	"github.com/keyturn/keyturn/mcp"
@@ -61,6 +59,7 @@ const (
 	errorBody       // the body of an error, to judge the key by it
 	wholeBody       // a JSON answer of a request with tools
 	streaming       // a stream of a request with tools
+	keptBody        // what the provider says of a response that is one for the client alone
 	drained         // the rest of a stream whose turn is over
 )
 
@@ -174,99 +173,15 @@ func (x *exchange) goodAnswer(m *message) {
 	if !x.cleanResponse(m) {
 		return
 	}
+	if x.readsKept(m) {
+		return
+	}
 	r := x.merged()
-	if r == nil || x.status != 200 || m.end {
+	if r == nil || x.status/100 != 2 || m.end {
 		x.finalReply(m.kind)
 		return
 	}
-	x.tools.coded = coded{header: m.joined("content-encoding")}
-	if _, known := coding.Names(x.tools.coded.header); !known {
-		x.cannotRead()
-		return
-	}
-	mode := modes{set: true, request: x.bodyMode}
-	kind := bytes.ToLower(m.header("content-type"))
-	switch {
-	case r.Streams() && x.dialect.IsStream(string(kind)):
-		x.shape, mode.response = streaming, bodyDuplex
-		x.tools.plain = redact.NewStream(x.pool.secrets)
-		x.mut.remove("content-length")
-		if x.tools.coded.codes() {
-			x.tools.decoder = coding.NewStream(x.tools.coded.header)
-			x.mut.remove("content-encoding")
-		}
-	case !r.Streams() && bytes.Contains(kind, []byte("json")) && contentLength(m) <= x.pool.maxBody:
-		x.shape, mode.response = wholeBody, x.readable(m)
-	default:
-		x.finalReply(m.kind)
-		return
-	}
-	x.out.pass(m.kind, &x.mut, mode, nil)
-}
-
-// streamed takes what has come of a stream, a piece at a time: what goes to the client next is in x.chunk, and while more is unread
-// x.streamedOn is to be called once that is sent. So a client that does not read holds one piece, not all that has come.
-func (x *exchange) streamed(body []byte, end bool) due {
-	t := x.tools
-	if t.last = end; t.decoder != nil {
-		t.decoder.Feed(body, end)
-		return x.streamedOn()
-	}
-	pass, found := t.plain.Next(body)
-	if end {
-		rest, more := t.plain.End()
-		pass, found = append(pass[:len(pass):len(pass)], rest...), found || more
-	}
-	x.found[echoBody] = x.found[echoBody] || found
-	t.rest = pass
-	return x.streamedOn()
-}
-
-// hasRest reports whether what has come of a stream is not all read yet.
-func (x *exchange) hasRest() bool {
-	t := x.tools
-	return len(t.rest) > 0 || t.decoder != nil && t.decoder.More()
-}
-
-// streamedOn takes the next piece of what has come.
-func (x *exchange) streamedOn() due {
-	t := x.tools
-	var failed bool
-	x.chunk, failed = t.response.Write(x.chunk[:0], x.nextPiece())
-	switch {
-	case failed:
-	case x.hasRest():
-		return duePiece
-	case t.decoder != nil && t.decoder.Err() != nil:
-		x.shape = drained
-		x.chunk = t.response.Fail(x.chunk, unreadable)
-		return dueLastPiece
-	case !t.last:
-		return duePiece
-	case t.decoder != nil:
-		rest, found := t.plain.End()
-		x.found[echoBody] = x.found[echoBody] || found
-		x.chunk, _ = t.response.Write(x.chunk, rest)
-	}
-	t.rest = nil // of a stream that fails nothing more is wanted
-	x.shape = drained
-	if x.chunk, t.more = t.response.End(x.chunk); t.more {
-		return dueTurns
-	}
-	return dueLastPiece
-}
-
-// nextPiece is the next of what has come, without its codings and without keys.
-func (x *exchange) nextPiece() []byte {
-	t := x.tools
-	if t.decoder == nil {
-		p := t.rest[:min(len(t.rest), maxChunk)]
-		t.rest = t.rest[len(p):]
-		return p
-	}
-	p, found := t.plain.Next(t.decoder.Piece())
-	x.found[echoBody] = x.found[echoBody] || found
-	return p
+	x.readAnswer(m, r)
 }
 
 // wholeAnswer takes a JSON answer. One that turns out to be too large passes as it is, as if it had said how large it is: it may be cut.
@@ -283,11 +198,15 @@ func (x *exchange) wholeAnswer(m *message) due {
 		x.busy()
 		return dueReply
 	case x.tools.coded.err != nil:
-		x.cannotRead()
+		x.cannotRead(unreadable)
 		return dueReply
 	}
 	r, body := x.tools.response, x.tools.coded.of(m.body)
 	blanked := x.withoutKeys(body)
+	if x.showsOwn(body) {
+		x.cannotRead(untold)
+		return dueReply
+	}
 	if x.tools.more = r.Whole(body); x.tools.more {
 		return dueTurns
 	}

@@ -13,8 +13,12 @@ import (
 
 // wantsTools reports whether the pool's tools may go into this request, or what has its answer counted.
 func (x *exchange) wantsTools(m *message) bool {
-	return (x.home.tools != nil || x.home.countUsage && x.dialect == dialect.Chat) && !x.laterTurn && x.dialect != nil && !m.end &&
-		string(m.header(":method")) == "POST" && x.length <= x.pool.maxBody
+	return x.dialect != nil && (x.home.tools != nil || x.home.countUsage && x.dialect == dialect.Chat) && x.readsBody(m)
+}
+
+// readsBody reports whether the request's body can be read.
+func (x *exchange) readsBody(m *message) bool {
+	return !x.laterTurn && !m.end && string(m.header(":method")) == "POST" && x.length <= x.pool.maxBody
 	// The content type does not matter: curl -d says application/x-www-form-urlencoded, and a body that is no JSON passes as it is.
 }
 

@@ -72,7 +72,7 @@ func (l *loop) fetch(ctx context.Context) *fetching {
 // decode has an answer read without its content codings, which nobody asked for. One that the client gets as the provider made it stays.
 func (r *Response) decode(answer *http.Response) error {
 	header := strings.Join(answer.Header.Values("Content-Encoding"), ", ")
-	if header == "" || !r.Streams() && answer.StatusCode != http.StatusOK {
+	if header == "" || !r.Streams() && !isGood(answer) {
 		return nil
 	}
 	body, err := coding.NewReader(answer.Body, header)
@@ -134,7 +134,18 @@ func (f *fetching) put(ctx context.Context, p piece) bool {
 	}
 }
 
-// awaits reports whether an answer is the stream that the client waits for.
+// awaits reports whether an answer is the stream that the client waits for. Some gateways do not say that it is one.
 func (r *Response) awaits(answer *http.Response) bool {
-	return r.Streams() && answer.StatusCode == http.StatusOK && r.origin.Dialect.IsStream(answer.Header.Get("Content-Type"))
+	if !r.Streams() || !isGood(answer) {
+		return false
+	}
+	kind, _, _ := strings.Cut(answer.Header.Get("Content-Type"), ";")
+	switch strings.ToLower(strings.TrimSpace(kind)) {
+	case "", "text/plain", "application/octet-stream":
+		return true
+	}
+	return r.origin.Dialect.IsStream(kind)
 }
+
+// isGood reports whether an answer is no error: some gateways say 201.
+func isGood(answer *http.Response) bool { return answer.StatusCode/100 == 2 }

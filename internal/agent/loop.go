@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net/http"
 	"time"
 
 	"github.com/coder/quartz"
@@ -277,14 +276,17 @@ func (l *loop) head(p piece) *ending {
 	switch {
 	case l.awaits(p.answer) && p.err == nil:
 		return nil
-	case p.err != nil && (!l.Streams() || p.answer.StatusCode == http.StatusOK):
+	case p.err != nil && (!l.Streams() || isGood(p.answer)):
 		return &ending{problem: &brokeOff}
 	case l.Streams():
 		return &ending{problem: refused(p.answer, p.bytes)}
 	case int64(len(p.bytes)) > l.limits.MaxBody:
 		return &ending{problem: &answerTooLarge}
-	case p.answer.StatusCode != http.StatusOK:
+	case !isGood(p.answer):
 		return &ending{problem: refused(p.answer, p.bytes)}
+	}
+	if l.session.Streams() && l.origin.Dialect.IsStream(p.answer.Header.Get("Content-Type")) { // a stream where none is awaited any more
+		return &ending{problem: &brokeOff}
 	}
 	return &ending{turn: l.session.Whole(p.bytes)}
 }

@@ -70,18 +70,41 @@ func (o *Origin) Trace(name, value string) {
 
 // request is the next turn's.
 func (r *Response) request() *http.Request {
-	o, body := r.origin, r.session.Request()
+	body := r.session.Request()
+	req := r.origin.request(http.MethodPost, r.report.Turns+1)
+	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil } // for a connection that was closed before it could be written to
+	req.ContentLength = int64(len(body))
+	req.Body, _ = req.GetBody()
+	if model := url.PathEscape(r.session.Model()); model != "" && len(model) <= maxModel {
+		req.Header.Set(wire.ModelHeader, model)
+	}
+	return req
+}
+
+// Delete deletes what the provider stores under the path of an origin. It returns the status of the answer.
+func (a *Agent) Delete(ctx context.Context, o *Origin) (status int, err error) {
+	answer, err := a.send(ctx, o.request(http.MethodDelete, deleting))
+	if err != nil {
+		return 0, err
+	}
+	defer answer.Body.Close()
+	_, err = io.Copy(io.Discard, io.LimitReader(answer.Body, maxError))
+	return answer.StatusCode, err
+}
+
+// deleting is the turn that a request tells which is none.
+const deleting = 2
+
+// request is one to the path, without a body.
+func (o *Origin) request(method string, turn int) *http.Request {
 	u := &url.URL{Scheme: "http", Host: "loopback", Opaque: o.Path}
 	if strings.HasPrefix(o.Path, "//") { // alone it would be taken for an authority
 		u.Opaque = "http://" + o.Authority + o.Path
 	}
-	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	req := &http.Request{
-		Method: http.MethodPost, URL: u, Host: o.Authority, Header: o.Header.Clone(),
+		Method: method, URL: u, Host: o.Authority, Header: o.Header.Clone(),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		GetBody: open, ContentLength: int64(len(body)), // for a connection that was closed before it could be written to
 	}
-	req.Body, _ = open()
 	if req.Header == nil {
 		req.Header = http.Header{}
 	}
@@ -89,15 +112,12 @@ func (r *Response) request() *http.Request {
 		req.Header["User-Agent"] = nil // not Go's
 	}
 	req.Header.Set(wire.PoolHeader, o.Pool)
-	req.Header.Set(wire.TurnHeader, strconv.Itoa(r.report.Turns+1))
+	req.Header.Set(wire.TurnHeader, strconv.Itoa(turn))
 	if o.ID != "" {
 		req.Header.Set(wire.ParentHeader, o.ID)
 	}
 	if o.Client != "" {
 		req.Header.Set(wire.ClientHeader, o.Client)
-	}
-	if model := url.PathEscape(r.session.Model()); model != "" && len(model) <= maxModel {
-		req.Header.Set(wire.ModelHeader, model)
 	}
 	if o.RequestID != "" {
 		req.Header.Set(wire.RequestIDHeader, o.RequestID)

@@ -59,6 +59,7 @@ type Response struct {
 	turn    dialect.Turn // the one that has ended
 	report  Report
 	once    bool // nothing comes after the first turn
+	whole   bool // the provider answered with no stream, whatever the client asked for
 }
 
 // Begin makes the response to a request that has the tools in it. The session is the response's own from here on, and origin does not
@@ -70,14 +71,28 @@ func Begin(session dialect.Session, origin *Origin, limits Limits) *Response {
 // Once says that the response is read, and that nothing comes after its first turn: it has no calls to run, and no key is judged by it.
 func (r *Response) Once() { r.once = true }
 
-// Streams reports whether the client asked for server-sent events.
-func (r *Response) Streams() bool { return r.session.Streams() }
+// Streams reports whether the client gets server-sent events: it asked for them, and the provider's first answer was not Whole.
+func (r *Response) Streams() bool { return r.session.Streams() && !r.whole }
 
 // Write takes the next bytes of the first turn's stream, and appends to dst what the client gets. If the turn has failed before it
 // showed anything, nothing more of it is wanted: End is due.
 func (r *Response) Write(dst, p []byte) (out []byte, failed bool) {
 	out, state := r.session.Write(dst, p)
 	return out, state == dialect.Failing
+}
+
+// HandOn goes on with a stream whose turn has failed, by an error for which no key is to blame, as fault judges: the client gets that error, and
+// what follows it. It reports whether it is one.
+func (r *Response) HandOn(dst []byte, fault func(*dialect.Failure) bool) (out []byte, ok bool) {
+	s, tells := r.session.(dialect.Failed)
+	if !tells {
+		return dst, false
+	}
+	f := s.Failure()
+	if f == nil || !r.once && fault(f) {
+		return dst, false
+	}
+	return r.session.Relay(dst), true
 }
 
 // End says that the first turn's stream has ended, and appends to dst what the client gets. Finish is due if there is more to come.
@@ -96,7 +111,10 @@ func (r *Response) Fail(dst []byte, e dialect.Error) []byte {
 }
 
 // Whole takes the first turn's answer that is no stream. If there is more to come Finish is due; otherwise Body has the client's answer.
-func (r *Response) Whole(body []byte) (more bool) { return r.ended(r.session.Whole(body)) }
+func (r *Response) Whole(body []byte) (more bool) {
+	r.whole = true
+	return r.ended(r.session.Whole(body))
+}
 
 // Body is the answer of a client that does not stream, once the response is over.
 func (r *Response) Body() []byte { return r.session.Body() }

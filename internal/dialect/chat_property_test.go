@@ -3,6 +3,7 @@ package dialect_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -102,6 +103,9 @@ func (p *chatProvider) end(n int) string {
 	return p.one(usage+chatDone, usage+chatDone, usage+": bye\n\n"+chatDone)
 }
 
+// comments are blocks of a stream that need not wait for those before them.
+var comments = regexp.MustCompile(`(?m)^(:.*\n)+\n`)
+
 // Whatever turns a response has, the client sees one response, nothing of Keyturn's, and the provider a valid conversation; however the
 // streams are cut.
 func TestChatPropertiesOfRandomResponses(t *testing.T) {
@@ -154,7 +158,8 @@ func TestChatPropertiesOfRandomResponses(t *testing.T) {
 			require.Equal(t, strings.NewReplacer(`\u003c`, "<", `\ud83d\ude00`, "😀", `\"`, `"`).Replace(p.said), strings.ReplaceAll(said, "\n\n", ""), "seed %d", seed)
 		}
 		if hidden == 0 && !strings.Contains(streams[0], `"bmc"`) { // a name that may become Keyturn's is held until it cannot
-			require.Equal(t, streams[0], want, "seed %d", seed)
+			require.Equal(t, comments.ReplaceAllString(streams[0], ""), comments.ReplaceAllString(want, ""), "seed %d", seed)
+			require.Len(t, want, len(streams[0]), "seed %d", seed)
 		}
 		for range 3 {
 			got, _ := run(func(b []byte) (pieces [][]byte) {

@@ -72,11 +72,50 @@ func UpstreamPath(path string, memory Memory) string {
 	return path
 }
 
+// KeptOf is what is remembered of the response that a path, which may have a query, names, and nothing below it; nil if there is nothing.
+func KeptOf(path string, memory Memory) *Kept {
+	path, _, _ = strings.Cut(path, "?")
+	for _, d := range all {
+		if r, ok := d.(turn.Renamer); ok && memory != nil {
+			if k := r.Kept(strings.TrimSuffix(path, "/"), memory); k != nil {
+				return k
+			}
+		}
+	}
+	return nil
+}
+
+// Translates reports whether a request with that path, which may have a query, may bring back what clients were shown of Keyturn's calls.
+func Translates(path string) bool { return translator(path) != nil }
+
+// Translate is the body of such a request as providers know it; nil where that is the body itself.
+func Translate(path string, body []byte, o Options) []byte {
+	if t := translator(path); t != nil {
+		return t.Translate(body, o)
+	}
+	return nil
+}
+
+func translator(path string) turn.Translator {
+	path, _, _ = strings.Cut(path, "?")
+	path = strings.TrimSuffix(path, "/")
+	for _, d := range all {
+		if t, ok := d.(turn.Translator); ok && t.Translates(path) {
+			return t
+		}
+	}
+	return nil
+}
+
 // What users of a dialect need of package turn.
 
 type (
 	// Dialect is turn.Dialect.
 	Dialect = turn.Dialect
+	// Failed is turn.Failed.
+	Failed = turn.Failed
+	// Kept is turn.Kept.
+	Kept = turn.Kept
 	// Request is turn.Request.
 	Request = turn.Request
 	// Options is turn.Options.

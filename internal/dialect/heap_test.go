@@ -67,7 +67,7 @@ func hostile() map[string]string {
 		"messages":       fill(`[`, `{"role":"user","content":"some words that are a message, as people write them"},`, `{"role":"user","content":""}]`),
 		"answers":        fill(`[`, `{"role":"assistant","content":"some words that are an answer, as models write"},`, `{"role":"user","content":""}]`),
 		"references":     fill(`[`, `{"type":"item_reference","id":"msg_68a1b2c3d4e5f60718293a4b5c6d7e8f90"},`, `{"id":"a"}]`),
-		"own calls":      fill(`[`, `{"id":"mcp_a.b"},`, `{"id":"a"}]`),
+		"own calls":      fill(`[`, `{"id":"mcp-ABab"},`, `{"id":"a"}]`),
 		"calls":          fill(`[{"role":"assistant","tool_calls":[`, `{"id":"a"},`, `{}]}]`),
 		"blocks":         fill(`[{"role":"assistant","content":[`, `{"type":"tool_use","id":"a"},`, `{}]}]`),
 		"parts":          fill(`[{"role":"user","content":[`, `{},`, `{}]}]`),

@@ -140,8 +140,8 @@ func TestResponsesRequestsAreLinear(t *testing.T) {
 		{"references", `{"type":"item_reference","id":"msg_#"}`},
 		{"bare references", `{"id":"a"}`},
 		{"references to own calls", `{"type":"item_reference","id":"mcp_fc_#.call_#"}`},
-		{"the same reference", `{"type":"item_reference","id":"mcp_fc_1.call_1"}`},
-		{"references to lost calls", `{"type":"item_reference","id":"mcp_.call_#"}`},
+		{"the same reference", `{"type":"item_reference","id":"mcp-FB11"}`},
+		{"references to lost calls", `{"type":"item_reference","id":"mcp-AAcall_#"}`},
 		{"own calls", own},
 		{"own calls of one turn", strings.ReplaceAll(own, ".call", ".+call")},
 		{"calls", `{"type":"function_call","id":"fc_#","call_id":"call_#","name":"f","arguments":"{}"}`},
@@ -164,7 +164,7 @@ func TestResponsesRequestsAreLinear(t *testing.T) {
 		{"members", `{"model":"m","input":"x","z":0,%}`, `"a#":1`},
 		{"parts of a message", `{"model":"m","input":[{"role":"user","content":[%]}]}`, `{"type":"input_text","text":"#"}`},
 		{"parts of an answer", `{"model":"m","input":[{"role":"assistant","content":[%]}]}`, `{"type":"output_text","text":"#"}`},
-		{"texts of an error", `{"model":"m","input":[{"type":"mcp_call","id":"mcp_f.c","error":{"type":"mcp_tool_execution_error","content":[%]}}]}`, `{"type":"text","text":"#"}`},
+		{"texts of an error", `{"model":"m","input":[{"type":"mcp_call","id":"mcp-ABfc","error":{"type":"mcp_tool_execution_error","content":[%]}}]}`, `{"type":"text","text":"#"}`},
 		{"members of an item", `{"model":"m","input":[{"role":"user","content":"x",%}]}`, `"a#":1`},
 	} {
 		all = append(all, opened(r[0], dialect.Responses, within(r[1], r[2]))...)
@@ -421,7 +421,7 @@ func TestRememberedIsLinear(t *testing.T) {
 		{"results alone", `{"type":"function_call_output","call_id":"c#","output":"x"}`},
 		{"the same result", `{"type":"function_call_output","call_id":"c1","output":"x"}`},
 		{"own calls", `{"type":"mcp_call","id":"mcp_a#.c#","server_label":"demo","name":"w","arguments":"{}"}`},
-		{"the same own call", `{"type":"mcp_call","id":"mcp_a.c","server_label":"demo","name":"w","arguments":"{}"}`},
+		{"the same own call", `{"type":"mcp_call","id":"mcp-ABac","server_label":"demo","name":"w","arguments":"{}"}`},
 		{"answers", `{"role":"user","content":"x"},{"role":"assistant","content":"hello"}`},
 		{"parts of one answer", `{"role":"assistant","content":"hello"}`},
 	} {

@@ -53,7 +53,7 @@ func replayed(t testing.TB, how string, output []json.RawMessage) (items []strin
 		b, err := json.Marshal(item)
 		require.NoError(t, err)
 		items = append(items, string(b))
-		if how == "by reference, twice" && strings.HasPrefix(fmt.Sprint(item["id"]), "mcp_") {
+		if how == "by reference, twice" && strings.HasPrefix(fmt.Sprint(item["id"]), "mcp") {
 			items = append(items, string(b))
 		}
 	}
@@ -318,10 +318,10 @@ func TestResponsesExplainsReferences(t *testing.T) {
 		settings    string
 		asks        string // the id that the provider is asked for
 	}{
-		{"the provider stored the call", "mcp_fc_1.call_1", "", "fc_1"},
-		{"the second of a turn", "mcp_fc_1.+call_1", "", "fc_1"},
-		{"the call had no id", "mcp_.call_1", "", "mcp_.call_1"},
-		{"without tools", "mcp_.call_1", `,"tool_choice":"none"`, "mcp_.call_1"},
+		{"the provider stored the call", "mcp-FB11", "", "fc_1"},
+		{"the second of a turn", "mcp-VB11", "", "fc_1"},
+		{"the call had no id", "mcp-BA1", "", "mcp-BA1"},
+		{"without tools", "mcp-BA1", `,"tool_choice":"none"`, "mcp-BA1"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			for _, m := range []dialect.Memory{nil, scenarioMemory{}} {
@@ -342,5 +342,5 @@ func TestResponsesExplainsReferences(t *testing.T) {
 	// Other references, and the provider's own MCP calls, are none of Keyturn's.
 	require.Nil(t, openReplay([]string{asked, reference("mcp_0123"), reference("fc_1")}, `,"tool_choice":"none"`, scenarioMemory{}, false))
 	// The type may be left out.
-	require.Contains(t, string(openReplay([]string{asked, `{"id":"mcp_fc_1.call_1"}`}, "", nil, false).Request()), reference("fc_1"))
+	require.Contains(t, string(openReplay([]string{asked, `{"id":"mcp-FB11"}`}, "", nil, false).Request()), reference("fc_1"))
 }

@@ -38,7 +38,7 @@ func validResponses(request []byte) error {
 	for i, item := range told.Items {
 		named, isCall := strings.CutPrefix(item.ID, "fc_")
 		switch {
-		case item.Type == "mcp_call", strings.HasPrefix(item.ID, "mcp_"):
+		case item.Type == "mcp_call", strings.HasPrefix(item.ID, "mcp"):
 			return fmt.Errorf("input[%d]: an mcp_call that the provider does not know", i)
 		case item.Type == "item_reference" && isCall:
 			item.Type, item.CallID = "function_call", "call_"+named

@@ -120,7 +120,7 @@ func TestResponsesSchemas(t *testing.T) {
 
 // TestResponsesTranslates is about requests that get no tools, and still have to be translated.
 func TestResponsesTranslates(t *testing.T) {
-	item := `{"id":"mcp_fc_1.call_1","type":"mcp_call","status":%q,"arguments":%s,"error":%s,"name":"read_file","output":%s,"server_label":"files"}`
+	item := `{"id":"mcp-FB11","type":"mcp_call","status":%q,"arguments":%s,"error":%s,"name":"read_file","output":%s,"server_label":"files"}`
 	output := func(s string) string { return `{"type":"function_call_output","call_id":"call_1","output":` + s + `}` }
 	for _, tc := range []struct {
 		name, item, want string
@@ -153,14 +153,14 @@ func TestResponsesTurnOrder(t *testing.T) {
 		input []string
 		want  string // types, shortened, with the calls' ids
 	}{
-		{"one after the other", []string{mcp("mcp_a.1"), mcp("mcp_b.2")}, "call1 out1 call2 out2"},
-		{"at once", []string{mcp("mcp_a.1"), mcp("mcp_b.+2")}, "call1 call2 out1 out2"},
-		{"with words between", []string{mcp("mcp_a.1"), `{"role":"assistant"}`, mcp("mcp_b.+2"), `{"role":"assistant"}`}, "call1 assistant call2 out1 out2 assistant"},
-		{"the client's between", []string{mcp("mcp_a.1"), `{"type":"function_call","call_id":"c"}`, mcp("mcp_b.+2"), `{"type":"function_call_output","call_id":"c"}`}, "call1 callc call2 out1 out2 outc"},
-		{"the client's after", []string{mcp("mcp_a.1"), `{"type":"custom_tool_call","call_id":"c"}`, `{"type":"custom_tool_call_output","call_id":"c"}`}, "call1 customc out1 customoutc"},
-		{"reasoning begins a turn", []string{mcp("mcp_a.1"), `{"type":"reasoning"}`, `{"type":"function_call","call_id":"c"}`}, "call1 out1 reasoning callc"},
-		{"the first is lost", []string{`{"role":"user"}`, mcp("mcp_b.+2"), `{"role":"user"}`}, "user call2 out2 user"},
-		{"dots and percents in an id", []string{mcp("mcp_a%2Eb%25.1.5")}, "call1.5 out1.5"},
+		{"one after the other", []string{mcp("mcp-ABa1"), mcp("mcp-ABb2")}, "call1 out1 call2 out2"},
+		{"at once", []string{mcp("mcp-ABa1"), mcp("mcp-QBb2")}, "call1 call2 out1 out2"},
+		{"with words between", []string{mcp("mcp-ABa1"), `{"role":"assistant"}`, mcp("mcp-QBb2"), `{"role":"assistant"}`}, "call1 assistant call2 out1 out2 assistant"},
+		{"the client's between", []string{mcp("mcp-ABa1"), `{"type":"function_call","call_id":"c"}`, mcp("mcp-QBb2"), `{"type":"function_call_output","call_id":"c"}`}, "call1 callc call2 out1 out2 outc"},
+		{"the client's after", []string{mcp("mcp-ABa1"), `{"type":"custom_tool_call","call_id":"c"}`, `{"type":"custom_tool_call_output","call_id":"c"}`}, "call1 customc out1 customoutc"},
+		{"reasoning begins a turn", []string{mcp("mcp-ABa1"), `{"type":"reasoning"}`, `{"type":"function_call","call_id":"c"}`}, "call1 out1 reasoning callc"},
+		{"the first is lost", []string{`{"role":"user"}`, mcp("mcp-QBb2"), `{"role":"user"}`}, "user call2 out2 user"},
+		{"dots and percents in an id", []string{mcp("mcp-MGYS5iJQ1.5")}, "call1.5 out1.5"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := openResponses(`{"input":[`+strings.Join(tc.input, ",")+`]}`, nil)
@@ -322,7 +322,7 @@ func TestResponsesUnannounced(t *testing.T) {
 	require.True(t, s.Continue(false))
 	out, _ = s.Write(out, []byte("data: {\"type\":\"response.completed\",\"sequence_number\":0,\"response\":{\"id\":\"r2\",\"status\":\"completed\",\"output\":[]}}\n\n"))
 	require.NoError(t, check.Responses(out))
-	require.Contains(t, string(out), `"id":"mcp_.c"`)
+	require.Contains(t, string(out), `"id":"mcp-AAc"`)
 }
 
 // TestResponsesWindow is about how much is held back.
@@ -330,7 +330,7 @@ func TestResponsesWindow(t *testing.T) {
 	failing := "data: {\"type\":\"error\",\"error\":{\"code\":\"server_error\",\"message\":\"m\"}}\n\n"
 	s := openResponses(`{"stream":true}`, nil)
 	out, state := s.Write(nil, []byte(strings.Repeat("data: {\"type\":\"keepalive\"}\n\n", 63)))
-	require.Empty(t, out)
+	require.Equal(t, strings.Repeat(": keyturn\n\n", 61), string(out), "no event, but signs of life")
 	require.Equal(t, dialect.Going, state)
 	out, state = s.Write(nil, []byte(failing+"data: more\n\n"))
 	require.Empty(t, out)

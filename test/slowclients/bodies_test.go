@@ -31,7 +31,7 @@ func TestMemoryOfBodies(t *testing.T) {
 	}
 	hostile := []string{
 		fill(`{"model":"m","input":[`, `0,`, `0]}`),
-		fill(`{"model":"m","input":[`, `{"type":"item_reference","id":"mcp_fc_1.call_1"},`, `{"id":"a"}]}`),
+		fill(`{"model":"m","input":[`, `{"type":"item_reference","id":"mcp-FB11"},`, `{"id":"a"}]}`),
 		fill(`{"model":"m","input":[{"role":"user","content":"`, `\n`, `"}]}`),
 		fill(`{"model":"m","input":"x",`, `"a":1,`, `"b":1}`),
 		fill(`{"model":"m","input":`, `[`, ``),

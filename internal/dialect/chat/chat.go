@@ -11,8 +11,9 @@ import (
 // sees nothing of Keyturn's: what is left of a turn that only called them is what the model said. The turns so hidden are
 // remembered for the client's next request (memory.go).
 type session struct {
-	opts  turn.Options
-	names turn.Names
+	opts    turn.Options
+	names   turn.Names
+	clients int // tools of the client's
 
 	request   []byte // the current turn's
 	model     string
@@ -158,6 +159,7 @@ func (s *session) Again() {
 // Relay implements turn.Session.
 func (s *session) Relay(dst []byte) []byte {
 	s.body = s.turn.answer
+	s.turn.failed, s.turn.failure = true, nil
 	return s.relay.HandOver(dst)
 }
 

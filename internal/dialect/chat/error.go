@@ -134,3 +134,6 @@ func bareError(block []byte) []byte {
 	}
 	return bytes.Clone(b)
 }
+
+// Failure implements turn.Failed.
+func (s *session) Failure() *turn.Failure { return s.turn.failure }

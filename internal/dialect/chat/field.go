@@ -2,6 +2,7 @@ package chat
 
 import (
 	"bytes"
+	"unicode/utf8"
 
 	"github.com/keyturn/keyturn/internal/dialect/rawjson"
 )
@@ -196,8 +197,16 @@ func fieldOf(list []field, name string) *field {
 
 // concat joins what a turn's message has to what those before it had, each string to string and array to array.
 func concat(before, turn []field) []field {
+	offset := 0 // of the turn's text in all of it
+	if fieldOf(turn, annotations) != nil {
+		offset = spoken(before)
+	}
 	for i := range turn {
 		f := &turn[i]
+		if f.name == annotations {
+			next := f.moved(offset)
+			f = &next
+		}
 		b := fieldOf(before, f.name)
 		switch {
 		case b == nil:
@@ -214,6 +223,56 @@ func concat(before, turn []field) []field {
 		}
 	}
 	return before
+}
+
+// annotations is the member that tells of places in content, in characters ("Chat completion object", annotations, in OpenAI's API
+// reference).
+const annotations = "annotations"
+
+// spoken is where the text of the next turn begins behind what was said, in characters.
+func spoken(said []field) int {
+	f := fieldOf(said, "content")
+	if f == nil || f.kind != '"' || len(f.raw) == 0 {
+		return 0
+	}
+	n := utf8.RuneCountInString(rawjson.Unquote(f.appendTo(nil)))
+	if ends(f.raw) {
+		n += 2 // the gap
+	}
+	return n
+}
+
+// moved is an array of annotations of a text that begins so many characters further on.
+func moved(list []byte, by int) []byte {
+	var e rawjson.Edits
+	move := func(at rawjson.Span) {
+		for _, v := range rawjson.Values(list, at, "start_index", "end_index") {
+			if n, ok := rawjson.ParseInt(v.Of(list)); ok && n >= 0 && n < 1<<31 {
+				e.ReplaceInt(v, int(n)+by)
+			}
+		}
+	}
+	for at := range rawjson.Elements(list, rawjson.Whole(list)) {
+		if list[at.Start] != '{' {
+			continue
+		}
+		move(at)
+		for _, name := range [...]string{"url_citation", "file_citation"} {
+			if v, ok := rawjson.Lookup(list, at, name); ok && list[v.Start] == '{' {
+				move(v)
+			}
+		}
+	}
+	return e.Apply(nil, list)
+}
+
+// moved is annotations of a text that begins so many characters further on.
+func (f *field) moved(by int) field {
+	if f.kind != '[' || by == 0 || len(f.elements) == 0 {
+		return *f
+	}
+	list := moved(f.appendTo(nil), by)
+	return field{name: f.name, kind: f.kind, elements: []element{{raw: bytes.TrimSpace(list[1 : len(list)-1])}}}
 }
 
 // gap sets what a turn says apart from what was said before, as the inside of a JSON string.

@@ -76,6 +76,7 @@ func (s *session) offer(b []byte, f *requestFields) []byte {
 			s.names.Declare(rawjson.Word(name.Of(b)))
 		}
 	}
+	s.clients = has
 	var list []byte
 	for _, t := range s.opts.Offered(s.model, has) {
 		if s.names.Offer(t.Name, t, has) {

@@ -151,6 +151,7 @@ func (s *session) chunkCame(e *sse.Event, c *chunk) {
 		s.edits.Remove(c.b, c.delta.Val, c.role)
 	}
 	s.renumber(c, g.theirs == 0)
+	s.moveAnnotations(c)
 	apart := s.setApart(c)
 	switch {
 	case g.finish && !s.turn.failed:
@@ -161,6 +162,17 @@ func (s *session) chunkCame(e *sse.Event, c *chunk) {
 		s.emit(e)
 		s.learn(e, c, g.text && !apart)
 		s.flush(g.late)
+	}
+}
+
+// moveAnnotations notes where the places that a later turn's annotations tell of are in all of the text.
+func (s *session) moveAnnotations(c *chunk) {
+	for _, f := range c.fields {
+		if v := f.Val.Of(c.b); s.number > 1 && string(f.Name) == annotations && v[0] == '[' {
+			if offset := spoken(s.said); offset > 0 {
+				s.edits.Replace(f.Val, moved(v, offset))
+			}
+		}
 	}
 }
 

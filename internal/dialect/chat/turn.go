@@ -121,9 +121,7 @@ func (s *session) Continue(last bool) bool {
 	s.hide()
 	messages := append(append(s.assistant(), ','), s.toolMessages()...)
 	e.Push(s.request, f.messages, messages)
-	if c := s.nextChoice(&f, last); c != nil {
-		e.Set(s.request, rawjson.Whole(s.request), "tool_choice", c)
-	}
+	s.chooseNext(&e, &f, last)
 	s.request = e.Apply(nil, s.request)
 	s.said = concat(s.said, s.turn.fields)
 	s.logprobs = concat(s.logprobs, s.turn.logprobs)
@@ -150,27 +148,52 @@ func (s *session) spend(e *rawjson.Edits, f *requestFields) bool {
 	return true
 }
 
-// nextChoice is the tool_choice of the turns after the first: what had to be called was called, and must not be for ever. Nil leaves
-// it as it is.
-func (s *session) nextChoice(f *requestFields, last bool) []byte {
-	if last {
-		return []byte(`"none"`)
+// chooseNext notes the tool_choice of the turns after the first.
+func (s *session) chooseNext(e *rawjson.Edits, f *requestFields, last bool) {
+	b := s.request
+	kind, clients := s.choice(b, f.toolChoice), s.clients
+	allowed, _ := rawjson.Lookup(b, f.toolChoice, "allowed_tools")
+	if kind == turn.ChoiceAllowed && rawjson.Text(b, allowed, "mode") == "required" {
+		list, _ := rawjson.Lookup(b, allowed, "tools")
+		kind, clients = turn.ChoiceRequired, s.notOwn(b, list)
+	} else if kind == turn.ChoiceAllowed {
+		kind = turn.ChoiceAuto
 	}
-	switch s.choice(s.request, f.toolChoice) {
-	case turn.ChoiceRequired, turn.ChoiceNamed:
-		return []byte(`"auto"`)
-	case turn.ChoiceAllowed:
-		if rawjson.Text(s.request, f.toolChoice, "allowed_tools", "mode") != "required" {
-			return nil
+	switch s.names.Choose(kind, clients, last) {
+	case turn.AsBefore:
+	case turn.None:
+		e.Set(b, rawjson.Whole(b), "tool_choice", []byte(`"none"`))
+	case turn.Freely:
+		if b[f.toolChoice.Start] == '{' && allowed.Found() {
+			e.Set(b, allowed, "mode", []byte(`"auto"`))
+			return
 		}
-		var e rawjson.Edits
-		choice := f.toolChoice.Of(s.request)
-		at, _ := rawjson.Lookup(choice, rawjson.Whole(choice), "allowed_tools")
-		e.Set(choice, at, "mode", []byte(`"auto"`))
-		return e.Apply(nil, choice)
-	case turn.ChoiceAuto, turn.ChoiceForeign:
+		e.Set(b, rawjson.Whole(b), "tool_choice", []byte(`"auto"`))
+	case turn.OnlyClients:
+		s.dropOwn(e, f.tools)
+		if list, ok := rawjson.Lookup(b, allowed, "tools"); ok {
+			s.dropOwn(e, list)
+		}
 	}
-	return nil
+}
+
+// notOwn is how many tools of a list are not Keyturn's.
+func (s *session) notOwn(b []byte, list rawjson.Span) (n int) {
+	for t := range rawjson.Elements(b, list) {
+		if _, own := s.names.Own(rawjson.Text(b, t, "function", "name")); !own {
+			n++
+		}
+	}
+	return n
+}
+
+// dropOwn takes Keyturn's tools out of a list in the request.
+func (s *session) dropOwn(e *rawjson.Edits, list rawjson.Span) {
+	for t := range rawjson.Elements(s.request, list) {
+		if _, own := s.names.Own(rawjson.Text(s.request, t, "function", "name")); own {
+			e.Drop(s.request, list, t)
+		}
+	}
 }
 
 // hide adds the turn to what the client does not see.

@@ -238,6 +238,12 @@ func (s *session) mergeSaid(e *rawjson.Edits, message rawjson.Span) {
 		}
 	}
 	var members []byte
+	offset := spoken(s.said)
+	if f := fieldOf(t.fields, annotations); f != nil && offset > 0 && fieldOf(s.said, annotations) == nil {
+		if at, ok := rawjson.Lookup(b, message, annotations); ok && b[at.Start] == '[' {
+			e.Replace(at, moved(at.Of(b), offset))
+		}
+	}
 	for i := range s.said {
 		f := s.said[i]
 		if f.kind == '"' && len(f.raw) == 0 || f.kind == '[' && len(f.elements) == 0 {
@@ -246,7 +252,11 @@ func (s *session) mergeSaid(e *rawjson.Edits, message rawjson.Span) {
 		f.raw, f.elements = slices.Clone(f.raw), slices.Clone(f.elements)
 		both := []field{f}
 		if last := fieldOf(t.fields, f.name); last != nil {
-			both = concat(both, []field{*last})
+			next := *last
+			if f.name == annotations {
+				next = next.moved(offset)
+			}
+			both = concat(both, []field{next})
 		}
 		if at, ok := places[f.name]; ok {
 			e.Replace(at, both[0].appendTo(nil))

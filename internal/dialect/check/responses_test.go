@@ -51,7 +51,7 @@ func TestResponses(t *testing.T) {
 		{"another status", strings.Replace(good, terminal, strings.Replace(terminal, `"status":"completed","background"`, `"status":"failed","background"`, 1), 1), `status is "failed"`},
 		{"a gap in the output", strings.ReplaceAll(good, `"output_index":1`, `"output_index":9`), "output_index is 9, not 1"},
 		{"an output twice", strings.ReplaceAll(good, `"output_index":1`, `"output_index":0`), "output_index is 0, not 1"},
-		{"an id twice", strings.ReplaceAll(good, "mcp_fc_11.call_11", "mcp_fc_13.+call_13"), "was used before"},
+		{"an id twice", strings.ReplaceAll(good, "mcp-FC1111", "mcp-VC1313"), "was used before"},
 		{"another item id", strings.Replace(good, `"item_id":"fc_12"`, `"item_id":"fc_99"`, 1), `item_id is "fc_99"`},
 		{"an item without end", strings.Replace(good, eventOf(good, `"response.output_item.done","sequence_number":19`), "", 1), "has no output_item.done"},
 		{"another text", strings.Replace(good, `"delta":"ty`, `"delta":"TY`, 1), "the deltas said"},

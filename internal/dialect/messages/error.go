@@ -121,3 +121,6 @@ func forgotten(why string) turn.Error {
 		Message: why + "; begin a new conversation, or send this one without its thinking blocks; the operator can keep more with the setting memory",
 	}
 }
+
+// Failure implements turn.Failed.
+func (s *session) Failure() *turn.Failure { return s.turn.failure }

@@ -21,6 +21,7 @@ type session struct {
 	request      []byte // the current turn's
 	fields       requestFields
 	choice       turn.Choice
+	clients      int // tools of the client's
 	model        string
 	streams      bool
 	reads        bool

@@ -77,7 +77,7 @@ func (s *session) offer(e *rawjson.Edits, b []byte, f *requestFields, tools int)
 		}
 	}
 	list = s.admit(list, tools)
-	s.choice = s.choiceOf(b, f.toolChoice)
+	s.choice, s.clients = s.choiceOf(b, f.toolChoice), tools
 	if s.choice == turn.ChoiceForeign && !begun || list == nil {
 		s.names.Withdraw()
 		list = nil
@@ -235,10 +235,17 @@ func (s *session) following(left int64, last bool) []byte {
 	b, f := s.base, &s.fields
 	var e rawjson.Edits
 	e.Push(b, f.messages, s.said)
-	switch {
-	case last:
-		e.Set(b, rawjson.Whole(b), "tool_choice", []byte(`{"type":"none"}`)) // the tools stay, and with them the provider's cache
-	case s.choice == turn.ChoiceRequired, s.choice == turn.ChoiceNamed: // or the model would never answer
+	switch s.names.Choose(s.choice, s.clients, last) {
+	case turn.AsBefore:
+	case turn.None:
+		e.Set(b, rawjson.Whole(b), "tool_choice", []byte(`{"type":"none"}`))
+	case turn.OnlyClients:
+		for t := range rawjson.Elements(b, f.tools) {
+			if _, own := s.names.Own(rawjson.Text(b, t, "name")); own {
+				e.Drop(b, f.tools, t)
+			}
+		}
+	case turn.Freely:
 		for m := range rawjson.Members(b, f.toolChoice) {
 			switch string(m.Name) {
 			case "type":

@@ -94,6 +94,7 @@ func (s *session) dispatch(ev *sse.Event) {
 	case "error":
 		s.erring(ev)
 	case "ping":
+		s.relay.Alive()
 		s.relay.Hurry()
 		s.put(ev, ev.Data)
 	default: // clients read over what they do not know

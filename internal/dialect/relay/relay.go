@@ -2,7 +2,11 @@
 // the turn shows something, and sees to it that whatever is left out, changed or put in, the client gets whole blocks.
 package relay
 
-import "github.com/keyturn/keyturn/sse"
+import (
+	"bytes"
+
+	"github.com/keyturn/keyturn/sse"
+)
 
 // The first events of a turn are held back until one shows content, an error within them being no part of the response yet; but no
 // more than so many.
@@ -10,6 +14,9 @@ const (
 	WindowEvents = 64        // events with data
 	WindowBytes  = 256 << 10 // bytes that are held; one block may go beyond
 )
+
+// bom may stand at the beginning of what a client gets, and nowhere else ("Parsing an event stream" in the HTML standard).
+var bom = []byte("\xef\xbb\xbf")
 
 // Reader reads the stream that a Relay hands on.
 type Reader interface {
@@ -43,6 +50,9 @@ type Relay struct {
 	dst     []byte // the caller's: what goes to the client now
 	held    []byte // what is held back
 	events  int    // how many came while it was
+	signs   int    // of life, likewise
+	streams int    // that have begun
+	first   bool   // no block of the current one has come
 	holding bool
 	failed  bool
 	broken  bool // the decoder has given up
@@ -67,8 +77,9 @@ func (r *Relay) Init(reader Reader) {
 // Begin makes ready for the stream of the next turn. What the last one held back is dropped.
 func (r *Relay) Begin() {
 	r.decoder.Reset()
+	r.first, r.streams = true, r.streams+1
 	r.unended = r.unended && !r.failed // what a turn that failed ended with was held back
-	r.held, r.events = r.held[:0], 0
+	r.held, r.events, r.signs = r.held[:0], 0, 0
 	r.holding, r.failed, r.broken = true, false, false
 	r.afterCR, r.last, r.keeper, r.cut, r.hurries = false, nil, nil, false, false
 }
@@ -133,6 +144,10 @@ func (r *Relay) block(ev *sse.Event) error {
 			r.events++
 		}
 	}
+	if r.first && r.streams > 1 && len(ev.Raw) > len(bom) {
+		ev.Raw = bytes.TrimPrefix(ev.Raw, bom)
+	}
+	r.first = false
 	r.style.learn(ev)
 	r.Mend() // the turn before may have left something
 	r.reader.Block(ev)
@@ -204,10 +219,28 @@ func (r *Relay) Put(ev *sse.Event) {
 // need not wait.
 func (r *Relay) Hurry() { r.hurries = true }
 
-// Aside hands on the current block, which is no event, as it came. It need not wait.
+// Aside hands on the current block, which is no event, as it came. It need not wait, and a comment need not even come after what is held.
 func (r *Relay) Aside(ev *sse.Event) {
 	r.Hurry()
+	if r.holding && !r.failed && !ev.Truncated && !ev.HasID && ev.Raw[0] == ':' {
+		r.held = bytes.TrimPrefix(r.held, bom)
+		r.dst = append(r.dst, ev.Raw...)
+		r.last, r.keeper = &r.dst, nil
+		return
+	}
 	r.Put(ev)
+}
+
+// Alive shows the client that the provider is at work, now that an event says so and nothing else: while others are held before it, it is held
+// too, and a comment goes out. Not for the first, which many streams have right after their first event.
+func (r *Relay) Alive() {
+	if !r.holding || r.failed || len(r.held) == 0 {
+		return
+	}
+	if r.signs++; r.signs > 1 {
+		r.held = bytes.TrimPrefix(r.held, bom)
+		r.dst = r.KeepAlive(r.dst, ": keyturn\n\n")
+	}
 }
 
 // Elsewhere says who keeps the current block.

@@ -130,14 +130,16 @@ func TestHolds(t *testing.T) {
 		in, out []string
 	}{
 		{"until the turn shows something", []string{"data: x\n\n", "data: y\n\n", "data: show\n\n", "data: z\n\n"}, []string{"", "", "data: x\n\ndata: y\n\ndata: show\n\n", "data: z\n\n"}},
-		{"a comment need not wait, unless events do", []string{": a\n\n", "data: x\n\n", ": b\n\n", "data: show\n\n", ": c\n\n"}, []string{": a\n\n", "", "", "data: x\n\n: b\n\ndata: show\n\n", ": c\n\n"}},
+		{"a comment need not wait", []string{": a\n\n", "data: x\n\n", ": b\n\n", "data: show\n\n", ": c\n\n"}, []string{": a\n\n", "", ": b\n\n", "data: x\n\ndata: show\n\n", ": c\n\n"}},
+		{"unless it is more than that", []string{"data: x\n\n", ": b\nid: 1\n\n", "data: show\n\n"}, []string{"", "", "data: x\n\n: b\nid: 1\n\ndata: show\n\n"}},
+		{"nor the end of one", []string{"data: x\r\r", ": b\r\r", "\n"}, []string{"", ": b\r\r", "\n"}},
 		{"nor need a ping", []string{"data: hurry\n\n", "data: x\n\n", "data: hurry\n\n", "data: show\n\n"}, []string{"data: hurry\n\n", "", "", "data: x\n\ndata: hurry\n\ndata: show\n\n"}},
 		{"a LF goes where its CR went", []string{": a\r\r", "\ndata: x\r\n\r", "\ndata: drop\r\n\r", "\ndata: show\r\n\r", "\n"}, []string{": a\r\r", "\n", "", "data: x\r\n\r\ndata: show\r\n\r", "\n"}},
 		{"a LF of its own", []string{"data: show\n\n", "\n", "data: drop\n\n", "\n"}, []string{"data: show\n\n", "\n", "", "\n"}},
 		{"no more events than that", []string{many, "data: y\n\n"}, []string{"", many + "data: y\n\n"}},
 		{"nor bytes", []string{large, "data: y\n\n"}, []string{"", large + "data: y\n\n"}},
 		{"one byte less is held", []string{strings.Replace(large, "x", "", 1), "data: y\n\n"}, []string{"", ""}},
-		{"comments do not count", []string{"data: x\n\n" + strings.Repeat(": c\n\n", relay.WindowEvents), "data: y\n\n"}, []string{"", ""}},
+		{"comments do not count", []string{"data: x\n\n" + strings.Repeat(": c\n\n", relay.WindowEvents), "data: y\n\n"}, []string{strings.Repeat(": c\n\n", relay.WindowEvents), ""}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			p := newPuppet()

@@ -27,6 +27,23 @@ func (Dialect) IsStream(contentType string) bool { return relay.IsEventStream(co
 // ErrorBody implements turn.Dialect.
 func (Dialect) ErrorBody(e turn.Error) []byte { return openai.ErrorBody(e) }
 
+// Translates implements turn.Translator: responses, what is counted and compacted of them, and conversations.
+func (Dialect) Translates(path string) bool {
+	last := path[strings.LastIndexByte(path, '/')+1:]
+	switch last {
+	case "responses", "conversations":
+		return true
+	case "compact", "input_tokens":
+		return strings.HasSuffix(path, "/responses/"+last)
+	case "items":
+		return strings.Contains(path, "/conversations/")
+	}
+	return false
+}
+
+// Translate implements turn.Translator.
+func (Dialect) Translate(body []byte, o turn.Options) []byte { return translate(body, o) }
+
 // UpstreamPath implements turn.Renamer, for the paths of stored responses: /responses/{id}, and what stands below them.
 func (Dialect) UpstreamPath(path string, memory turn.Memory) string {
 	const under = "/responses/"
@@ -43,4 +60,13 @@ func (Dialect) UpstreamPath(path string, memory turn.Memory) string {
 		return path
 	}
 	return before + under + id + rest[end:]
+}
+
+// Kept implements turn.Renamer.
+func (Dialect) Kept(path string, memory turn.Memory) *turn.Kept {
+	_, id, ok := strings.Cut(path, "/responses/")
+	if !ok || id == "" || strings.Contains(id, "/") {
+		return nil
+	}
+	return keptOf(memory, id)
 }

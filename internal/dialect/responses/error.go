@@ -114,3 +114,6 @@ func lost(why, remedy string) turn.Error {
 		Message: why + "; " + remedy + "; the operator can keep more with the setting memory",
 	}
 }
+
+// Failure implements turn.Failed.
+func (s *session) Failure() *turn.Failure { return s.turn.failure }

@@ -13,7 +13,9 @@ import (
 
 // What is remembered for a client's next request, each an object under one of these keys:
 //
-//	responseKey: the client's id of a response: {"id": that of its last turn, "outputs": [results that the provider waits for]}
+//	responseKey: the client's id of a response: {"id": that of its last turn, "turns": [those of the others], "outputs": [results that the
+//	             provider waits for]}
+//	wholeKey:    the same id: the response
 //	callKey:     a call that the client answers, of a turn that called Keyturn's tools too: {"outputs": […], and what itemKey has}
 //	itemKey:     an item that the client keeps: {"before": the part of runKey that names the items that stood before it and that the
 //	             client may not send back, "after": …, "reasons": whether the client saw reasoning}
@@ -23,6 +25,8 @@ import (
 //	endKey:      the mcp_call of a turn's last call of Keyturn's: {"id": that of the turn's last item}
 //	saying:      what a response said, after one conversation: see rememberText
 func responseKey(id string) string { return "responses/response/" + id }
+
+func wholeKey(id string) string { return "responses/whole/" + id }
 
 func callKey(id string) string { return "responses/call/" + id }
 
@@ -43,6 +47,37 @@ func upstreamID(m turn.Memory, id string) (string, bool) {
 	v, _ := m.Get(responseKey(id))
 	upstream := rawjson.Text(v, rawjson.Whole(v), "id")
 	return upstream, upstream != "" && upstream != id
+}
+
+// stores reports whether the provider keeps what it answers.
+func (s *session) stores() bool { return string(s.fields.store.Of(s.base)) != "false" }
+
+// maxWhole bounds a response that is remembered whole, in bytes.
+const maxWhole = 1 << 20
+
+// rememberWhole keeps the response as the client gets it: the provider has no more than its turns.
+func (s *session) rememberWhole(e *rawjson.Edits, b []byte, at rawjson.Span) {
+	if s.opts.Memory == nil || s.number == 1 || s.clientID == "" || s.clientID == s.upstreamID || !s.stores() || e.Growth()+at.End-at.Start > maxWhole {
+		return
+	}
+	s.opts.Memory.Put(wholeKey(s.clientID), e.ApplyTo(nil, b, at))
+}
+
+// keptOf is what is remembered of the response that the client knows by id.
+func keptOf(m turn.Memory, id string) *turn.Kept {
+	v, ok := m.Get(responseKey(id))
+	list, some := rawjson.Lookup(v, rawjson.Whole(v), "turns")
+	if !ok || !some || !rawjson.Valid(v) {
+		return nil
+	}
+	k := &turn.Kept{ID: id}
+	for at := range rawjson.Elements(v, list) {
+		k.Others = append(k.Others, rawjson.Unquote(at.Of(v)))
+	}
+	if whole, ok := m.Get(wholeKey(id)); ok && rawjson.Valid(whole) {
+		k.Whole = whole
+	}
+	return k
 }
 
 // record is what is remembered under one key, as it was read.
@@ -125,6 +160,9 @@ func (s *session) remember() {
 		var r recall.Record
 		r.Add("id", rawjson.AppendString(nil, s.upstreamID))
 		r.AddList("outputs", pending)
+		if s.stores() {
+			r.AddList("turns", s.turnIDs)
+		}
 		s.opts.Memory.Put(responseKey(s.clientID), r)
 	}
 	s.rememberItems(pending)

@@ -12,7 +12,7 @@ import (
 // turn, whose request had what it sent, in all turns.
 var echoed = [...]string{
 	"id", "created_at", "previous_response_id", "tools", "tool_choice", "parallel_tool_calls", "max_output_tokens", "max_tool_calls",
-	"store", "conversation", "include", "instructions",
+	"store", "conversation", "include", "instructions", "model",
 }
 
 // settings makes the settings in the first turn's response object b[at] those that the client sent, and keeps them for later turns.
@@ -95,6 +95,7 @@ func (s *session) merge(e *rawjson.Edits, b []byte, at rawjson.Span) {
 	if s.turn.kind != "failed" {
 		s.closeTurn()
 		s.remember()
+		s.rememberWhole(e, b, at)
 	}
 }
 

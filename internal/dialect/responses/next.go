@@ -40,6 +40,9 @@ func (s *session) Continue(last bool) bool {
 		s.replay = appendOutput(rawjson.Separate(s.replay), c.callID, c.outputForModel())
 	}
 	s.ran += int64(len(s.calls))
+	if s.upstreamID != "" {
+		s.turnIDs = rawjson.AppendString(rawjson.Separate(s.turnIDs), s.upstreamID)
+	}
 	s.usage = slices.Clone(rawjson.AddNumbers(s.usage, s.turn.raw))
 	s.request = s.nextRequest(last)
 	s.number++
@@ -81,16 +84,7 @@ func (s *session) nextRequest(last bool) []byte {
 	b, f := s.base, &s.fields
 	var e rawjson.Edits
 	s.extend(&e, f.input)
-	switch kind := choiceOf(b, f.toolChoice, &s.names); {
-	case last, s.exhausted():
-		e.Set(b, rawjson.Whole(b), "tool_choice", []byte(`"none"`)) // the tools stay, and with them the provider's cache
-	case kind == turn.ChoiceRequired, kind == turn.ChoiceNamed:
-		e.Replace(f.toolChoice, []byte(`"auto"`)) // or the model would never answer
-	case kind == turn.ChoiceAllowed:
-		if rawjson.Text(b, f.toolChoice, "mode") == "required" {
-			e.Set(b, f.toolChoice, "mode", []byte(`"auto"`))
-		}
-	}
+	s.chooseNext(&e, last || s.exhausted())
 	if limit := rawjson.Int(b, rawjson.Whole(b), "max_output_tokens"); limit > 0 {
 		e.Replace(f.maxOutputTokens, strconv.AppendInt(nil, limit-s.output, 10))
 	}
@@ -100,6 +94,55 @@ func (s *session) nextRequest(last bool) []byte {
 		}
 	}
 	return e.Apply(make([]byte, 0, len(b)+len(s.replay)+64), b)
+}
+
+// chooseNext notes the next turn's tool_choice.
+func (s *session) chooseNext(e *rawjson.Edits, last bool) {
+	b, f := s.base, &s.fields
+	kind, clients := choiceOf(b, f.toolChoice, &s.names), s.clients
+	if kind == turn.ChoiceAllowed && rawjson.Text(b, f.toolChoice, "mode") == "required" {
+		kind, clients = turn.ChoiceRequired, s.allowsClients()
+	} else if kind == turn.ChoiceAllowed {
+		kind = turn.ChoiceAuto
+	}
+	switch s.names.Choose(kind, clients, last) {
+	case turn.AsBefore:
+	case turn.None:
+		e.Set(b, rawjson.Whole(b), "tool_choice", []byte(`"none"`))
+	case turn.Freely:
+		if b[f.toolChoice.Start] == '{' && rawjson.Text(b, f.toolChoice, "type") == "allowed_tools" {
+			e.Set(b, f.toolChoice, "mode", []byte(`"auto"`))
+			return
+		}
+		e.Replace(f.toolChoice, []byte(`"auto"`))
+	case turn.OnlyClients:
+		for _, list := range rawjson.Values(b, rawjson.Whole(b), "tools") {
+			s.dropOwn(e, list)
+		}
+		if list, ok := rawjson.Lookup(b, f.toolChoice, "tools"); ok {
+			s.dropOwn(e, list)
+		}
+	}
+}
+
+// allowsClients is how many tools beside Keyturn's the model may call, where tool_choice says which it may.
+func (s *session) allowsClients() (n int) {
+	list, _ := rawjson.Lookup(s.base, s.fields.toolChoice, "tools")
+	for t := range rawjson.Elements(s.base, list) {
+		if _, own := s.names.Own(rawjson.Text(s.base, t, "name")); !own {
+			n++
+		}
+	}
+	return n
+}
+
+// dropOwn takes Keyturn's tools out of a list in the request.
+func (s *session) dropOwn(e *rawjson.Edits, list rawjson.Span) {
+	for t := range rawjson.Elements(s.base, list) {
+		if _, own := s.names.Own(rawjson.Text(s.base, t, "name")); own && rawjson.Text(s.base, t, "type") == "function" {
+			e.Drop(s.base, list, t)
+		}
+	}
 }
 
 // exhausted reports whether the client allows no more calls of tools, and has none of its own that the limit does not count.

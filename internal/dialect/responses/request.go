@@ -140,8 +140,9 @@ func (s *session) offer(b []byte, f *requestFields, items []inputItem) []byte {
 			return nil
 		}
 	}
+	s.clients = max(has, s.names.Declared())
 	var list []byte
-	for _, t := range s.opts.Offered(s.model, max(has, s.names.Declared())) {
+	for _, t := range s.opts.Offered(s.model, s.clients) {
 		if s.names.Offer(t.Name, t, has) {
 			list = appendFunction(rawjson.Separate(list), t)
 		}

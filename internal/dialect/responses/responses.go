@@ -23,6 +23,7 @@ type session struct {
 	streams      bool
 	reads        bool
 	injected     bool
+	clients      int           // tools of the client's
 	previous     []byte        // previous_response_id as the client sent it, where Keyturn sends another
 	instructions []byte        // as the client sent them, where Keyturn sends more; null for none
 	continued    string        // the id of the last turn of the response that previous_response_id names, if memory has it
@@ -34,6 +35,7 @@ type session struct {
 	number     int    // of the turn, from 1
 	clientID   string // the response's id: the first turn's
 	upstreamID string // the current turn's
+	turnIDs    []byte // of those before it: JSON strings, joined by commas
 	echo       [len(echoed)][]byte
 	items      []*outputItem   // of all turns, those that the client sees
 	nextIndex  int             // the next output_index
@@ -248,12 +250,18 @@ func (s *session) identify(i *outputItem, raw []byte) {
 	} else {
 		i.shown = i.id
 	}
-	if id := i.shown; id != "" && s.ids[id] { // some providers begin anew in each turn
-		i.shown = id + "_" + strconv.Itoa(s.number)
-		for s.ids[i.shown] {
-			s.renamed++
-			i.shown = id + "_" + strconv.Itoa(s.number) + "_" + strconv.Itoa(s.renamed)
+	if i.shown == "" || !s.ids[i.shown] {
+		return
+	}
+	again := func(mark string) string { // some providers begin anew in each turn
+		if i.own {
+			return mcpID(i.id, i.callID+mark, s.turn.own > 1)
 		}
+		return i.id + mark
+	}
+	mark := "_" + strconv.Itoa(s.number)
+	for i.shown = again(mark); s.ids[i.shown]; i.shown = again(mark + "_" + strconv.Itoa(s.renamed)) {
+		s.renamed++
 	}
 }
 

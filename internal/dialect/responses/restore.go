@@ -9,43 +9,9 @@ import (
 	"github.com/keyturn/keyturn/internal/dialect/turn"
 )
 
-// An mcp_call item of Keyturn's has an id that the call can be made again of: "mcp_", the id of the function_call item, a dot, the
-// call's id. A call of a turn that has called one before has a plus sign after the dot: the calls of one turn stand together in
-// what the provider gets, and their results after all of them.
-const (
-	mcpPrefix = "mcp_"
-	mcpDot    = "."
-	mcpMore   = "+"
-)
-
-// maxID bounds ids of calls of Keyturn's, in bytes.
-const maxID = 1024
-
 // maxRestored bounds how many calls of Keyturn's of one request are translated: each becomes two items, and neither costs the client a
 // byte.
 const maxRestored = 4096
-
-var dots = strings.NewReplacer("%", "%25", mcpDot, "%2E")
-
-var undots = strings.NewReplacer("%25", "%", "%2E", mcpDot)
-
-func mcpID(functionID, callID string, more bool) string {
-	if more {
-		callID = mcpMore + callID
-	}
-	return mcpPrefix + dots.Replace(functionID) + mcpDot + callID
-}
-
-// ownID takes such an id apart; false for those of the provider's own MCP calls.
-func ownID(id string) (functionID, callID string, more, ok bool) {
-	rest, isMCP := strings.CutPrefix(id, mcpPrefix)
-	functionID, callID, ok = strings.Cut(rest, mcpDot)
-	if !isMCP || !ok || len(id) > maxID {
-		return "", "", false, false
-	}
-	callID, more = strings.CutPrefix(callID, mcpMore)
-	return undots.Replace(functionID), callID, more, callID != ""
-}
 
 // inputItem is an item of a request's input.
 type inputItem struct {
@@ -150,6 +116,27 @@ func (s *session) restore(e *rawjson.Edits, b []byte, f *requestFields, items []
 	}
 	s.restoreHidden(e, b, f, items)
 	s.restoreState(e, b, f, items)
+}
+
+// translate is a request, to any endpoint that takes items, with those of Keyturn's calls as the provider knows them; nil where there are none.
+func translate(body []byte, o turn.Options) []byte {
+	var f requestFields
+	if !f.read(body) {
+		return nil
+	}
+	if v, ok := rawjson.Lookup(body, rawjson.Whole(body), "items"); ok && !f.input.Found() { // of a conversation
+		f.input = v
+	}
+	items, ok := readInput(body, f.input, &o)
+	if !ok {
+		return nil
+	}
+	s := &session{opts: o}
+	var e rawjson.Edits
+	if s.restore(&e, body, &f, items); e.None() {
+		return nil
+	}
+	return e.Apply(make([]byte, 0, len(body)+e.Growth()), body)
 }
 
 // referTo looks at references to calls of Keyturn's, which the provider knows as other items. One that names a call for the second

@@ -79,6 +79,7 @@ func (s *session) dispatch(ev *sse.Event) {
 		s.erring(ev, f)
 		return
 	case string(kind) == "keepalive":
+		s.relay.Alive()
 		s.pass(ev, f)
 		return
 	case !ours:

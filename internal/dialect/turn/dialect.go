@@ -23,11 +23,45 @@ type Dialect interface {
 	ErrorBody(e Error) []byte
 }
 
+// Failed is a Session that tells of a failure while the turn's stream goes on: Relay may be called then, and all that follows passes.
+type Failed interface {
+	// Failure is why the turn has failed before it showed anything; nil if it has not.
+	Failure() *Failure
+}
+
 // Renamer is a Dialect whose clients may name an earlier response in the path of a request.
 type Renamer interface {
 	// UpstreamPath is path with the provider's id of a response in the place of the client's, which is another where Keyturn has
 	// merged turns. It is path itself where the two are the same, or memory does not know; memory may be nil.
 	UpstreamPath(path string, memory Memory) string
+	// Kept is what is remembered of the response that a path names, and nothing below it; nil if there is nothing.
+	Kept(path string, memory Memory) *Kept
+}
+
+// Kept is what is remembered of a response that is one for the client and several for the provider.
+type Kept struct {
+	ID     string   // the client's
+	Whole  []byte   // what the client got, JSON; nil: it was too large
+	Others []string // the provider's ids of its turns but the last
+}
+
+// Named is what the provider says of a turn, JSON, under the client's id of the response.
+func (k *Kept) Named(body []byte) []byte {
+	if !rawjson.IsObject(body) || !rawjson.Valid(body) {
+		return body
+	}
+	var e rawjson.Edits
+	e.Set(body, rawjson.Whole(body), "id", rawjson.AppendString(nil, k.ID))
+	return e.Apply(nil, body)
+}
+
+// Translator is a Dialect whose clients send back what they were shown of Keyturn's calls, in a form that no provider knows.
+type Translator interface {
+	// Translates reports whether a request's path, without query and final slash, names an endpoint that takes such things, whether it is
+	// one of the dialect or not.
+	Translates(path string) bool
+	// Translate is the body of a request to one as providers know it; nil where that is the body itself.
+	Translate(body []byte, o Options) []byte
 }
 
 // Request is a client's request, as far as dialects read it.

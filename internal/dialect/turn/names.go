@@ -52,6 +52,21 @@ func (n *Names) Declare(name string) {
 // Declared is how many names of the client's tools are known.
 func (n *Names) Declared() int { return len(n.clients) }
 
+// Choose tells how a turn after the first may call tools, where the client's choice is that the model must: it need not once it has called one of
+// Keyturn's, or it would never answer, unless it has tools of the client's to call.
+func (n *Names) Choose(c Choice, clients int, last bool) Next {
+	must := c == ChoiceRequired && clients > 0
+	switch {
+	case last && must:
+		return OnlyClients
+	case last:
+		return None
+	case must, c != ChoiceRequired && c != ChoiceNamed && c != ChoiceAllowed:
+		return AsBefore
+	}
+	return Freely
+}
+
 // Offer takes a tool of Keyturn's into the request, which has that many tools of the client's; t is zero if the tool is there no more
 // and only its name is put in. It returns false where the client gave the name to a tool of its own, or no more tools fit.
 func (n *Names) Offer(name string, t Tool, clients int) bool {
@@ -83,6 +98,17 @@ func (n *Names) Own(name string) (Tool, bool) {
 	t, ok := n.own[name]
 	return t, ok
 }
+
+// Next is how a turn after the first may call tools.
+type Next uint8
+
+// The ways.
+const (
+	AsBefore    Next = iota
+	Freely           // it need not call any
+	None             // it must not: the tools stay in the request, and with them the provider's cache
+	OnlyClients      // as before, but Keyturn's tools are not there any more
+)
 
 // Owner tells whose a tool is.
 type Owner uint8
