@@ -1,16 +1,17 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/coder/quartz"
 
 	"github.com/keyturn/keyturn/extproc"
+	"github.com/keyturn/keyturn/internal/admin"
 	"github.com/keyturn/keyturn/internal/config"
 	"github.com/keyturn/keyturn/keypool"
 )
@@ -29,10 +30,22 @@ func (g *gateway) apply(cfg *config.Config) error {
 	return g.applyLocked(cfg)
 }
 
-// reload reads the configuration again and applies it. While it does nobody else applies one that was read before.
-func (g *gateway) reload(context.Context) error {
+// noteReload remembers the answer to reading the configuration, for who asks what is running.
+func (g *gateway) noteReload(by string, err error) {
+	last := admin.Reload{At: time.Now().UTC().Truncate(time.Millisecond), By: by}
+	if err != nil {
+		last.Error = err.Error()
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.last = last
+}
+
+// reload reads the configuration again and applies it. by is what made Keyturn do it, in words. While it does nobody else applies one that was read before.
+func (g *gateway) reload(by string) (err error) {
 	g.applying.Lock()
 	defer g.applying.Unlock()
+	defer func() { g.noteReload(by, err) }()
 	cfg, err := config.Load(g.cfg.Path)
 	if err != nil {
 		return err

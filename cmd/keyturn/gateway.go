@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/signal"
 	"sync"
@@ -33,6 +34,10 @@ type gateway struct {
 	books     *books // what is recorded; nil: nothing
 	held      int64  // bytes of a body that Envoy can hold
 
+	envoy   http.RoundTripper // to the admin interface of the Envoy that run has started; nil: another's. Set before serve
+	checked checked           // what was found of Envoy
+	began   time.Time
+
 	applying sync.Mutex // held while a configuration is read and applied, so that none overtakes a later one
 
 	mu       sync.Mutex // protects the fields below; only who holds applying changes them
@@ -40,6 +45,7 @@ type gateway struct {
 	pools    []*keypool.Pool
 	onChange func(*config.Config) // told of each configuration that took effect; set before serve
 	blank    func([]string)       // told of the secrets of each that is about to; set before serve
+	last     admin.Reload         // the answer to the last reading
 }
 
 // newGateway makes what serve runs. It leaves nothing open when it fails; else close ends it, unless serve does.
@@ -51,7 +57,8 @@ func newGateway(cfg *config.Config, log *slog.Logger) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &gateway{log: log, telemetry: t, held: largestBody(cfg), cfg: cfg}
+	g := &gateway{log: log, telemetry: t, held: largestBody(cfg), cfg: cfg, began: time.Now()}
+	g.last = admin.Reload{At: g.began.UTC().Truncate(time.Millisecond), By: "at the start"}
 	if err := g.open(); err != nil {
 		return nil, errors.Join(err, g.close())
 	}
@@ -150,13 +157,16 @@ func (g *gateway) serve(ctx context.Context) (err error) {
 	})
 	work.Go(func() error {
 		h := admin.New(admin.Config{
-			Token: cfg.Admin.Token, Pools: g.currentPools, Tools: g.catalogue.Status, Records: g.books.records(), Viewers: cfg.Admin.Viewers, Metrics: g.telemetry.Handler(), Log: g.log, Version: telemetry.Version(), Reload: g.reload,
+			Token: cfg.Admin.Token, Pools: g.currentPools, Tools: g.catalogue.Detail, Records: g.books.records(), Viewers: cfg.Admin.Viewers, Metrics: g.telemetry.Handler(), Log: g.log, Version: telemetry.Version(),
+			Reload: func(context.Context) error { return g.reload("an operator") }, About: g.about, Running: g.running,
 		})
 		return admin.Serve(ctx, adminListener, h, g.log)
 	})
 	work.Go(func() error {
 		return config.Watch(ctx, cfg, g.log, func(next *config.Config) {
-			if err := g.apply(next); err != nil {
+			err := g.apply(next)
+			g.noteReload("a file changed", err)
+			if err != nil {
 				g.log.Error("configuration kept as it was", slog.Any("error", err))
 			}
 		})
@@ -175,7 +185,7 @@ func (g *gateway) reloadOnHangup(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-hangup:
-			if err := g.reload(ctx); err != nil {
+			if err := g.reload("SIGHUP"); err != nil {
 				g.log.Error("configuration kept as it was", slog.Any("error", err))
 			}
 		}

@@ -39,7 +39,7 @@ type Config struct {
 	secrets *[]string // a pointer, since printing c prints none of what it points to
 	sum     digest
 
-	settings func() []Setting
+	settings *inForce
 }
 
 // Admin is Keyturn's own HTTP endpoint.
