@@ -30,7 +30,7 @@ func (h *handler) live(w http.ResponseWriter, r *http.Request) {
 	of := r.Clone(r.Context())
 	of.URL = &url.URL{Path: at.Path, RawQuery: at.RawQuery}
 	switch {
-	case !known || v.every == 0 && at.Path != "/turns" || at.Path == "/turns" && h.Records == nil:
+	case !known || at.IsAbs() || at.Host != "" || v.every == 0 && at.Path != "/turns" || at.Path == "/turns" && h.Records == nil:
 		fail(w, http.StatusNotFound, "not_found", "this view does not change by itself")
 		return
 	case h.following.Add(1) > maxFollowing:

@@ -89,10 +89,7 @@ var hostName = regexp.MustCompile(`^[A-Za-z0-9.:\[\]_-]+$`)
 // frame is what surrounds a view: its path and its twin get the query's known parameters.
 func (h *handler) frame(r *http.Request, view, title, twin string) *page.Frame {
 	p := who(r)
-	f := &page.Frame{View: view, Title: title, Version: h.Version, Signed: p.signed, Token: h.Token != "", Lost: h.lost(), Flash: flashes[r.URL.Query().Get("did")]}
-	if !p.viewer || p.signed {
-		f.CSRF = p.csrf
-	}
+	f := &page.Frame{View: view, Title: title, Version: h.Version, Signed: p.signed, CSRF: p.csrf, Acts: !p.viewer, Token: h.Token != "", Lost: h.lost(), Flash: flashes[r.URL.Query().Get("did")]}
 	if h.Token != "" {
 		f.Role = "admin"
 		if p.viewer {

@@ -286,7 +286,7 @@ func TestLiveViews(t *testing.T) {
 	m := record.NewMemory()
 	f.Records.Reader, f.Records.Follow = m, m.Follow
 	server := httptest.NewServer(admin.New(f.Config))
-	defer server.Close()
+	t.Cleanup(server.Close)
 	follow := func(view string) (next func(event string) string) {
 		req, err := http.NewRequestWithContext(t.Context(), "GET", server.URL+"/live?view="+url.QueryEscape(view), nil)
 		require.NoError(t, err)

@@ -118,9 +118,7 @@ func (h *handler) runningPage(r *http.Request) *page.Frame {
 		f.View, f.Twin, f.Here, f.Data = "problem", "", "", "What is in force is not shown here."
 		return f
 	}
-	if !changes(r) || h.Reload == nil {
-		f.CSRF = ""
-	}
+	f.Acts = f.Acts && h.Reload != nil
 	p := runningPage{Running: h.running(r)}
 	var s *settingsPage
 	for _, one := range p.Settings {

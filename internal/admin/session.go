@@ -22,7 +22,7 @@ const sessionTime = 12 * time.Hour
 // person is who sent a request.
 type person struct {
 	viewer bool
-	csrf   string // what the forms of the page must carry; "" for viewers, who have none but to sign out
+	csrf   string // what the forms of the page must carry; "" for who came with a bearer token
 	name   string // for the log: the setting that lets it in, and the session where there is one
 	signed bool   // by a cookie
 }

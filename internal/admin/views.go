@@ -62,9 +62,6 @@ type (
 
 func (h *handler) poolsPage(r *http.Request) *page.Frame {
 	f := h.frame(r, "pools", "Pools", "/api/v1/pools")
-	if !changes(r) {
-		f.CSRF = ""
-	}
 	all := r.URL.Query().Get("all")
 	remedies := map[string]string{}
 	for _, p := range h.Pools() {

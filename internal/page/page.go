@@ -28,7 +28,8 @@ type Frame struct {
 	Twin    string // path and query of its JSON twin; "": none
 	Base    string // scheme and authority that the browser sees, for curl
 	Version string
-	CSRF    string // for the forms; "": who looks changes nothing
+	CSRF    string // for the forms
+	Acts    bool   // who looks may change something
 	Role    string // in words; "": there are no roles
 	Signed  bool   // there is a cookie to be rid of
 	Token   bool   // curl needs one
