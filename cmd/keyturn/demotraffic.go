@@ -13,8 +13,8 @@ type demoAsk struct{ path, client, session, body string }
 
 // demoAsks show a failover, a key that is revoked, tools, answers that stream, and a pool that has nothing left.
 var demoAsks = []demoAsk{
-	{"/research/v1/responses", "codex_cli_rs/0.63.0", "design-review", `{"model":"gpt-4o-mini","input":"hi"}`},
 	{"/research/v1/responses", "codex_cli_rs/0.63.0", "design-review", `{"model":"gpt-4o-mini","stream":true,"input":"What is the weather in Oslo?"}`},
+	{"/research/v1/responses", "codex_cli_rs/0.63.0", "design-review", `{"model":"gpt-4o-mini","input":"hi"}`},
 	{"/research/v1/chat/completions", "notebook/2.1", "evening-batch", `{"model":"gpt-4o","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"Add 20 and 22."}]}`},
 	{"/exhausted/v1/responses", "nightly/1.0", "evening-batch", `{"model":"gpt-4o","input":"hi"}`},
 	{"/research/v1/responses", "notebook/2.1", "evening-batch", `{"model":"gpt-4.1","input":"What is the weather in Lima?"}`},

@@ -66,12 +66,12 @@ func (h *handler) poolsPage(r *http.Request) *page.Frame {
 	remedies := map[string]string{}
 	for _, p := range h.Pools() {
 		if none := wait(p); none != nil {
-			remedies[p.Name()] = remedy(none, instant(firstTrial(p.Snapshot())))
+			remedies[p.Name()] = shortRemedy(none)
 		}
 	}
 	data := poolsPage{}
 	for _, v := range h.poolsView(r) {
-		p := poolPage{poolView: v, Anchor: anchor(v.Name), Remedy: upperFirst(remedies[v.Name])}
+		p := poolPage{poolView: v, Anchor: anchor(v.Name), Remedy: remedies[v.Name]}
 		data.Total += len(v.Keys)
 		for i := range v.Keys {
 			k := v.Keys[i]
@@ -106,11 +106,17 @@ func (p *poolPage) trouble() int {
 // anchor is a pool's name as the id of an element.
 func anchor(name string) string { return url.QueryEscape(name) }
 
-func upperFirst(s string) string {
-	if s == "" {
-		return ""
+// shortRemedy is remedy without times, which the keys' rows count down.
+func shortRemedy(e *keypool.Error) string {
+	switch {
+	case e.Kind == keypool.AllDisabled:
+		return "Every key is disabled: enable one"
+	case e.Kind == keypool.AuthFailed:
+		return "The provider refused every key: replace them, or reset one to try it now"
+	case e.Reason == keypool.Quota:
+		return "No key has credit: raise the limit with the provider, or add a key"
 	}
-	return strings.ToUpper(s[:1]) + s[1:]
+	return "Every key rests: wait, or add a key"
 }
 
 func (h *handler) toolsPage(r *http.Request) *page.Frame {

@@ -7,14 +7,14 @@ export async function chart(root) {
   if (!at || !window.uPlot) return;
   let rows;
   try {
-    rows = (await (await fetch(at.dataset.chart)).json()).rows;
+    rows = (await (await fetch(at.dataset.chart)).json()).rows ?? [];
   } catch {
     return; // the table says it
   }
-  if (!rows?.length) return;
   const by = at.dataset.by;
   const sums = new Map();
   const times = [...new Set(rows.map((r) => r.at))].sort();
+  if (times.length < 2) { at.hidden = true; return; } // a point is no line
   for (const r of rows) sums.set(r.by[by], (sums.get(r.by[by]) ?? 0) + Number(r.usd));
   const largest = [...sums].sort((a, b) => b[1] - a[1]).map(([name]) => name);
   const place = new Map(times.map((t, i) => [t, i]));
@@ -32,7 +32,7 @@ export async function chart(root) {
   const size = () => ({ width: at.clientWidth, height: 200 });
   const plot = new window.uPlot({
     ...size(),
-    axes: [axis, { ...axis, size: 64, values: (_, v) => v.map((x) => `$${x}`) }],
+    axes: [axis, { ...axis, size: 80, values: (_, v) => v.map((x) => `$${x}`) }],
     scales: { y: { range: (_, lo, hi) => [0, hi || 1] } },
     series: [{}, ...names.map((label, i) => ({ label, stroke: colours[i], width: 2, points: { show: times.length < 60, size: 6 }, value: (_, v) => (v == null ? '–' : `$${v.toFixed(4)}`) }))],
   }, data, at);

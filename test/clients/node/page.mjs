@@ -96,7 +96,7 @@ async function look() {
 
   await check('disabling a key', async () => {
     await page.goto(`${job.url}/`);
-    const row = page.locator('#live tr', { hasText: 'key1' });
+    const row = page.locator('#p-openai tr', { hasText: 'key1' });
     await row.getByText('Disable').click();
     await page.locator('dialog').getByText('No request gets this key').waitFor();
     await page.keyboard.press('Escape');
@@ -130,7 +130,7 @@ async function look() {
   await check('without JavaScript', async () => {
     const plain = await open({ javaScriptEnabled: false, viewport: { width: 1000, height: 800 } });
     await signIn(plain);
-    await plain.locator('tr', { hasText: 'key1' }).getByText('Disable').click();
+    await plain.locator('#p-openai tr', { hasText: 'key1' }).getByText('Disable').click();
     await plain.getByText('No request gets this key').waitFor();
     await plain.locator('form button.go').click();
     await plain.getByText('The key is disabled.').waitFor();
