@@ -27,7 +27,7 @@ func (g *gateway) about() []admin.PoolAbout {
 	var all []admin.PoolAbout
 	for i := range cfg.Pools {
 		p := &cfg.Pools[i]
-		a := admin.PoolAbout{Name: p.Name, Provider: p.Provider, Upstream: p.Upstream.Host}
+		a := admin.PoolAbout{Name: p.Name, Provider: p.Provider, Upstream: p.Upstream.Host, Fallback: p.Fallback.To}
 		if p.Tools != nil {
 			a.Tools = p.Tools.Servers
 		}
