@@ -18,6 +18,7 @@ const want = async (what) => { console.log(JSON.stringify({ want: what })); retu
 
 const found = [];
 const job = await read();
+// The browser runs in one process, which a context that is closed would take along.
 const browser = await playwright.launch({ args: [...chromium.args, '--no-sandbox'], executablePath: await chromium.executablePath(), headless: true });
 
 async function open(options) {
@@ -138,7 +139,6 @@ async function look() {
     hold((await plain.locator('#turns tr').count()) >= 0, 'no table');
     await plain.getByText('Sign out').click();
     await plain.waitForURL(/signin/);
-    await plain.context().close();
   });
 }
 
