@@ -225,7 +225,7 @@ func (g *gateway) serveAdmin(ctx context.Context, l net.Listener, cfg *config.Co
 	h := admin.New(admin.Config{
 		Token: cfg.Admin.Token, Pools: g.currentPools, Tools: g.catalogue.Detail, Records: g.books.records(), Viewers: cfg.Admin.Viewers,
 		Metrics: g.telemetry.Handler(), Log: g.log, Version: telemetry.Version(),
-		Reload: func(context.Context) error { return g.reload("an operator") }, About: g.about, Running: g.running,
+		Reload: func(context.Context) error { return g.reload("an operator") }, About: g.about, Running: g.running, TraceURL: cfg.Telemetry.TraceURL,
 	})
 	return admin.Serve(ctx, l, h, g.log)
 }

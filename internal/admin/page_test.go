@@ -341,3 +341,30 @@ func TestRunningAsJSON(t *testing.T) {
 	require.Equal(t, 404, f.do(t, "GET", "/api/v1/running", nil).Code)
 	require.Equal(t, 200, f.do(t, "GET", "/running", nil).Code)
 }
+
+// TestManyKeys shows those of a large pool that are in trouble, some of the others, and all of them to who asks.
+func TestManyKeys(t *testing.T) {
+	f := newFixture(t)
+	cfg := keypool.Defaults()
+	cfg.Name = "large"
+	const many = 1000
+	for i := range many {
+		cfg.Keys = append(cfg.Keys, keypool.KeyConfig{Name: fmt.Sprintf("key-%d", i), Secret: fmt.Sprintf("sk-large-secret-%d", i)})
+	}
+	p, err := keypool.NewPool(cfg, f.clock)
+	require.NoError(t, err)
+	f.Pools = func() []*keypool.Pool { return []*keypool.Pool{p} }
+	last, ok := p.Key("key-999")
+	require.True(t, ok)
+	last.Disable()
+	rows := func(path string) (string, int) {
+		body := f.do(t, "GET", path, nil).Body.String()
+		return body, strings.Count(body, `<tr id="k-`)
+	}
+	body, n := rows("/")
+	require.Equal(t, 101, n)
+	require.Contains(t, body, `title="key-999"`)
+	require.Contains(t, body, "899 more keys")
+	_, n = rows("/?all=large")
+	require.Equal(t, many, n)
+}

@@ -64,6 +64,8 @@ type Limits struct {
 type Telemetry struct {
 	// Compat are older conventions whose names are told too, each a genai.Compat.
 	Compat []string
+	// TraceURL leads to a trace, with {trace_id} where its id belongs: http or https. Empty: traces have no links.
+	TraceURL string
 }
 
 // Log says what is logged and how.
