@@ -53,6 +53,6 @@ func (d demo) traffic(ctx context.Context) {
 			continue
 		}
 		_, _ = io.Copy(io.Discard, resp.Body) // an answer that breaks off is one to look at, too
-		resp.Body.Close()
+		_ = resp.Body.Close()
 	}
 }

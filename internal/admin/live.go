@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/page"
@@ -150,8 +151,8 @@ func (h *handler) liveTurns(r *http.Request, out *events) {
 
 func sendRows(out *events, turns []*record.Turn, lost int64) error {
 	views := make([]Turn, 0, len(turns))
-	for i := len(turns) - 1; i >= 0; i-- {
-		views = append(views, viewTurn(turns[i]))
+	for _, t := range slices.Backward(turns) {
+		views = append(views, viewTurn(t))
 	}
 	var html bytes.Buffer
 	if err := page.Rows(&html, views); err != nil {

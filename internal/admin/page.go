@@ -74,7 +74,7 @@ func (h *handler) isPage(r *http.Request) bool {
 func (h *handler) show(w http.ResponseWriter, status int, f *page.Frame) {
 	var out bytes.Buffer
 	if err := page.Write(&out, f); err != nil {
-		h.Log.LogAttrs(nil, slog.LevelError, "a page could not be written", slog.String("view", f.View), slog.String("error", err.Error())) //nolint:staticcheck // there is none
+		h.Log.Error("a page could not be written", slog.String("view", f.View), slog.String("error", err.Error()))
 		fail(w, http.StatusInternalServerError, "page_failed", "the page could not be written; the log says why, and the API has the same")
 		return
 	}
@@ -224,7 +224,7 @@ func (h *handler) doKey(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.act(r, do, p, key)
-	http.Redirect(w, r, "/?did="+do, http.StatusSeeOther)
+	http.Redirect(w, r, "/?did="+do, http.StatusSeeOther) //nolint:gosec // do is one of actions
 }
 
 func (h *handler) askReload(w http.ResponseWriter, r *http.Request) {
@@ -284,7 +284,7 @@ func (h *handler) signIn(w http.ResponseWriter, r *http.Request) {
 		if ok {
 			h.Log.LogAttrs(r.Context(), slog.LevelInfo, "operator signed in", slog.String("by", p.name), from(r))
 			setCookie(w, r, newSession(secret, time.Now().Add(sessionTime)))
-			http.Redirect(w, r, local(view.Next), http.StatusSeeOther)
+			http.Redirect(w, r, local(view.Next), http.StatusSeeOther) //nolint:gosec // local leads nowhere else
 			return
 		}
 		h.Log.LogAttrs(r.Context(), slog.LevelWarn, "a wrong token at the page", from(r))

@@ -148,7 +148,7 @@ func cookieName(r *http.Request) string {
 
 // setCookie signs in, or with an empty value out.
 func setCookie(w http.ResponseWriter, r *http.Request, value string) {
-	c := &http.Cookie{
+	c := &http.Cookie{ //nolint:gosec // Secure where TLS is: the page is for loopback without it, too
 		Name: cookieName(r), Value: value, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode, MaxAge: int(sessionTime / time.Second),
 		Secure: r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https",
 	}

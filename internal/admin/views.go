@@ -162,8 +162,15 @@ func (h *handler) turnsPage(r *http.Request) *page.Frame {
 	values := r.URL.Query()
 	data := turnsPage{Failed: values.Get("failed") == "true", WithTools: values.Get("tools") == "true", After: values.Get("after") != ""}
 	for _, x := range []filter{
-		{"client", "Client", "", ""}, {"session", "Session", "", ""}, {"pool", "Pool", "", ""}, {"key", "Key", "", ""}, {"model", "Model", "", ""},
-		{"status", "Status", "", "200, or 5 for 5xx"}, {"error_class", "Error class", "", ""}, {"from", "From", "", "24h"}, {"until", "Until", "", "now"},
+		{"client", "Client", "", ""},
+		{"session", "Session", "", ""},
+		{"pool", "Pool", "", ""},
+		{"key", "Key", "", ""},
+		{"model", "Model", "", ""},
+		{"status", "Status", "", "200, or 5 for 5xx"},
+		{"error_class", "Error class", "", ""},
+		{"from", "From", "", "24h"},
+		{"until", "Until", "", "now"},
 	} {
 		x.Value = values.Get(x.Name)
 		data.Filtered = data.Filtered || x.Value != ""
