@@ -3,6 +3,7 @@ package extproc
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/quartz"
@@ -30,6 +31,7 @@ type budget struct {
 type part struct {
 	limit int64 // bytes; 0: none
 	free  *semaphore.Weighted
+	taken atomic.Int64 // bytes, for who looks
 }
 
 // smallest is the part of the budget, as a divisor, up to which what a body takes is small.
@@ -53,14 +55,28 @@ func (b *budget) partOf(n int64) *part {
 
 // take waits for n bytes. It returns false if there are none in time, or ctx has ended.
 func (p *part) take(ctx context.Context, clock quartz.Clock, n int64) bool {
-	if n <= 0 || p.free.TryAcquire(n) {
+	if n <= 0 {
+		return true
+	}
+	if p.free.TryAcquire(n) {
+		p.taken.Add(n)
 		return true
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	late := clock.AfterFunc(fullWait, cancel, "budget")
 	defer late.Stop()
-	return p.free.Acquire(ctx, n) == nil
+	if p.free.Acquire(ctx, n) != nil {
+		return false
+	}
+	p.taken.Add(n)
+	return true
+}
+
+// give gives n bytes back.
+func (p *part) give(n int64) {
+	p.taken.Add(-n)
+	p.free.Release(n)
 }
 
 // share is what one attempt has of the budget. The zero share has nothing.
@@ -164,7 +180,7 @@ func (s *share) atMost(n int64) {
 
 func (s *share) releaseLocked(n int64) {
 	if n > 0 {
-		s.part.free.Release(n)
+		s.part.give(n)
 		s.held -= n
 	}
 }

@@ -102,6 +102,6 @@ func (r *recent) readLocked(p *Pool, now int64, into *Activity) {
 	}
 	for i := r.next - 1; i >= max(0, r.next-RecentFailures); i-- {
 		f := r.failures[i%RecentFailures]
-		into.Failures = append(into.Failures, Failure{p.at(f.at), f.class, f.code})
+		into.Failures = append(into.Failures, Failure{p.epoch.Add(time.Duration(f.at)), f.class, f.code})
 	}
 }

@@ -1,17 +1,18 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/coder/quartz"
 
 	"github.com/keyturn/keyturn/extproc"
+	"github.com/keyturn/keyturn/internal/admin"
 	"github.com/keyturn/keyturn/internal/config"
 	"github.com/keyturn/keyturn/keypool"
 )
@@ -24,17 +25,28 @@ type change struct {
 }
 
 // apply makes cfg take effect on a gateway that is running: all of it, or with an error nothing.
-func (g *gateway) apply(cfg *config.Config) error {
+func (g *gateway) apply(cfg *config.Config) (later []string, err error) {
 	g.applying.Lock()
 	defer g.applying.Unlock()
-	_, err := g.applyLocked(cfg)
-	return err
+	return g.applyLocked(cfg)
 }
 
-// reload reads the configuration again and applies it. While it does nobody else applies one that was read before.
-func (g *gateway) reload(context.Context) (later []string, err error) {
+// noteReload remembers the answer to reading the configuration, for who asks what is running.
+func (g *gateway) noteReload(by string, later []string, err error) {
+	last := admin.Reload{At: time.Now().UTC().Truncate(time.Millisecond), By: by, Later: later}
+	if err != nil {
+		last.Error = err.Error()
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.last = last
+}
+
+// reload reads the configuration again and applies it. by is what made Keyturn do it, in words. While it does nobody else applies one that was read before.
+func (g *gateway) reload(by string) (later []string, err error) {
 	g.applying.Lock()
 	defer g.applying.Unlock()
+	defer func() { g.noteReload(by, later, err) }()
 	cfg, err := config.Load(g.cfg.Path)
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"sync"
@@ -35,6 +36,10 @@ type gateway struct {
 	held      int64  // bytes of a body that Envoy can hold
 	takeOver  bool   // from a process that listens at the same addresses; set before serve
 
+	envoy   http.RoundTripper // to the admin interface of the Envoy that run has started; nil: another's. Set before serve
+	checked checked           // what was found of Envoy
+	began   time.Time
+
 	applying sync.Mutex // held while a configuration is read and applied, so that none overtakes a later one
 
 	mu       sync.Mutex // protects the fields below; only who holds applying changes them
@@ -42,6 +47,7 @@ type gateway struct {
 	pools    []*keypool.Pool
 	onChange func(*config.Config) []string // told of each configuration that took effect, says what of it did not; set before serve
 	blank    func([]string)                // told of the secrets of each that is about to; set before serve
+	last     admin.Reload                  // the answer to the last reading
 }
 
 // newGateway makes what serve runs. It leaves nothing open when it fails; else close ends it, unless serve does.
@@ -53,7 +59,8 @@ func newGateway(cfg *config.Config, log *slog.Logger) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &gateway{log: log, telemetry: t, held: largestBody(cfg), cfg: cfg}
+	g := &gateway{log: log, telemetry: t, held: largestBody(cfg), cfg: cfg, began: time.Now()}
+	g.last = admin.Reload{At: g.began.UTC().Truncate(time.Millisecond), By: "at the start"}
 	if err := g.open(); err != nil {
 		return nil, errors.Join(err, g.close())
 	}
@@ -155,7 +162,9 @@ func (g *gateway) serve(ctx context.Context) (err error) {
 	work.Go(func() error { return g.serveAdmin(ctx, adminListener, cfg) })
 	work.Go(func() error {
 		return config.Watch(ctx, cfg, g.log, func(next *config.Config) {
-			if err := g.apply(next); err != nil {
+			later, err := g.apply(next)
+			g.noteReload("a file changed", later, err)
+			if err != nil {
 				g.log.Error("configuration kept as it was", slog.Any("error", err))
 			}
 		})
@@ -214,8 +223,9 @@ func (g *gateway) serveAdmin(ctx context.Context, l net.Listener, cfg *config.Co
 		}
 	}
 	h := admin.New(admin.Config{
-		Token: cfg.Admin.Token, Pools: g.currentPools, Tools: g.catalogue.Status, Records: g.books.records(), Viewers: cfg.Admin.Viewers,
-		Metrics: g.telemetry.Handler(), Log: g.log, Version: telemetry.Version(), Reload: g.reload,
+		Token: cfg.Admin.Token, Pools: g.currentPools, Tools: g.catalogue.Detail, Records: g.books.records(), Viewers: cfg.Admin.Viewers,
+		Metrics: g.telemetry.Handler(), Log: g.log, Version: telemetry.Version(),
+		Reload: func(context.Context) ([]string, error) { return g.reload("an operator") }, About: g.about, Running: g.running, TraceURL: cfg.Telemetry.TraceURL,
 	})
 	return admin.Serve(ctx, l, h, g.log)
 }
@@ -229,7 +239,7 @@ func (g *gateway) reloadOnHangup(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-hangup:
-			if _, err := g.reload(ctx); err != nil {
+			if _, err := g.reload("SIGHUP"); err != nil {
 				g.log.Error("configuration kept as it was", slog.Any("error", err))
 			}
 		}

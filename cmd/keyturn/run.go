@@ -81,7 +81,7 @@ func runGateway(ctx context.Context, cfg *config.Config, flags runFlags, ready f
 	if err != nil {
 		return errors.Join(err, g.close())
 	}
-	g.blank = proc.Blank
+	g.blank, g.envoy = proc.Blank, proc.AdminTransport()
 	work, ctx := errgroup.WithContext(ctx)
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync/atomic"
 
 	"github.com/keyturn/keyturn/keypool"
 	"github.com/keyturn/keyturn/mcp"
@@ -23,7 +24,13 @@ type Config struct {
 	// Pools gives the pools of now, in the order of the configuration. It is called from many goroutines.
 	Pools func() []*keypool.Pool
 	// Tools gives the MCP servers of now, in the order of the configuration. Nil: there is no such path.
-	Tools func() []mcp.ServerStatus
+	Tools func() []mcp.ServerDetail
+	// About gives what there is to say of the pools beside their keys, in the order of the configuration. Nil: nothing.
+	About func() []PoolAbout
+	// TraceURL leads to a trace, with {trace_id} in the place of its id. Empty: traces have no links.
+	TraceURL string
+	// Running gives what is in force. Nil: there is no such path.
+	Running func(context.Context) Running
 	// Metrics serves GET /metrics. Nil: there is no such path.
 	Metrics http.Handler
 	// Log gets one line for each thing an operator did. Nil discards them.
@@ -39,6 +46,11 @@ type Config struct {
 type handler struct {
 	Config
 	paths []string // what exists, for who asks for something else
+	let   *credentials
+	pages map[string]viewer // by path
+	today today
+	// following counts those who follow turns or a view.
+	following atomic.Int32
 }
 
 // New returns the endpoint's handler. Serve it on a listener of Listen, which keeps an endpoint without a token on this
@@ -50,7 +62,7 @@ func New(cfg Config) http.Handler {
 	if cfg.Pools == nil {
 		cfg.Pools = func() []*keypool.Pool { return nil }
 	}
-	h := &handler{Config: cfg}
+	h := &handler{Config: cfg, let: newCredentials(cfg.Token, cfg.Viewers)}
 
 	probes, rest := http.NewServeMux(), http.NewServeMux()
 	h.route(probes, http.MethodGet, "/healthz", h.health)
@@ -72,6 +84,10 @@ func New(cfg Config) http.Handler {
 		h.route(rest, http.MethodGet, "/api/v1/turns/{id}", h.oneTurn)
 		h.route(rest, http.MethodGet, "/api/v1/spend", h.spend)
 	}
+	if cfg.Running != nil {
+		h.route(rest, http.MethodGet, "/api/v1/running", h.showRunning)
+	}
+	h.routePages(probes, rest)
 	rest.HandleFunc("/", h.nothingHere)
 	probes.Handle("/", h.withToken(rest))
 	return h.fromHere(probes)
@@ -102,19 +118,28 @@ func (h *handler) nothingHere(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (h *handler) reload(w http.ResponseWriter, r *http.Request) {
-	later, err := h.Reload(r.Context())
+	later, err := h.reloadFor(r)
 	if err != nil {
-		h.Log.LogAttrs(r.Context(), slog.LevelError, "operator asked to reload: refused, the old configuration stays",
-			from(r), slog.String("error", err.Error()))
 		fail(w, http.StatusUnprocessableEntity, "configuration_refused",
 			"the old configuration stays; correct the file and try again: "+err.Error())
 		return
 	}
-	h.Log.LogAttrs(r.Context(), slog.LevelInfo, "operator asked to reload: done", from(r))
 	answer(w, http.StatusOK, struct {
 		Reloaded bool     `json:"reloaded"`
 		Later    []string `json:"at_next_start,omitempty"`
 	}{true, later})
+}
+
+// reloadFor reads the configuration again for who asked, and logs it.
+func (h *handler) reloadFor(r *http.Request) (later []string, err error) {
+	later, err = h.Reload(r.Context())
+	if err != nil {
+		h.Log.LogAttrs(r.Context(), slog.LevelError, "operator asked to reload: refused, the old configuration stays",
+			from(r), by(r), slog.String("error", err.Error()))
+		return nil, err
+	}
+	h.Log.LogAttrs(r.Context(), slog.LevelInfo, "operator asked to reload: done", from(r), by(r))
+	return later, nil
 }
 
 // from says who asked, as far as the connection knows: an address, or "@" behind a Unix socket.

@@ -126,7 +126,8 @@ func TestRoutes(t *testing.T) {
 		{"HEAD", "/api/v1/reload", 405, "method_not_allowed", "use POST", "POST"},
 		{"OPTIONS", "/api/v1/reload", 405, "method_not_allowed", "use POST", "POST"},
 
-		{"GET", "/", 404, "not_found", "GET /api/v1/pools/{pool}", ""},
+		{"GET", "/", 200, "", "", ""},
+		{"GET", "/nothing", 404, "not_found", "GET /api/v1/pools/{pool}", ""},
 		{"GET", "/api/v1/pools/", 404, "not_found", "GET /api/v1/pools", ""},
 		{"POST", "/api/v1/pools/openai/keys/a", 404, "not_found", "POST /api/v1/pools/{pool}/keys/{name}/{action}", ""},
 		{"GET", "/api/v1/pools/azure", 404, "pool_not_found", "there are openai, anthropic", ""},
@@ -171,7 +172,7 @@ func TestPathsWithoutAUseAreMissing(t *testing.T) {
 func TestReload(t *testing.T) {
 	f := newFixture(t)
 	require.JSONEq(t, `{"reloaded":true}`, f.do(t, "POST", "/api/v1/reload", nil).Body.String())
-	require.Contains(t, f.log.String(), "level=INFO msg=\"operator asked to reload: done\" from=192.0.2.1:1234\n")
+	require.Contains(t, f.log.String(), "level=INFO msg=\"operator asked to reload: done\" from=192.0.2.1:1234 by=\"this machine\"\n")
 
 	f.Reload = func(context.Context) ([]string, error) { return []string{"listen"}, nil }
 	require.JSONEq(t, `{"reloaded":true,"at_next_start":["listen"]}`, f.do(t, "POST", "/api/v1/reload", nil).Body.String())

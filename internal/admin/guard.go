@@ -1,59 +1,52 @@
 package admin
 
 import (
-	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"net"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
+	"time"
 )
 
-// withToken asks for the bearer token (RFC 6750 section 2.1), when there is one.
+// withToken asks for the bearer token (RFC 6750 section 2.1), when there is one, or for the cookie of who has signed in with it. The API takes
+// a cookie only from who reads: what changes something asks for more than a browser adds by itself.
 func (h *handler) withToken(next http.Handler) http.Handler {
 	if h.Token == "" {
-		return next
-	}
-	want := sha256.Sum256([]byte(h.Token)) // hashes have one length, so the comparison does not tell the token's
-	viewers := make([][sha256.Size]byte, 0, len(h.Viewers))
-	for _, v := range h.Viewers {
-		viewers = append(viewers, sha256.Sum256([]byte(v)))
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(w, as(r, h.let.open())) })
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		reads := r.Method == http.MethodGet || r.Method == http.MethodHead
 		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-		given := sha256.Sum256([]byte(strings.TrimSpace(token)))
-		if strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare(given[:], want[:]) == 1 {
-			next.ServeHTTP(w, r)
-			return
+		p, _, ok := h.let.ofToken(strings.TrimSpace(token))
+		ok = ok && strings.EqualFold(scheme, "Bearer")
+		if !ok && r.Header.Get("Authorization") == "" && (reads || h.isPage(r)) {
+			p, ok = h.let.ofCookie(r, time.Now())
 		}
-		if strings.EqualFold(scheme, "Bearer") && slices.ContainsFunc(viewers, func(v [sha256.Size]byte) bool {
-			return subtle.ConstantTimeCompare(given[:], v[:]) == 1
-		}) {
-			serveViewer(w, r, next)
-			return
+		switch {
+		case ok && p.viewer && !reads && r.URL.Path != signOutPath:
+			fail(w, http.StatusForbidden, "viewer", "this token (admin.viewers) changes nothing; use admin.token")
+		case ok:
+			next.ServeHTTP(w, as(r, p))
+		case reads && h.isPage(r) && r.Header.Get("Authorization") == "":
+			h.toSignIn(w, r)
+		default:
+			refuseToken(w, r)
 		}
-		challenge, message := `Bearer realm="keyturn"`, "no token came; send Authorization: Bearer with the value of admin.token"
-		if r.Header.Get("Authorization") != "" {
-			challenge += `, error="invalid_token"`
-			message = "the token is wrong; send Authorization: Bearer with the value of admin.token"
-		}
-		w.Header().Set("WWW-Authenticate", challenge)
-		fail(w, http.StatusUnauthorized, "unauthorized", message)
 	})
+}
+
+func refuseToken(w http.ResponseWriter, r *http.Request) {
+	challenge, message := `Bearer realm="keyturn"`, "no token came; send Authorization: Bearer with the value of admin.token"
+	if r.Header.Get("Authorization") != "" {
+		challenge += `, error="invalid_token"`
+		message = "the token is wrong; send Authorization: Bearer with the value of admin.token"
+	}
+	w.Header().Set("WWW-Authenticate", challenge)
+	fail(w, http.StatusUnauthorized, "unauthorized", message)
 }
 
 // viewing marks the requests of who may see, and neither change anything nor read what was said.
 type viewing struct{}
-
-func serveViewer(w http.ResponseWriter, r *http.Request, next http.Handler) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		fail(w, http.StatusForbidden, "viewer", "this token (admin.viewers) changes nothing; use admin.token")
-		return
-	}
-	next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), viewing{}, true)))
-}
 
 // isViewer reports whether the request's token is one of admin.viewers.
 func isViewer(r *http.Request) bool { return r.Context().Value(viewing{}) != nil }

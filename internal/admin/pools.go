@@ -15,7 +15,10 @@ type (
 		Name       string    `json:"name"`
 		Ready      bool      `json:"ready"`                         // a key may be tried
 		RetryAfter float64   `json:"retry_after_seconds,omitempty"` // when not ready: until the first key returns
-		Keys       []keyView `json:"keys"`                          // in order of priority
+		Provider   string    `json:"provider,omitempty"`
+		Upstream   string    `json:"upstream,omitempty"`
+		Fallback   []string  `json:"fallback,omitempty"` // pools that serve where this one cannot, in order
+		Keys       []keyView `json:"keys"`               // in order of priority
 	}
 	keyView struct {
 		Name  string `json:"name"`
@@ -37,6 +40,17 @@ type (
 		Cooldowns   uint64 `json:"cooldowns"`
 		Retirements uint64 `json:"retirements"`
 		Revivals    uint64 `json:"revivals"`
+
+		// Of each of the last 60 minutes, the oldest first; absent when there were none.
+		RequestsPerMinute []uint32      `json:"requests_per_minute,omitempty"`
+		FailuresPerMinute []uint32      `json:"failures_per_minute,omitempty"`
+		LastFailures      []failureView `json:"last_failures,omitempty"` // at most five, the newest first
+		Today             *todayView    `json:"today,omitempty"`         // since midnight, UTC
+	}
+	failureView struct {
+		At    time.Time `json:"at"`
+		Class string    `json:"class"`
+		Code  string    `json:"code,omitempty"` // the provider's
 	}
 	headroomView struct {
 		Left     float64   `json:"left"`               // the smallest share that is left, from 0 to 1
@@ -54,10 +68,47 @@ func viewPool(p *keypool.Pool) poolView {
 	if none := wait(p); none != nil {
 		v.Ready, v.RetryAfter = false, seconds(none.RetryAfter)
 	}
-	for _, s := range p.Snapshot() {
-		v.Keys = append(v.Keys, viewKey(s))
+	keys := p.Snapshot()
+	did := p.Activity()
+	for i, s := range keys {
+		k := viewKey(s)
+		if i < len(did) && did[i].ID == s.ID { // no reload came between
+			k.viewActivity(&did[i])
+		}
+		v.Keys = append(v.Keys, k)
 	}
 	return v
+}
+
+func (v *keyView) viewActivity(a *keypool.Activity) {
+	if a.Minutes != ([keypool.RecentMinutes]keypool.Minute{}) {
+		v.RequestsPerMinute, v.FailuresPerMinute = make([]uint32, keypool.RecentMinutes), make([]uint32, keypool.RecentMinutes)
+		for i, m := range a.Minutes {
+			v.RequestsPerMinute[i], v.FailuresPerMinute[i] = m.Requests, m.Failures
+		}
+	}
+	for _, f := range a.Failures {
+		v.LastFailures = append(v.LastFailures, failureView{instant(f.At), f.Class.String(), f.Code})
+	}
+}
+
+// HourRequests is how often the key was handed out within the hour.
+func (v *keyView) HourRequests() uint64 { return sum(v.RequestsPerMinute) }
+
+// HourFailures is how often it failed within the hour.
+func (v *keyView) HourFailures() uint64 { return sum(v.FailuresPerMinute) }
+
+func sum(of []uint32) (n uint64) {
+	for _, v := range of {
+		n += uint64(v)
+	}
+	return n
+}
+
+// PerMille is the share that is left, in thousandths.
+func (v headroomView) PerMille() int64 {
+	const all = 1000
+	return int64(v.Left * all)
 }
 
 func viewKey(s keypool.KeyStatus) keyView {
@@ -83,15 +134,31 @@ func reason(c keypool.Class) string {
 	return c.String()
 }
 
-func (h *handler) listPools(w http.ResponseWriter, _ *http.Request) {
+// poolsView is all pools, with what there is to say beside their keys.
+func (h *handler) poolsView(r *http.Request) []poolView {
+	abouts := map[string]PoolAbout{}
+	for _, a := range h.abouts() {
+		abouts[a.Name] = a
+	}
+	spent := h.spentToday(r.Context())
 	pools := []poolView{}
 	for _, p := range h.Pools() {
-		pools = append(pools, viewPool(p))
+		v := viewPool(p)
+		about := abouts[v.Name]
+		v.Provider, v.Upstream, v.Fallback = about.Provider, about.Upstream, about.Fallback
+		for i := range v.Keys {
+			v.Keys[i].Today = spent[poolKey{v.Name, v.Keys[i].Name}]
+		}
+		pools = append(pools, v)
 	}
+	return pools
+}
+
+func (h *handler) listPools(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, struct {
 		Version string     `json:"version"`
 		Pools   []poolView `json:"pools"`
-	}{h.Version, pools})
+	}{h.Version, h.poolsView(r)})
 }
 
 func (h *handler) onePool(w http.ResponseWriter, r *http.Request) {
@@ -131,8 +198,7 @@ var actions = map[string]func(*keypool.Key) bool{
 
 func (h *handler) switchKey(w http.ResponseWriter, r *http.Request) {
 	action := r.PathValue("action")
-	act := actions[action]
-	if act == nil {
+	if actions[action] == nil {
 		fail(w, http.StatusNotFound, "action_not_found", "no such action; there are disable, enable, reset")
 		return
 	}
@@ -150,10 +216,7 @@ func (h *handler) switchKey(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, "key_not_found", "no such key in this pool; there are "+list(names))
 		return
 	}
-	changed := act(key)
-	h.Log.LogAttrs(r.Context(), slog.LevelInfo, "operator switched a key", slog.String("action", action),
-		slog.String("pool", p.Name()), slog.String("key", key.Name()), slog.String("hint", key.Hint()),
-		slog.String("state", key.State().String()), slog.Bool("changed", changed), from(r))
+	h.act(r, action, p, key)
 	for _, s := range p.Snapshot() {
 		if s.ID == key.ID() {
 			answer(w, http.StatusOK, viewKey(s))
@@ -161,4 +224,12 @@ func (h *handler) switchKey(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	fail(w, http.StatusNotFound, "key_not_found", "a reload removed the key meanwhile; see GET /api/v1/pools")
+}
+
+// act does to a key what the operator asked for, and logs it.
+func (h *handler) act(r *http.Request, action string, p *keypool.Pool, key *keypool.Key) {
+	changed := actions[action](key)
+	h.Log.LogAttrs(r.Context(), slog.LevelInfo, "operator switched a key", slog.String("action", action),
+		slog.String("pool", p.Name()), slog.String("key", key.Name()), slog.String("hint", key.Hint()),
+		slog.String("state", key.State().String()), slog.Bool("changed", changed), from(r), by(r))
 }

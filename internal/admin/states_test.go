@@ -2,6 +2,7 @@ package admin_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +17,8 @@ func TestPoolsShowEveryState(t *testing.T) {
 		Class: keypool.RateLimit, Action: keypool.CoolDown, Scope: keypool.ScopeKey, Cooldown: 90 * time.Second,
 	}, "")
 	f.openai.Mark(f.key(t, "b"), keypool.Verdict{Class: keypool.Credential, Action: keypool.Retire, Scope: keypool.ScopeKey}, "")
+	minutes := func(last string) string { return strings.Repeat("0,", keypool.RecentMinutes-1) + last }
+	did := `"requests_per_minute": [` + minutes("0") + `], "failures_per_minute": [` + minutes("1") + `]`
 	ids := map[string]string{}
 	for _, p := range f.Pools() {
 		for _, s := range p.Snapshot() {
@@ -25,9 +28,11 @@ func TestPoolsShowEveryState(t *testing.T) {
 	want := `{"version": "v1.2.3", "pools": [
 	  {"name": "openai", "ready": false, "retry_after_seconds": 90, "keys": [
 	    {"name": "a", "hint": "sk-l...-one", "id": "` + ids["a"] + `", "group": "org1", "state": "temporary", "reason": "rate_limit",
-	     "until": "2026-03-01T12:01:30Z", "chosen": 0, "cooldowns": 1, "retirements": 0, "revivals": 0},
+	     "until": "2026-03-01T12:01:30Z", "chosen": 0, "cooldowns": 1, "retirements": 0, "revivals": 0,
+	     ` + did + `, "last_failures": [{"at": "2026-03-01T12:00:00Z", "class": "rate_limit"}]},
 	    {"name": "b", "hint": "sk-l...-two", "id": "` + ids["b"] + `", "state": "permanent", "reason": "credential",
-	     "revive_at": "2026-03-01T12:15:00Z", "chosen": 0, "cooldowns": 0, "retirements": 1, "revivals": 0}]},
+	     "revive_at": "2026-03-01T12:15:00Z", "chosen": 0, "cooldowns": 0, "retirements": 1, "revivals": 0,
+	     ` + did + `, "last_failures": [{"at": "2026-03-01T12:00:00Z", "class": "credential"}]}]},
 	  {"name": "anthropic", "ready": true, "keys": [
 	    {"name": "c", "hint": "sk-a...hree", "id": "` + ids["c"] + `", "state": "valid",
 	     "chosen": 0, "cooldowns": 0, "retirements": 0, "revivals": 0}]}]}`

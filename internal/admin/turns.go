@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/record"
@@ -23,8 +22,6 @@ type Records struct {
 	Follow func(record.Query) *record.Following
 	// Losses are what was not recorded. Nil: nothing is lost.
 	Losses func() record.Losses
-
-	following atomic.Int32
 }
 
 // Limits of those who follow.
@@ -145,7 +142,7 @@ func (h *handler) listTurns(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *handler) lost() int64 {
-	if h.Records.Losses == nil {
+	if h.Records == nil || h.Records.Losses == nil {
 		return 0
 	}
 	return h.Records.Losses().Turns.Sum()
@@ -157,40 +154,54 @@ func (h *handler) unreadable(w http.ResponseWriter, r *http.Request, err error) 
 		fail(w, http.StatusBadRequest, "bad_query", err.Error())
 		return
 	}
-	if r.Context().Err() == nil {
-		h.Log.LogAttrs(r.Context(), slog.LevelWarn, "records could not be read", slog.String("error", err.Error()))
-	}
+	h.whyUnreadable(r, err)
 	fail(w, http.StatusServiceUnavailable, "records_unreadable", "the store of records does not answer; the log says why")
 }
 
+// whyUnreadable logs why the store does not answer, and returns what the page says of it.
+func (h *handler) whyUnreadable(r *http.Request, err error) string {
+	if errors.Is(err, record.ErrBadQuery) {
+		return "That cannot be asked: " + err.Error() + "."
+	}
+	if r.Context().Err() == nil {
+		h.Log.LogAttrs(r.Context(), slog.LevelWarn, "records could not be read", slog.String("error", err.Error()))
+	}
+	return "The store of records does not answer; the log says why."
+}
+
 func (h *handler) oneTurn(w http.ResponseWriter, r *http.Request) {
-	id := r.PathValue("id")
-	t, err := h.Records.Reader.Turn(r.Context(), id)
+	v, err := h.wholeTurn(r, r.PathValue("id"))
 	switch {
 	case errors.Is(err, record.ErrNotFound):
 		fail(w, http.StatusNotFound, "turn_not_found", "no such turn; it is not over yet, or is no longer kept")
-		return
 	case err != nil:
 		h.unreadable(w, r, err)
-		return
+	default:
+		answer(w, http.StatusOK, v)
 	}
-	v := viewTurn(&t)
-	if !isViewer(r) {
-		said, err := h.Records.Reader.Content(r.Context(), id)
-		if err != nil {
-			h.unreadable(w, r, err)
-			return
-		}
-		for _, c := range said {
-			v.Said = append(v.Said, Said{Kind: kinds[c.Kind], Turn: c.Turn, Call: c.Call, Text: c.Text, Cut: c.Cut, At: c.At.UTC()})
-		}
-	}
-	answer(w, http.StatusOK, v)
 }
 
-func (h *handler) spend(w http.ResponseWriter, r *http.Request) {
-	p := &parameters{of: r.URL.Query()}
-	p.known("from", "until", "by", "every")
+// wholeTurn is a turn with what was said in it, for who may read that.
+func (h *handler) wholeTurn(r *http.Request, id string) (Turn, error) {
+	t, err := h.Records.Reader.Turn(r.Context(), id)
+	if err != nil {
+		return Turn{}, err
+	}
+	v := viewTurn(&t)
+	if isViewer(r) {
+		return v, nil
+	}
+	said, err := h.Records.Reader.Content(r.Context(), id)
+	for _, c := range said {
+		v.Said = append(v.Said, Said{Kind: kinds[c.Kind], Turn: c.Turn, Call: c.Call, Text: c.Text, Cut: c.Cut, At: c.At.UTC()})
+	}
+	return v, err
+}
+
+// spendQuestion reads a query for spend.
+func spendQuestion(of url.Values) (record.SpendQuery, error) {
+	p := &parameters{of: of}
+	p.known("from", "until", "by", "every", "format")
 	q := record.SpendQuery{From: p.instant("from"), Until: p.instant("until"), Every: record.Span(p.of.Get("every"))}
 	// Spend is summed by the hour: an hour of which a part is meant counts as a whole.
 	q.From = q.From.Truncate(time.Hour)
@@ -204,17 +215,28 @@ func (h *handler) spend(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
-	if p.err != nil {
-		fail(w, http.StatusBadRequest, "bad_query", p.err.Error())
-		return
+	if f := p.of.Get("format"); f != "" && f != "json" && f != "csv" {
+		p.wrong("format", "json or csv")
 	}
-	if _, err := q.Complete(); err != nil {
+	if p.err != nil {
+		return q, p.err
+	}
+	return q.Complete()
+}
+
+func (h *handler) spend(w http.ResponseWriter, r *http.Request) {
+	q, err := spendQuestion(r.URL.Query())
+	if err != nil {
 		fail(w, http.StatusBadRequest, "bad_query", err.Error())
 		return
 	}
 	rows, err := h.Records.Reader.Spend(r.Context(), q)
 	if err != nil {
 		h.unreadable(w, r, err)
+		return
+	}
+	if r.URL.Query().Get("format") == "csv" {
+		spendCSV(w, q, rows)
 		return
 	}
 	views := []Spend{}
@@ -229,12 +251,12 @@ func (h *handler) spend(w http.ResponseWriter, r *http.Request) {
 
 // follow sends turns as server-sent events, as they come: "turn" has one, "lost" how many the reader was too slow for until then.
 func (h *handler) follow(w http.ResponseWriter, r *http.Request, q record.Query) {
-	if h.Records.following.Add(1) > maxFollowing {
-		h.Records.following.Add(-1)
+	if h.following.Add(1) > maxFollowing {
+		h.following.Add(-1)
 		fail(w, http.StatusServiceUnavailable, "too_many_follow", "as many follow already as may; try again later")
 		return
 	}
-	defer h.Records.following.Add(-1)
+	defer h.following.Add(-1)
 	f := h.Records.Follow(q)
 	defer f.Close()
 	stopping, _ := r.Context().Value(ending{}).(<-chan struct{})

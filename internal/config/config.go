@@ -41,7 +41,7 @@ type Config struct {
 	secrets *[]string // a pointer, since printing c prints none of what it points to
 	sum     digest
 
-	settings func() []Setting
+	settings *inForce
 }
 
 // Admin is Keyturn's own HTTP endpoint.
@@ -64,6 +64,8 @@ type Limits struct {
 type Telemetry struct {
 	// Compat are older conventions whose names are told too, each a genai.Compat.
 	Compat []string
+	// TraceURL leads to a trace, with {trace_id} where its id belongs: http or https. Empty: traces have no links.
+	TraceURL string
 }
 
 // Log says what is logged and how.

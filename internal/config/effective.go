@@ -23,27 +23,30 @@ func (c *Config) Settings() []Setting {
 	if c.settings == nil {
 		return nil
 	}
-	return c.settings()
+	return c.settings.list()
 }
 
-// effective is Settings for what r has read. It keeps of r only what it needs.
-func (r *reader) effective() func() []Setting {
-	given, secrets := r.scalars, &r.secrets
-	if len(given) > maxSettings {
-		given = given[:maxSettings]
+// inForce is what Settings needs of a reader.
+type inForce struct {
+	scalars []Setting
+	lines   map[string]int
+	secrets *[]string
+}
+
+func (r *reader) inForce() *inForce {
+	return &inForce{r.scalars[:min(len(r.scalars), maxSettings)], r.line, &r.secrets}
+}
+
+func (f *inForce) list() []Setting {
+	all := make([]Setting, 0, 2*len(f.scalars))
+	for _, s := range f.scalars {
+		s.Value = withoutSecret(s.Value, *f.secrets)
+		all = append(all, s)
 	}
-	lines := r.line
-	return func() []Setting {
-		all := make([]Setting, 0, 2*len(given))
-		for _, s := range given {
-			s.Value = withoutSecret(s.Value, *secrets)
-			all = append(all, s)
-		}
-		addDefaults(&all, lines, "", root().describe(Config{}).fields)
-		sections := root().names()
-		slices.SortStableFunc(all, func(a, b Setting) int { return comparePaths(sections, a.Path, b.Path) })
-		return slices.CompactFunc(all, func(a, b Setting) bool { return a.Path == b.Path }) // an alias brings its values along more than once
-	}
+	addDefaults(&all, f.lines, "", root().describe(Config{}).fields)
+	sections := root().names()
+	slices.SortStableFunc(all, func(a, b Setting) int { return comparePaths(sections, a.Path, b.Path) })
+	return slices.CompactFunc(all, func(a, b Setting) bool { return a.Path == b.Path }) // an alias brings its values along more than once
 }
 
 // addDefaults adds the defaults of the fields within path that have none of their own.

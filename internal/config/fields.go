@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/envoy"
@@ -77,9 +78,26 @@ func telemetryFields() object[Telemetry] {
 		fields: []field[Telemetry]{
 			is("compat", func(t *Telemetry) *[]string { return &t.Compat }, list[string]{choice(string(genai.GenAI136)), "[" + string(genai.GenAI136) + "]", 1},
 				"Older names of OpenTelemetry's for generative AI that are told beside today's, for boards that ask by them.").otherwise("none"),
+			is("trace_url", func(t *Telemetry) *string { return &t.TraceURL }, traceURL(),
+				"Where a trace can be looked at, with `{trace_id}` in the place of its id: the operator's page links to it.").otherwise("none"),
 		},
 		example: "{compat: [" + string(genai.GenAI136) + "]}",
 	}
+}
+
+// traceURL is a link with a place for a trace's id.
+func traceURL() scalar[string] {
+	const want = "a URL such as https://traces.example.com/trace/{trace_id}"
+	return text("URL", want, func(s string) wrong {
+		u, err := url.Parse(s)
+		switch {
+		case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil:
+			return wrong("found no such address; write " + want)
+		case !strings.Contains(s, "{trace_id}"):
+			return wrong("found no place for the id; write " + want)
+		}
+		return ""
+	})
 }
 
 func limitsFields() object[Limits] {
