@@ -51,7 +51,10 @@ func (c *coded) decode(body []byte, size int64) {
 
 // takeBody takes memory for the body at hand, and for what comes of it. It reports whether there is as much.
 func (a *attempt) takeBody(ctx context.Context, take func(context.Context, int64) bool) bool {
-	body, c := a.message.body, &a.tools.coded
+	body, c := a.message.body, &a.limited.coded
+	if a.tools != nil {
+		c = &a.tools.coded
+	}
 	size := c.size(body, a.pool.maxBody)
 	if !take(ctx, size) {
 		return false

@@ -111,8 +111,9 @@ func (b *bound) limits() agent.Limits {
 
 // poolSet is all pools of one configuration. It does not change.
 type poolSet struct {
-	all    []*bound
-	byName map[string]*bound
+	all        []*bound
+	byName     map[string]*bound
+	tellLimits bool // clients learn what they have left of their limits
 }
 
 func newPoolSet(pools []Pool, m *metrics, memories *memories) (*poolSet, error) {

@@ -27,8 +27,14 @@ func (x *exchange) requestHeaders(m *message, now time.Time) {
 		x.noWebSocket()
 		return
 	}
+	if !x.letIn(m) {
+		return
+	}
 	own := x.pool.ownCredential(m)
 	mode := modes{}
+	if x.limited.read {
+		mode = modes{set: true, request: bodyBuffered}
+	}
 	if x.wantsTools(m) {
 		mode = modes{set: true, request: bodyBuffered}
 		x.remember(m, own)

@@ -109,7 +109,11 @@ func (x *exchange) requestBody(m *message) due {
 		case int64(len(m.body)) <= x.pool.maxBody && x.tools.coded.err == nil:
 			return dueTools
 		}
+		x.limited.coded = x.tools.coded
 		x.tools = nil
+	}
+	if x.limited.read && x.response == wantHeaders {
+		return x.limitedBody(m)
 	}
 	x.out.pass(m.kind, nil, modes{}, nil)
 	return dueReply
@@ -122,6 +126,9 @@ func (x *exchange) putTools(m *message, tools []dialect.Tool, without dialect.Wi
 		tools, catalogue = dialect.SearchTools(), tools
 	}
 	body := x.tools.coded.of(m.body)
+	if (x.limited.read || x.limited.id != "") && !x.readModel(body) {
+		return
+	}
 	tools = without.From(tools)
 	session := x.dialect.Open(dialect.Request{Path: x.tools.origin.Path, Body: body}, dialect.Options{
 		Tools: tools, Catalogue: without.From(catalogue), MaxTools: x.pool.maxTools, NoUsage: without.Usage, Offers: x.offers, Instructions: x.tools.instructions,

@@ -83,6 +83,9 @@ func (b *Book) limitsOf(client string) *Limits {
 	return b.settings[Default]
 }
 
+// On reports whether there are limits.
+func (b *Book) On() bool { return b.on.Load() }
+
 // Request is a request that a client sends.
 type Request struct {
 	ID     string // Envoy's, the same at each attempt
@@ -108,7 +111,7 @@ type Refusal struct {
 
 // Begin lets a request in, or says why not. One that was let in before stays so, and is not counted again.
 func (b *Book) Begin(r Request) (Grant, *Refusal) {
-	if !b.on.Load() {
+	if !b.On() {
 		return Grant{}, nil
 	}
 	now := b.clock.Now()
@@ -340,7 +343,7 @@ func (b *Book) Restore(u Used) {
 
 // Standing is what a client has of its limits; false where none hold for it.
 func (b *Book) Standing(client string) (Standing, bool) {
-	if !b.on.Load() {
+	if !b.On() {
 		return Standing{}, false
 	}
 	now := b.clock.Now()
