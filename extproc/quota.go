@@ -1,14 +1,15 @@
 package extproc
 
 import (
-	"bytes"
+	"context"
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
 
 	"github.com/keyturn/keyturn/internal/dialect"
-	"github.com/keyturn/keyturn/internal/dialect/rawjson"
 	"github.com/keyturn/keyturn/internal/quota"
 	"github.com/keyturn/keyturn/internal/wire"
 )
@@ -238,7 +239,7 @@ func (x *exchange) tellLimits() {
 // answered the client.
 func (x *exchange) readModel(body []byte) bool {
 	l := &x.limited
-	model, output, ok := modelOf(body)
+	model, output, ok := dialect.Asks(body)
 	if l.id != "" && output > 0 {
 		l.book.Expect(l.id, output)
 	}
@@ -251,36 +252,6 @@ func (x *exchange) readModel(body []byte) bool {
 	}
 	l.read = false
 	return x.mayUse(model)
-}
-
-// outputNames are the members in which requests say how many tokens the model may write at most.
-var outputNames = [...]string{"max_output_tokens", "max_completion_tokens", "max_tokens"}
-
-// modelOf reads the model of a request, and how many tokens it may write at most; 0: the request does not say. Where parsers may not agree which
-// model is meant, ok is false.
-func modelOf(body []byte) (model string, output int64, ok bool) {
-	if !rawjson.Valid(body) || !utf8.Valid(body) {
-		return "", 0, false
-	}
-	found := 0
-	for member := range rawjson.Members(body, rawjson.Whole(body)) {
-		value := member.Val.Of(body)
-		if bytes.EqualFold(member.Name, []byte("model")) {
-			found++
-			if string(member.Name) == "model" && len(value) > 0 && value[0] == '"' {
-				model = rawjson.Unquote(value)
-			}
-			continue
-		}
-		for _, name := range outputNames {
-			if string(member.Name) == name {
-				if n, isInt := rawjson.ParseInt(value); isInt {
-					output = max(output, n)
-				}
-			}
-		}
-	}
-	return model, output, found == 1 && model != ""
 }
 
 // limitedBody takes the body of a request that only the client's limits had read.
@@ -303,7 +274,7 @@ func (x *exchange) limitedBody(m *message) due {
 		return dueReply
 	}
 	if x.model == "" {
-		x.model, _, _ = modelOf(body)
+		x.model, _, _ = dialect.Asks(body)
 		x.describeModel()
 	}
 	if x.rekey(); x.done {
@@ -324,4 +295,22 @@ func (l *limited) over(o outcome) (ended func()) {
 		book.End(id, l.unsent)
 		return nil
 	}
+}
+
+// measure counts the requests that limits of clients have kept out, by the limit.
+func (s *Server) measure(provider metric.MeterProvider) error {
+	meter := provider.Meter("github.com/keyturn/keyturn/extproc")
+	refusals, err := meter.Int64ObservableCounter("client_limit_refusals", metric.WithDescription("Requests that a limit of their client has kept out, by the limit as clients name it in the configuration."))
+	if err != nil {
+		return err
+	}
+	_, err = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		if s.book.On() {
+			for _, l := range quota.All() {
+				o.ObserveInt64(refusals, s.book.Refused(l), metric.WithAttributes(attribute.String("limit", l.String())))
+			}
+		}
+		return nil
+	}, refusals)
+	return err
 }

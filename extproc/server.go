@@ -153,6 +153,9 @@ func newServer(cfg Config, out *outside) (*Server, error) {
 		return nil, fmt.Errorf("limits: %w", err)
 	}
 	s.SetLimits(cfg.Limits)
+	if err := s.measure(cfg.MeterProvider); err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
 	s.tellLimits = cfg.TellLimits
 	s.memories, s.budget = newMemories(s.clock), newBudget(cfg.MaxMemory, s.clock)
 	s.offers, s.refusals = newOffers(s.clock, s.log), newRefusals(s.clock)

@@ -84,7 +84,10 @@ func (g *gateway) prepare(cfg *config.Config) (*change, error) {
 	if err := errors.Join(toolsErr, err); err != nil {
 		return nil, err
 	}
-	c.commits = append(c.commits, tools, attempts, func() { g.server.SetClients(clientsOf(cfg)) })
+	if err := g.restore(cfg); err != nil { // a limit may be new
+		return nil, err
+	}
+	c.commits = append(c.commits, tools, attempts, func() { g.server.SetClients(clientsOf(cfg)); g.server.SetLimits(cfg.Clients) })
 	return c, nil
 }
 

@@ -22,6 +22,7 @@ import (
 type books struct {
 	kept   *recorder.Recorder
 	ledger *ledger.Ledger
+	counts *counting
 }
 
 // openBooks is nil where nothing is recorded.
@@ -29,11 +30,13 @@ func openBooks(cfg *config.Record, t *telemetry.Telemetry, log *slog.Logger) (*b
 	if cfg.Off {
 		return nil, nil
 	}
-	kept, err := recorder.Open(context.Background(), recorder.Options{Settings: cfg.Settings, Log: log, Events: otlp.New(t.LoggerProvider())})
+	counts := &counting{Writer: otlp.New(t.LoggerProvider())}
+	kept, err := recorder.Open(context.Background(), recorder.Options{Settings: cfg.Settings, Log: log, Events: counts})
 	if err != nil {
 		return nil, fmt.Errorf("record: %w", err)
 	}
-	b := &books{kept: kept}
+	counts.kept = kept
+	b := &books{kept: kept, counts: counts}
 	b.ledger, err = ledger.New(ledger.Config{Write: kept, MeterProvider: t.MeterProvider()})
 	if err == nil {
 		err = b.measure(t.MeterProvider())

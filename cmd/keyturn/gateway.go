@@ -77,13 +77,17 @@ func (g *gateway) open() error {
 	g.server, err = extproc.New(extproc.Config{
 		Beside: g.books.beside(),
 		Pools:  c.bound, MaxRetry: g.cfg.Envoy.MaxRequestBytes, MaxMemory: bodyMemory(g.cfg), Log: g.log, MeterProvider: g.telemetry.MeterProvider(), TracerProvider: g.telemetry.TracerProvider(),
-		Clients: clientsOf(g.cfg), Catalogue: g.catalogue, Loopback: g.cfg.Envoy.Loopback,
+		Clients: clientsOf(g.cfg), Limits: g.cfg.Clients, TellLimits: g.cfg.Record.Tell, Catalogue: g.catalogue, Loopback: g.cfg.Envoy.Loopback,
 	})
 	if err != nil {
 		return err
 	}
 	g.pools = c.pools
-	return nil
+	if g.books != nil {
+		spend := g.server.Spend
+		g.books.counts.spend.Store(&spend)
+	}
+	return g.restore(g.cfg)
 }
 
 // closeTimeout bounds sending the last spans and metrics.
@@ -150,7 +154,7 @@ func (g *gateway) serve(ctx context.Context) (err error) {
 	})
 	work.Go(func() error {
 		h := admin.New(admin.Config{
-			Token: cfg.Admin.Token, Pools: g.currentPools, Tools: g.catalogue.Status, Records: g.books.records(), Viewers: cfg.Admin.Viewers, Metrics: g.telemetry.Handler(), Log: g.log, Version: telemetry.Version(), Reload: g.reload,
+			Token: cfg.Admin.Token, Pools: g.currentPools, Tools: g.catalogue.Status, Records: g.books.records(), Clients: g.clients, Viewers: cfg.Admin.Viewers, Metrics: g.telemetry.Handler(), Log: g.log, Version: telemetry.Version(), Reload: g.reload,
 		})
 		return admin.Serve(ctx, adminListener, h, g.log)
 	})

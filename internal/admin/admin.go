@@ -24,6 +24,8 @@ type Config struct {
 	Pools func() []*keypool.Pool
 	// Tools gives the MCP servers of now, in the order of the configuration. Nil: there is no such path.
 	Tools func() []mcp.ServerStatus
+	// Clients gives the clients that have limits, by name. Nil: there is no such path.
+	Clients func() []Client
 	// Metrics serves GET /metrics. Nil: there is no such path.
 	Metrics http.Handler
 	// Log gets one line for each thing an operator did. Nil discards them.
@@ -62,6 +64,9 @@ func New(cfg Config) http.Handler {
 	h.route(rest, http.MethodPost, "/api/v1/pools/{pool}/keys/{name}/{action}", h.switchKey)
 	if cfg.Tools != nil {
 		h.route(rest, http.MethodGet, "/api/v1/tools", h.listTools)
+	}
+	if cfg.Clients != nil {
+		h.route(rest, http.MethodGet, "/api/v1/clients", h.listClients)
 	}
 	if cfg.Reload != nil {
 		h.route(rest, http.MethodPost, "/api/v1/reload", h.reload)

@@ -30,6 +30,8 @@ type Config struct {
 	Limits Limits
 	// Record says what is recorded of requests.
 	Record Record
+	// Clients are what clients may use, by their names.
+	Clients extproc.Limits
 	// Envoy is for the commands that render or run one.
 	Envoy Envoy
 	// Warnings are what an operator should know and may leave as it is, each as "FILE:LINE: path: text". Never a secret.

@@ -44,6 +44,7 @@ func (r *reader) wholeFile(_ string, c *Config) {
 	r.apart(c.Pools)
 	r.unused(c.Pools)
 	r.wholeTools(c)
+	r.wholeClients(c)
 	r.judgeEnvoy(c)
 }
 
