@@ -41,13 +41,29 @@ func (s *Server) process(stream grpc.ServerStream) (err error) {
 	return err
 }
 
-// watch waits for the end of a response that passes without Keyturn: the stream ends with it.
+// watch waits for the end of a response that passes without Keyturn. Envoy keeps the stream until then, since it was asked for the response's trailers,
+// which few have. A stream that ends by this end, when the server shuts down, changes nothing for the response.
 func (s *Server) watch(stream grpc.ServerStream, err error) {
 	if err != nil {
 		return
 	}
+	over := make(chan struct{})
+	go func() { // it ends with the stream, which ends when this function's caller returns
+		defer close(over)
+		m, out := messages.Get().(*message), reply{}
+		defer func() { m.release(); messages.Put(m) }()
+		for stream.RecvMsg(m) == nil {
+			if m.kind == responseTrailers {
+				out.pass(m.kind, nil, modes{}, nil)
+				if stream.SendMsg(&out) != nil {
+					return
+				}
+			}
+			m.release()
+		}
+	}()
 	select {
-	case <-stream.Context().Done():
+	case <-over:
 	case <-s.quit:
 	}
 }
