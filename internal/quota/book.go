@@ -97,7 +97,7 @@ type Request struct {
 
 // Grant lets a request in.
 type Grant struct {
-	Models []string // that it may be for; nil: any
+	Models []string // that it may be for; nil: any, as for an attempt of a request that was let in
 	Held   bool     // End has to be called when the attempt is over, or Next where another one follows it
 	Whole  bool     // the attempt is over when the response has come to its end
 }
@@ -125,18 +125,19 @@ func (b *Book) Begin(r Request) (Grant, *Refusal) {
 		return Grant{}, nil
 	}
 	a.turn(now)
-	if len(l.Pools) > 0 && !slices.Contains(l.Pools, r.Pool) {
-		b.refused[Pools]++
-		return Grant{}, &Refusal{Limit: Pools}
-	}
+	g := Grant{Whole: l.Parallel > 0, Held: (l.Parallel > 0 || l.settles()) && r.ID != ""}
 	if !r.Again {
+		if len(l.Pools) > 0 && !slices.Contains(l.Pools, r.Pool) {
+			b.refused[Pools]++
+			return Grant{}, &Refusal{Limit: Pools}
+		}
 		if refusal, over := a.over(at, now); over {
 			b.refused[refusal.Limit]++
 			return Grant{}, refusal
 		}
 		a.requests.add(at, 1)
+		g.Models = l.Models
 	}
-	g := Grant{Models: l.Models, Whole: l.Parallel > 0, Held: (l.Parallel > 0 || l.settles()) && r.ID != ""}
 	if g.Held {
 		b.enterLocked(a, r, at)
 	}

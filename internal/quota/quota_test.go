@@ -51,7 +51,7 @@ func TestLimits(t *testing.T) {
 		steps  []step
 	}{
 		{"nothing is bounded", Limits{}, []step{{begin: "1"}, {begin: "2"}}},
-		{"pools", Limits{Pools: []string{"a"}}, []step{{begin: "1", pool: "a"}, {begin: "2", pool: "b", want: "pools 0s"}, {begin: "3", pool: "b", again: true, want: "pools 0s"}}},
+		{"pools", Limits{Pools: []string{"a"}}, []step{{begin: "1", pool: "a"}, {begin: "2", pool: "b", want: "pools 0s"}, {begin: "1", pool: "b", again: true}}},
 		{"requests in any minute", Limits{RequestsPerMinute: 2}, []step{
 			{begin: "1"}, {begin: "2", after: 30 * time.Second}, {begin: "3", want: "requests_per_minute 31s"},
 			{begin: "3", after: 31 * time.Second}, {begin: "4", want: "requests_per_minute 30s"}, {begin: "4", after: 30 * time.Second},
