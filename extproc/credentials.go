@@ -2,7 +2,6 @@ package extproc
 
 import (
 	"bytes"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -57,6 +56,8 @@ func (m *message) credentials(name string) (all []string) {
 			if v = bytes.TrimSpace(v); name == wire.AuthorizationHeader {
 				if token := bearer(v); token != nil {
 					v = token
+				} else if slices.ContainsFunc(schemes, func(s string) bool { return strings.EqualFold(string(v), s) }) {
+					continue // and nothing behind it
 				}
 			}
 			if len(v) > 0 {
@@ -66,6 +67,9 @@ func (m *message) credentials(name string) (all []string) {
 	}
 	return all
 }
+
+// schemes are those of Authorization that an empty credential may stand behind: SDKs send one where they were given an empty key.
+var schemes = []string{"bearer", "basic", "token", "key", "apikey", "api-key"}
 
 // bearer is the token of an Authorization value, RFC 6750 section 2.1: exactly two fields, the scheme in any case.
 func bearer(v []byte) []byte {
@@ -92,11 +96,12 @@ func splitQuery(path string, keep func(credential string) bool) (clean string, f
 		}
 		rest = next
 		name, value, _ := strings.Cut(strings.TrimRight(piece, "&;"), "=")
-		if !wire.IsCredentialParam(decodedText(name)) {
+		if plain, ok := decodedText(name); ok && !wire.IsCredentialParam(plain) {
 			kept = append(kept, piece...)
 			continue
 		}
-		secret := strings.TrimSpace(decodedText(value))
+		secret, _ := decodedText(value)
+		secret = strings.TrimSpace(secret)
 		if secret != "" {
 			found = append(found, secret)
 		}
@@ -113,22 +118,9 @@ func splitQuery(path string, keep func(credential string) bool) (clean string, f
 	return before + "?" + string(bytes.TrimRight(kept, "&;")), found
 }
 
-// maxDecodings is how often text is decoded: by whoever stands behind one another on the way to the provider.
-const maxDecodings = 3
-
-// decodedText is a part of a query without its escapes.
-func decodedText(s string) string {
-	for range maxDecodings {
-		if !strings.ContainsAny(s, "%+") {
-			break
-		}
-		plain, err := url.QueryUnescape(s)
-		if err != nil || plain == s {
-			break
-		}
-		s = plain
-	}
-	return s
+// decodedText is a part of a query without its escapes. ok is false where nobody can tell what it means: it was escaped too often.
+func decodedText(s string) (plain string, ok bool) {
+	return decoded(s, func(s string) string { return unescaped(strings.ReplaceAll(s, "+", " ")) })
 }
 
 // Items of a WebSocket's protocols that are no protocols. Browsers can set no other header, so providers and gateways look here.

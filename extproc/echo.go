@@ -56,7 +56,7 @@ func (b *bound) shown(text string) string {
 // withoutEchoes takes the headers of an answer, or its trailers, that hold a key out of it.
 func (x *exchange) withoutEchoes(m *message) {
 	for i := range m.headers {
-		if h := &m.headers[i]; len(h.name) > 0 && h.name[0] != ':' && x.echoed(h.value) {
+		if h := &m.headers[i]; len(h.name) > 0 && h.name[0] != ':' && (x.echoed(h.value) || x.echoed(h.name)) {
 			x.mut.removeBytes(h.name)
 			x.found[echoHeader] = true
 		}

@@ -1,35 +1,31 @@
 package extproc
 
 import (
-	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/keyturn/keyturn/internal/provider"
 )
 
 // segments are those of a path as whoever decodes it may understand it: without escapes, empty ones, parameters (;x) and the query. It
-// fails where dots are segments, or a zero byte is in one: those lead elsewhere than the path says.
+// fails where dots are segments, and where readers differ about what a byte means: those lead elsewhere than the path says.
 func segments(path string) (all []string, ok bool) {
 	path, _, _ = strings.Cut(path, "?")
 	path, _, _ = strings.Cut(path, "#")
-	for range maxDecodings + 1 {
-		if !strings.Contains(path, "%") {
-			break
-		}
-		plain := unescaped(path)
-		if plain == path {
-			break
-		}
-		path = plain
-	}
-	if strings.ContainsRune(path, 0) {
+	path, ok = decoded(path, unescaped)
+	if !ok || !utf8.ValidString(path) || strings.ContainsFunc(path, unicode.IsControl) {
 		return nil, false
 	}
+	path = lookalikes.Replace(path)
 	all = make([]string, 0, 8)
 	for s := range strings.FieldsFuncSeq(path, func(r rune) bool { return r == '/' || r == '\\' }) {
-		s, _, _ = strings.Cut(s, ";")
+		if i := strings.IndexAny(s, ";?#"); i >= 0 { // parameters; the others were escaped, and are read as what they are by who decodes twice
+			s = s[:i]
+		}
 		switch s = strings.TrimSpace(s); s {
 		case "":
 		case ".", "..":
@@ -41,23 +37,51 @@ func segments(path string) (all []string, ok bool) {
 	return all, true
 }
 
+// lookalikes are what some servers turn into the characters of a path (Unicode's compatibility decomposition, NFKC).
+var lookalikes = strings.NewReplacer("\uff0e", ".", "\u2024", ".", "\u2025", "..", "\uff0f", "/", "\uff3c", `\`, "\uff1b", ";")
+
+// maxDecodings is how often text is decoded: by whoever stands behind one another on the way to the provider.
+const maxDecodings = 8
+
+// decoded is a text that plain has taken the escapes of, again and again. It reports whether none is left.
+func decoded(text string, plain func(string) string) (string, bool) {
+	for range maxDecodings {
+		next := plain(text)
+		if next == text {
+			return text, true
+		}
+		text = next
+	}
+	return text, plain(text) == text
+}
+
 // unescaped decodes the escapes of a path that are right, and leaves those that are not.
 func unescaped(path string) string {
-	if plain, err := url.PathUnescape(path); err == nil {
-		return plain
+	if !strings.Contains(path, "%") {
+		return path
 	}
-	var b strings.Builder
+	b := make([]byte, 0, len(path))
 	for i := 0; i < len(path); i++ {
-		if path[i] == '%' && i+2 < len(path) {
-			if plain, err := url.PathUnescape(path[i : i+3]); err == nil {
-				b.WriteString(plain)
-				i += 2
-				continue
-			}
+		if path[i] != '%' {
+			b = append(b, path[i])
+			continue
 		}
-		b.WriteByte(path[i])
+		from, digits := i+1, 2
+		if from < len(path) && path[from]|0x20 == 'u' { // %uHHHH, as some servers of Microsoft's read it
+			from, digits = from+1, 4
+		}
+		if v, err := strconv.ParseUint(path[from:min(from+digits, len(path))], 16, 32); err == nil && from+digits <= len(path) {
+			if digits == 4 {
+				b = utf8.AppendRune(b, rune(v))
+			} else {
+				b = append(b, byte(v))
+			}
+			i = from + digits - 1
+			continue
+		}
+		b = append(b, '%')
 	}
-	return b.String()
+	return string(b)
 }
 
 // is reports whether a segment means a word, in lower case with underscores. Servers differ in what they overlook, so this overlooks case,
@@ -97,21 +121,35 @@ func isLeading(segment string) bool {
 	if slices.ContainsFunc(leading, func(word string) bool { return is(segment, word) }) {
 		return true
 	}
+	return isVersion(segment)
+}
+
+func isVersion(segment string) bool {
 	return len(segment) > 1 && lower(segment[0]) == 'v' && '0' <= segment[1] && segment[1] <= '9'
 }
 
-// reserved reports whether a path leads to what mints credentials or manages an organisation.
+// reserved reports whether a path leads to what mints credentials or manages an organisation: from its beginning, or from a version in it,
+// which another proxy may have something before.
 func reserved(path []string) bool {
-	for len(path) > 0 && isLeading(path[0]) {
-		path = path[1:]
-	}
-	for _, r := range provider.Reserved {
-		if leadsTo(path, r.Segments) && !slices.ContainsFunc(r.But, func(but []string) bool { return leadsTo(path, but) }) {
-			return true
+	for from := range min(len(path), maxLeading) {
+		if from > 0 && !isVersion(path[from-1]) {
+			continue
+		}
+		rest := path[from:]
+		for len(rest) > 0 && isLeading(rest[0]) {
+			rest = rest[1:]
+		}
+		for _, r := range provider.Reserved {
+			if leadsTo(rest, r.Segments) && !slices.ContainsFunc(r.But, func(but []string) bool { return leadsTo(rest, but) }) {
+				return true
+			}
 		}
 	}
 	return false
 }
+
+// maxLeading is how many segments may stand before what an API is asked for.
+const maxLeading = 8
 
 // leadsTo reports whether a path begins with segments, of which "*" is any.
 func leadsTo(path, begin []string) bool {

@@ -235,53 +235,48 @@ func (x *exchange) tellLimits() {
 	tell("tokens", s.Limits.TokensPerMinute, s.Tokens+s.Reserved)
 }
 
-// readModel judges a request whose model had to be read in its body, and notes what it lets the model write. It reports false where it has
-// answered the client.
-func (x *exchange) readModel(body []byte) bool {
-	l := &x.limited
-	model, output, ok := dialect.Asks(body)
-	if l.id != "" && output > 0 {
-		l.book.Expect(l.id, output)
-	}
+// allowed judges the model of a request that is read for it. m is its body. It returns false where it has answered the client.
+func (x *exchange) allowed(m *message) bool {
+	c := x.codedBody()
 	switch {
-	case !l.read:
-		return true
-	case !ok:
+	case x.full:
+		x.limited.unsent = true
+		x.busy()
+		return false
+	case int64(len(m.body)) > x.pool.maxBody:
+		x.tooLargeToRead()
+		return false
+	case c.err != nil:
+		x.refuseModel("its content-encoding cannot be taken off")
+		return false
+	}
+	body := c.of(m.body)
+	model, _, ok := dialect.Asks(body)
+	if !ok {
 		x.refuseModel("its body is no JSON object in which model stands just once")
 		return false
 	}
-	l.read = false
-	return x.mayUse(model)
+	if !x.mayUse(model) {
+		return false
+	}
+	x.limited.read = false
+	x.expect(body)
+	if x.model == "" && x.tools == nil && x.body == nil { // else it is read once more
+		x.model, x.wanted = model, model
+		x.describeModel()
+		x.rekey()
+	}
+	return !x.done
 }
 
-// limitedBody takes the body of a request that only the client's limits had read.
-func (x *exchange) limitedBody(m *message) due {
-	l := &x.limited
-	switch {
-	case x.full:
-		l.unsent = true
-		x.busy()
-		return dueReply
-	case int64(len(m.body)) > x.pool.maxBody:
-		x.tooLargeToRead()
-		return dueReply
-	case l.coded.err != nil:
-		x.refuseModel("its content-encoding cannot be taken off")
-		return dueReply
+// expect notes how many tokens a request lets the model write.
+func (x *exchange) expect(body []byte) {
+	if x.limited.id == "" {
+		return
 	}
-	body := l.coded.of(m.body)
-	if !x.readModel(body) {
-		return dueReply
+	if _, output, _ := dialect.Asks(body); output > 0 {
+		x.limited.book.Expect(x.limited.id, output)
 	}
-	if x.model == "" {
-		x.model, _, _ = dialect.Asks(body)
-		x.describeModel()
-	}
-	if x.rekey(); x.done {
-		return dueReply
-	}
-	x.out.pass(m.kind, &x.mut, modes{}, &x.dyn)
-	return dueReply
 }
 
 // over tells the book that the attempt is over. It returns what is left to do when the response is, too; nil: nothing.
@@ -300,7 +295,7 @@ func (l *limited) over(o outcome) (ended func()) {
 // measure counts the requests that limits of clients have kept out, by the limit.
 func (s *Server) measure(provider metric.MeterProvider) error {
 	meter := provider.Meter("github.com/keyturn/keyturn/extproc")
-	refusals, err := meter.Int64ObservableCounter("client_limit_refusals", metric.WithDescription("Requests that a limit of their client has kept out, by the limit as clients name it in the configuration."))
+	refusals, err := meter.Int64ObservableCounter("keyturn.client_limit_refusals", metric.WithDescription("Requests that a limit of their client has kept out, by the limit as clients name it in the configuration."))
 	if err != nil {
 		return err
 	}

@@ -14,18 +14,24 @@ import (
 // refuse answers the client in the provider's place: no key is left that could be tried.
 func (x *exchange) refuse() {
 	x.outcome = exhausted
+	x.exhaustion = x.exhaustionOfAll()
 	status, e := exhaustionError(x.exhaustion)
 	x.mut.reset()
 	if status == 429 {
-		if wait := x.exhaustion.RetryAfter; wait > 0 {
-			x.mut.set(wire.RetryAfterHeader, "", seconds(wait.Seconds()))
-			x.mut.set(wire.RetryAfterMillisHeader, "", strconv.FormatInt(int64((wait+time.Millisecond-1)/time.Millisecond), 10))
-		}
+		x.retryAfter(x.exhaustion.RetryAfter)
 	} else {
 		x.mut.set(wire.ShouldRetryHeader, "", "false") // the SDKs would try twice more
 	}
 	x.dyn.text(wire.ExhaustedField, x.exhaustion.Kind.String())
 	x.instead(status, x.exhaustion.Kind.String(), e)
+}
+
+// retryAfter says when the request may be sent again.
+func (x *exchange) retryAfter(wait time.Duration) {
+	if wait > 0 {
+		x.mut.set(wire.RetryAfterHeader, "", seconds(wait.Seconds()))
+		x.mut.set(wire.RetryAfterMillisHeader, "", strconv.FormatInt(int64((wait+time.Millisecond-1)/time.Millisecond), 10))
+	}
 }
 
 // cannotRetry answers the client in the provider's place: another key would do, and the front cannot make another attempt. The
@@ -72,7 +78,7 @@ func (x *exchange) admits(m *message) bool {
 		x.mut.set("allow", "", methods)
 		x.reject(405, "method_not_allowed", "invalid_request_error", "This gateway passes "+methods+" on, and no other method.")
 	case !ok:
-		x.reject(400, "path_refused", "invalid_request_error", "The path has dots as segments, or a zero byte, once it is decoded: send it without.")
+		x.reject(400, "path_refused", "invalid_request_error", "The path has dots as segments, control characters, or bytes that are not UTF-8, once it is decoded: send it without.")
 	case !x.pool.endpoints.serve(path):
 		x.reject(403, "endpoint_refused", "permission_error", "The pool "+x.pool.name+" does not serve this endpoint: its paths name those that it does.")
 	default:

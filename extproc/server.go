@@ -2,12 +2,10 @@ package extproc
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"sync"
 	"sync/atomic"
 
@@ -47,8 +45,12 @@ type Config struct {
 	Limits Limits
 	// TellLimits lets clients know what they have left of their limits, in the headers x-ratelimit-*.
 	TellLimits bool
-	// Beside is served on the same connections: the service that Envoy tells of requests when they are over. Nil: there is none.
+	// Beside is served on the same connections: the service that Envoy tells of requests when they are over, and that makes the spans of
+	// requests, beneath which those of turns and calls are. Nil: there is none.
 	Beside Beside
+	// Start records that a request of a client begins, before it leaves. An error, or none within a few seconds, has the client get 503 in its
+	// place. Nil: nobody waits for that.
+	Start func(context.Context, Start) error
 	// Clock tells the time. Nil means the real one.
 	Clock quartz.Clock
 	// Catalogue runs the tools of pools that have some. Nil: none may have.
@@ -89,13 +91,17 @@ type Server struct {
 	book       *quota.Book
 	quit       chan struct{} // closed when the server shuts down
 	quitting   sync.Once
+	tellLimits bool
 	echoed     seldom
 	beside     Beside
 	stopping   atomic.Bool
-	tellLimits bool
 	idle       sync.Once // when the server shuts down and no attempt is under way
 	withheld   seldom    // redirects
 	noMemory   seldom    // bodies
+	fellBack   seldom    // requests
+
+	start      func(context.Context, Start) error // nil: no start has to be recorded
+	unrecorded seldom                             // requests whose start was not
 
 	tools    func(ctx context.Context, servers []string) []mcp.Tool // the catalogue's
 	advice   func(servers []string) []mcp.Instructions              // nil: none
@@ -106,33 +112,12 @@ type Server struct {
 	close    func() // what the agent keeps open
 }
 
-// outside is where a Server's tools and later turns go: the catalogue and Envoy's loopback listener, or a test's own.
-type outside struct {
-	tools    func(ctx context.Context, servers []string) []mcp.Tool
-	advice   func(servers []string) []mcp.Instructions
-	call     func(ctx context.Context, server, tool string, arguments json.RawMessage) (*mcp.Result, error)
-	loopback http.RoundTripper
-	close    func()
-}
-
-func (cfg *Config) outside() *outside {
-	if cfg.Catalogue == nil || cfg.Loopback == "" {
-		return nil
-	}
-	transport := agent.NewTransport(cfg.Loopback)
-	return &outside{
-		tools: cfg.Catalogue.Tools, advice: cfg.Catalogue.Instructions,
-		call:     cfg.Catalogue.Call,
-		loopback: transport, close: transport.CloseIdleConnections,
-	}
-}
-
 // New makes a Server. Its errors name the pool and what is wrong with it.
 func New(cfg Config) (*Server, error) { return newServer(cfg, cfg.outside()) }
 
 // newServer makes a Server whose tools are out's; nil: it has none.
 func newServer(cfg Config, out *outside) (*Server, error) {
-	s := &Server{log: cfg.Log, clock: cfg.Clock, maxRetry: cfg.MaxRetry, health: health.NewServer(), beside: cfg.Beside}
+	s := &Server{log: cfg.Log, clock: cfg.Clock, maxRetry: cfg.MaxRetry, health: health.NewServer(), beside: cfg.Beside, start: cfg.Start}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -148,7 +133,7 @@ func newServer(cfg Config, out *outside) (*Server, error) {
 	if s.metrics, err = newMetrics(cfg.MeterProvider, s.pools.Load); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
-	s.book, s.quit = quota.New(s.clock), make(chan struct{})
+	s.book, s.quit, s.tellLimits = quota.New(s.clock), make(chan struct{}), cfg.TellLimits
 	if err := cfg.Limits.Validate(); err != nil {
 		return nil, fmt.Errorf("limits: %w", err)
 	}
@@ -156,13 +141,13 @@ func newServer(cfg Config, out *outside) (*Server, error) {
 	if err := s.measure(cfg.MeterProvider); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
-	s.tellLimits = cfg.TellLimits
 	s.memories, s.budget = newMemories(s.clock), newBudget(cfg.MaxMemory, s.clock)
 	s.offers, s.refusals = newOffers(s.clock, s.log), newRefusals(s.clock)
 	if out != nil {
 		s.tools, s.advice, s.close = out.tools, out.advice, out.close
 		if s.agent, err = agent.New(agent.Config{
 			Call: out.call, Loopback: &blanking{out.loopback, s}, Clock: s.clock, Log: s.log, TracerProvider: cfg.TracerProvider, MeterProvider: cfg.MeterProvider,
+			Recorded: cfg.Beside != nil,
 		}); err != nil {
 			return nil, err
 		}

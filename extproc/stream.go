@@ -119,7 +119,7 @@ func (s *Server) receive(stream grpc.ServerStream, a *attempt) (due, error) {
 	switch {
 	case a.message.kind == requestHeaders:
 		s.trails.follow(&a.exchange, a.message)
-	case a.message.kind == requestBody && (a.tools != nil || a.limited.read):
+	case a.message.kind == requestBody && (a.tools != nil || a.body != nil || a.limited.read):
 		a.full, a.fullFor = !a.takeBody(stream.Context(), a.share.came), wantLarger
 		s.tellCoded(a)
 		a.gone = func() bool { return stream.Context().Err() != nil }
@@ -142,6 +142,7 @@ func (s *Server) receive(stream grpc.ServerStream, a *attempt) (due, error) {
 	if a.awaiting == a.message {
 		a.message = messages.Get().(*message)
 	}
+	s.begun(stream.Context(), a)
 	s.account(stream.Context(), a, d)
 	s.leave(&a.exchange) // before the front can make the next attempt
 	if isHead {
@@ -178,6 +179,7 @@ func (s *Server) send(stream grpc.ServerStream, a *attempt, d due) error {
 		return stream.SendMsg(&a.out)
 	case dueTools:
 		s.put(stream.Context(), a)
+		s.leave(&a.exchange)
 		return stream.SendMsg(&a.out)
 	case duePiece:
 		if err := sendChunks(stream, &a.out, a.chunk); err != nil || !a.hasRest() {

@@ -3,11 +3,13 @@ package test
 import (
 	"compress/gzip"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,6 +22,13 @@ import (
 )
 
 const echoedKey = "sk-echoed-0123456789abcdef"
+
+// originHeaders are what would open the gateway's origin to others, or change it for good.
+var originHeaders = map[string]string{
+	"Access-Control-Allow-Origin": "https://evil.example", "Access-Control-Allow-Credentials": "true", "Access-Control-Expose-Headers": "*", "Alt-Svc": `h3="evil.example:443"; ma=31536000`,
+	"Strict-Transport-Security": "max-age=31536000; includeSubDomains", "Clear-Site-Data": `"*"`, "Public-Key-Pins": "x", "Nel": "{}", "Report-To": "{}", "Set-Cookie": "a=b; Path=/",
+	"Service-Worker-Allowed": "/", "Accept-Ch": "Sec-CH-UA",
+}
 
 // echoing is a provider that repeats the key, in every header that comes to mind and in its body.
 func echoing(t *testing.T) string {
@@ -36,6 +45,14 @@ func echoing(t *testing.T) string {
 		w.Header().Add("X-Basic", "Basic "+base64.StdEncoding.EncodeToString([]byte("user:"+key)))
 		if strings.Contains(key, "echoed") { // the client's own is looked for as it is
 			w.Header().Add("X-Escaped", "%73k-"+key[3:])
+		}
+		w.Header().Add("X-Basic-Bearer", base64.RawURLEncoding.EncodeToString([]byte("Bearer "+key)))
+		w.Header().Add("X-Hex", hex.EncodeToString([]byte("Bearer "+key)))
+		w.Header().Add("X-Upper", strings.ToUpper(key))
+		w.Header().Add("X-Url", url.QueryEscape("Bearer "+key))
+		w.Header()["x-"+key] = []string{"it is in the name"}
+		for name, value := range originHeaders {
+			w.Header().Add(name, value)
 		}
 		w.Header().Add("X-Twice", "harmless")
 		w.Header().Add("X-Twice", key)
@@ -85,13 +102,13 @@ func echoing(t *testing.T) string {
 // TestAProviderThatEchoesTheKey holds that no client reads a pool's key, where the provider repeats what it was sent.
 func TestAProviderThatEchoesTheKey(t *testing.T) {
 	t.Parallel()
-	url := echoing(t)
+	provider := echoing(t)
 	gw := gateway.Start(t, gateway.Config{
 		Tools: true,
 		Pools: []gateway.Pool{
-			{Name: "plain", Keys: []string{echoedKey}, Upstream: url, Settings: map[string]any{"tools": nil}},
-			{Name: "tools", Keys: []string{echoedKey + "-2"}, Upstream: url},
-			{Name: "own", Keys: []string{echoedKey + "-3"}, Upstream: url, Settings: map[string]any{"tools": nil, "byok": "allow"}},
+			{Name: "plain", Keys: []string{echoedKey}, Upstream: provider, Settings: map[string]any{"tools": nil}},
+			{Name: "tools", Keys: []string{echoedKey + "-2"}, Upstream: provider},
+			{Name: "own", Keys: []string{echoedKey + "-3"}, Upstream: provider, Settings: map[string]any{"tools": nil, "byok": "allow"}},
 		},
 		Secrets: []string{"sk-the-clients-own-key"},
 	})
@@ -127,10 +144,14 @@ func TestAProviderThatEchoesTheKey(t *testing.T) {
 			resp := gw.Do(t, req)
 			for name, values := range resp.Header {
 				for _, v := range values {
-					for _, key := range []string{"echoed-0123456789", "the-clients-own-key", base64.StdEncoding.EncodeToString([]byte("user:sk-echoed-01"))[8:]} {
+					for _, key := range []string{"echoed-0123456789", "ECHOED-0123456789", hex.EncodeToString([]byte("sk-echoed")), base64.StdEncoding.EncodeToString([]byte("Bearer sk-echoed-01"))[12:], "the-clients-own-key", base64.StdEncoding.EncodeToString([]byte("user:sk-echoed-01"))[8:]} {
 						require.NotContains(t, v, key, name)
 					}
 				}
+			}
+			for name := range resp.Header {
+				require.NotContains(t, strings.ToLower(name), "echoed", "in a name")
+				require.NotContains(t, originHeaders, name)
 			}
 			require.Equal(t, "sk-echoed-012345, and no more", resp.Header.Get("X-Kept"), "what holds no key stays")
 			if !tc.body {
@@ -149,4 +170,25 @@ func TestAProviderThatEchoesTheKey(t *testing.T) {
 	access, err := os.ReadFile(filepath.Join(gw.Dir, "access.log"))
 	require.NoError(t, err)
 	require.NotContains(t, string(access), "sk-echoed-0123456789")
+}
+
+// TestOwnCredentials: where a pool leaves a client its own credential, an empty one is none, and the gateway's cookies stay with the gateway.
+func TestOwnCredentials(t *testing.T) {
+	t.Parallel()
+	gw := gateway.Start(t, gateway.Config{Pools: []gateway.Pool{{Name: "own", Keys: []string{"sk-pool-of-byok-0001"}, Settings: map[string]any{"byok": "allow"}}}})
+	for _, tc := range []struct{ name, header, value, key string }{
+		{"empty", "Authorization", "Bearer", "sk-pool-of-byok-0001"},
+		{"empty, with a space", "Authorization", "bearer ", "sk-pool-of-byok-0001"},
+		{"empty key", "X-Api-Key", " ", "sk-pool-of-byok-0001"},
+		{"own", "Authorization", "Bearer sk-the-clients", "sk-the-clients"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			gw.Reset(t)
+			gw.Provider.Key("sk-pool-of-byok-0001", good).Key("sk-the-clients", good)
+			resp := gw.Do(t, gw.Request(t, http.MethodPost, "/own/v1/embeddings", strings.NewReader(`{}`), tc.header, tc.value, "Cookie", "gw=leaked-cookie"))
+			require.Equal(t, http.StatusOK, resp.Status, resp.Body)
+			require.Equal(t, []string{tc.key}, gw.Provider.Keys())
+			require.Empty(t, gw.Provider.Requests()[0].Header.Get("Cookie"))
+		})
+	}
 }

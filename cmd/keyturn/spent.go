@@ -20,19 +20,17 @@ const (
 	mostGuessedInput = 256_000
 )
 
-// counting tells the limits of clients what requests have used, and everybody else of events. It is a record.Writer.
+// counting tells the limits of clients what requests have used. It is a record.Writer.
 type counting struct {
-	record.Writer
 	kept  *recorder.Recorder // set before anything is written
 	spend atomic.Pointer[func(extproc.Spent)]
 }
 
 // Write implements record.Writer.
-func (c *counting) Write(t *record.Turn, said []record.Content) {
+func (c *counting) Write(t *record.Turn, _ []record.Content) {
 	if spend := c.spend.Load(); spend != nil {
 		(*spend)(c.spent(t))
 	}
-	c.Writer.Write(t, said)
 }
 
 // spent is what a request has used, guessed by its size where nobody knows.

@@ -94,7 +94,7 @@ func handed(name string) bool {
 	case strings.HasPrefix(name, wire.HeaderPrefix), strings.HasPrefix(name, wire.EnvoyPrefix), name == "content-length":
 		return false
 	}
-	return !slices.Contains(wire.Account, name) && !slices.Contains(wire.Secrets, name) && !slices.Contains(wire.HopByHop, name)
+	return !wire.IsOrigin([]byte(name)) && !slices.Contains(wire.Account, name) && !slices.Contains(wire.Secrets, name) && !slices.Contains(wire.HopByHop, name)
 }
 
 // asAnswer is the problem as an answer in the words of the client's dialect. Where calls have run, the client is told not to send its

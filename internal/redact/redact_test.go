@@ -3,6 +3,7 @@ package redact
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -230,4 +231,22 @@ func FuzzWriter(f *testing.F) {
 		set.Blank(b)
 		require.False(t, set.In(b), "%q", b)
 	})
+}
+
+// TestFolded: a key is found in the forms that it has in names of headers, and where bytes are shown.
+func TestFolded(t *testing.T) {
+	const key = "sk-Proj-0aB9_xYzQ"
+	set := New([]string{key, "Word"})
+	for name, form := range map[string]string{
+		"lower": strings.ToLower(key), "upper": strings.ToUpper(key), "hex": hex.EncodeToString([]byte(key)), "upper hex": strings.ToUpper(hex.EncodeToString([]byte(key))),
+		"base64": base64.StdEncoding.EncodeToString([]byte(key)), "base64 of a header": base64.StdEncoding.EncodeToString([]byte("Bearer " + key)), "without padding": base64.RawURLEncoding.EncodeToString([]byte("Authorization: Bearer " + key + "\r\n")),
+		"hex of a header": hex.EncodeToString([]byte("Bearer " + key)), "escaped": url.QueryEscape(key), "all escaped": "%73%6B-%50roj-0aB9%5fxYzQ", "escaped twice": "%2573k-Proj-0aB9_xYzQ",
+		"escaped base64": url.QueryEscape(base64.StdEncoding.EncodeToString([]byte("?" + key + "~~"))),
+	} {
+		require.True(t, set.In([]byte("x-"+form+"-y")), name)
+		text := []byte("x-" + form + "-y")
+		require.True(t, set.Blank(text), name)
+		require.False(t, set.In(text), name)
+	}
+	require.False(t, set.In([]byte("a word")), "a short one is found only as it is")
 }

@@ -1,10 +1,11 @@
-// Package redact finds secrets by their value in what others write: as they are, escaped, or within base64. The work is linear
+// Package redact finds secrets by their value in what others write: as they are, escaped, within base64, in one case, or in hexadecimal. The work is linear
 // in the bytes, whatever they are, and a stream is read in pieces of any size.
 package redact
 
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/hex"
 	"strings"
 )
 
@@ -12,6 +13,7 @@ import (
 const (
 	MinBytes  = 4 // of a secret that is looked for
 	minBase64 = 6 // characters of base64 that a secret fills alone
+	minFolded = 8 // of a secret that is looked for in another case, where a shorter one is a word
 )
 
 // Set is what is looked for: an automaton of Aho and Corasick, https://doi.org/10.1145/360825.360855. It never changes. A nil
@@ -47,12 +49,23 @@ func New(secrets []string) *Set {
 		for _, form := range base64Forms(secret) {
 			s.add(form, true)
 		}
+		if len(secret) >= minFolded {
+			s.addFolded(secret)
+		}
 	}
 	if len(s.nodes) == 1 {
 		return nil
 	}
 	s.link()
 	return s
+}
+
+// addFolded adds what a secret becomes in the name of a header, or where bytes are shown: in one case, and in hexadecimal.
+func (s *Set) addFolded(secret string) {
+	inHex := hex.EncodeToString([]byte(secret))
+	for _, form := range []string{strings.ToLower(secret), strings.ToUpper(secret), inHex, strings.ToUpper(inHex)} {
+		s.add(form, false)
+	}
 }
 
 // base64Forms are what base64 of a text shows where the secret stands in it: at each of the three alignments, what no neighbour has

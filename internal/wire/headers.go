@@ -80,7 +80,10 @@ const (
 	EnvoyPrefix     = "x-envoy-"
 	ForwardedPrefix = "x-forwarded-"
 
-	AttemptHeader        = EnvoyPrefix + "attempt-count" // on a request: include_request_attempt_count
+	AttemptHeader = EnvoyPrefix + "attempt-count" // on a request: include_request_attempt_count
+	// TryTimeoutHeader is set by Keyturn on an attempt: how long the provider may take until its answer begins, in milliseconds. Envoy's router
+	// takes it out.
+	TryTimeoutHeader     = EnvoyPrefix + "upstream-rq-per-try-timeout-ms"
 	RateLimitedHeader    = EnvoyPrefix + "ratelimited"   // on a response: Envoy never retries one that carries it
 	ForwardedProtoHeader = ForwardedPrefix + "proto"     // without it Envoy finds no route, so the inner listener's route removes it
 	OriginalPathHeader   = EnvoyPrefix + "original-path" // on a request: the path before a route has rewritten it
@@ -112,8 +115,8 @@ var (
 	// of organisations that would not fit the pool's key (OpenAI answers mismatched_organization with a 401). x-request-id is the proxy's own.
 	Withheld = []string{"proxy-authorization", "cookie", "openai-organization", "openai-project", "anthropic-workspace-id", RequestIDHeader}
 
-	// Account are those of a provider's answer that tell about the account behind the pool's key.
-	Account = []string{"set-cookie", "openai-organization", "openai-project", "anthropic-organization-id"}
+	// Account are those of a provider's answer that tell about the account behind the pool's key, beside what IsOrigin tells of.
+	Account = []string{"openai-organization", "openai-project", "anthropic-organization-id"}
 
 	// HopByHop are those of one connection, RFC 9110 section 7.6.1, with the two that RFC 2616 had there.
 	HopByHop = []string{"connection", "keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
