@@ -114,9 +114,6 @@ type limited struct {
 	unsent bool     // nothing of it has gone to a provider
 }
 
-// maxClient is how much of a client's name counts: what Envoy tells of it when the request is over.
-const maxClient = 256
-
 // letIn reports whether the client's limits let the request in; else it answers the client. A later turn is part of a response that has begun.
 func (x *exchange) letIn(m *message) bool {
 	l := &x.limited

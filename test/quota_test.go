@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -236,7 +237,7 @@ func TestLimitsOfClients(t *testing.T) {
 		s.Reset(t)
 	})
 	t.Run("a stream whose usage nobody has seen costs what its size says", func(t *testing.T) {
-		s.Provider.Default(scripted.ResetMidBody(scripted.Chunks(2000, 0)))
+		s.Provider.Default(scripted.CutAfter(1000, scripted.Chunks(2000, 0)))
 		_, err := s.TryDo(s.Request(t, http.MethodPost, chatPath, strings.NewReader(`{"model":"m","stream":true,"messages":[{"role":"user","content":"`+strings.Repeat("x", 8000)+`"}]}`), "x-keyturn-key", clientKeyOf("cut")))
 		require.Error(t, err)
 		s.Eventually(t, "the record counts", func() bool { return s.standing(t, "cut").Reserved == 0 })
@@ -244,6 +245,11 @@ func TestLimitsOfClients(t *testing.T) {
 	})
 	require.Positive(t, s.Metric(t, "keyturn_client_limit_refusals_total", "limit", "requests_per_minute"))
 	require.NotContains(t, s.Log(), clientKeyOf("bob"))
+	out, err := exec.CommandContext(t.Context(), gateway.Keyturn(t), "clients", "-c", s.ConfigFile()).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Regexp(t, `(?m)^CLIENT +PARALLEL +REQUESTS/MIN +TOKENS/MIN +TOKENS/DAY +USD/MONTH$`, string(out))
+	require.Regexp(t, `(?m)^day +0 +\d+ +\d+ +5000/5000 +\d`, string(out))
+	require.Regexp(t, `(?m)^bob +0 +2/2 `, string(out))
 }
 
 func keyLines(names []string) string {
@@ -272,7 +278,10 @@ func TestNeverMoreAtTheSameTime(t *testing.T) {
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n := in.Add(1)
 		defer in.Add(-1) // before the response's end can reach anybody
-		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		for m := most.Load(); n > m; m = most.Load() {
+			if most.CompareAndSwap(m, n) {
+				break
+			}
 		}
 		provider.Load().ServeHTTP(w, r)
 	}))

@@ -53,15 +53,22 @@ func TestLimits(t *testing.T) {
 		{"nothing is bounded", Limits{}, []step{{begin: "1"}, {begin: "2"}}},
 		{"pools", Limits{Pools: []string{"a"}}, []step{{begin: "1", pool: "a"}, {begin: "2", pool: "b", want: "pools 0s"}, {begin: "1", pool: "b", again: true}}},
 		{"requests in any minute", Limits{RequestsPerMinute: 2}, []step{
-			{begin: "1"}, {begin: "2", after: 30 * time.Second}, {begin: "3", want: "requests_per_minute 31s"},
-			{begin: "3", after: 31 * time.Second}, {begin: "4", want: "requests_per_minute 30s"}, {begin: "4", after: 30 * time.Second},
+			{begin: "1"},
+			{begin: "2", after: 30 * time.Second},
+			{begin: "3", want: "requests_per_minute 31s"},
+			{begin: "3", after: 31 * time.Second},
+			{begin: "4", want: "requests_per_minute 30s"},
+			{begin: "4", after: 30 * time.Second},
 		}},
 		{"an attempt more is no request more", Limits{RequestsPerMinute: 1}, []step{{begin: "1"}, {begin: "1", again: true}, {begin: "2", want: "requests_per_minute 1m1s"}}},
 		{"at the same time", Limits{Parallel: 2}, []step{
 			{begin: "1"}, {begin: "2"}, {begin: "3", want: "parallel 1s"}, {do: end("1"), begin: "3"}, {begin: "4", want: "parallel 1s"},
 		}},
 		{"between two attempts a request keeps its place", Limits{Parallel: 1}, []step{
-			{begin: "1"}, {do: next("1"), begin: "2", want: "parallel 1s"}, {begin: "1", again: true}, {begin: "2", want: "parallel 1s"},
+			{begin: "1"},
+			{do: next("1"), begin: "2", want: "parallel 1s"},
+			{begin: "1", again: true},
+			{begin: "2", want: "parallel 1s"},
 			{do: end("1"), begin: "2"},
 		}},
 		{"the next attempt never comes", Limits{Parallel: 1}, []step{{begin: "1"}, {do: next("1"), begin: "2", want: "parallel 1s"}, {after: nextTime, begin: "2"}}},
@@ -70,14 +77,19 @@ func TestLimits(t *testing.T) {
 		}},
 		{"an end that comes twice", Limits{Parallel: 1}, []step{{begin: "1"}, {do: end("1"), begin: "2"}, {do: end("1"), begin: "3", want: "parallel 1s"}}},
 		{"tokens of a minute, reserved until the record says how many", Limits{TokensPerMinute: 1000}, []step{
-			{begin: "1"}, {begin: "2", want: "tokens_per_minute 5s"}, {do: spend("1", 999, 0), begin: "2"},
-			{do: spend("2", 1, 0), begin: "3", want: "tokens_per_minute 1m1s"}, {after: 61 * time.Second, begin: "3"},
+			{begin: "1"},
+			{begin: "2", want: "tokens_per_minute 5s"},
+			{do: spend("1", 999, 0), begin: "2"},
+			{do: spend("2", 1, 0), begin: "3", want: "tokens_per_minute 1m1s"},
+			{after: 61 * time.Second, begin: "3"},
 		}},
 		{"a record that never comes", Limits{TokensPerMinute: 1000}, []step{
 			{begin: "1"}, {do: end("1"), begin: "2", want: "tokens_per_minute 5s"}, {after: recordTime, begin: "2"},
 		}},
 		{"tokens of a day", Limits{TokensPerDay: 3000}, []step{
-			{begin: "1"}, {do: spend("1", 3000, 0), begin: "2", want: "tokens_per_day 12h0m0s"}, {after: 12*time.Hour - time.Second, begin: "2", want: "tokens_per_day 1s"},
+			{begin: "1"},
+			{do: spend("1", 3000, 0), begin: "2", want: "tokens_per_day 12h0m0s"},
+			{after: 12*time.Hour - time.Second, begin: "2", want: "tokens_per_day 1s"},
 			{after: time.Second, begin: "2"},
 		}},
 		{"spend of a month", Limits{SpendPerMonth: Dollar}, []step{
