@@ -60,10 +60,13 @@ func (a *attempt) takeBody(ctx context.Context, take func(context.Context, int64
 	return true
 }
 
-// codedBody is the body at hand: of the request that is made one for another pool, or of what has to do with tools.
+// codedBody is the body at hand: of the request that is made one for another pool, of one that is read for its model, or of what has to do with tools.
 func (x *exchange) codedBody() *coded {
 	if x.body != nil && x.response == wantHeaders {
 		return x.body
+	}
+	if x.tools == nil {
+		return &x.limited.coded
 	}
 	return &x.tools.coded
 }

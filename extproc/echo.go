@@ -91,7 +91,11 @@ func (x *exchange) blankError(m *message, plain []byte) {
 // passBody lets an answer's body pass, as it came or without its keys.
 func (x *exchange) passBody(k kind) {
 	if x.blanked == nil || k != responseBody {
-		x.out.pass(k, &x.mut, modes{}, x.ended())
+		mode := modes{}
+		if x.limited.watch {
+			mode = modes{set: true, request: x.bodyMode, trailers: true}
+		}
+		x.out.pass(k, &x.mut, mode, x.ended())
 		return
 	}
 	if !x.partial {

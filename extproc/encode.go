@@ -122,6 +122,7 @@ const (
 // modes is a mode_override. It names both body modes, since one that is unset means NONE.
 type modes struct {
 	set               bool
+	trailers          bool     // the response's are sent, and Envoy keeps the stream until it knows whether there are some
 	request, response bodyMode // with a response of bodyDuplex the response's trailers are sent too, as Envoy demands
 }
 
@@ -229,7 +230,7 @@ func (r *reply) override(mode modes) {
 	if mode.response != bodyNone {
 		p = append(p, 4<<3, byte(mode.response))
 	}
-	if mode.response == bodyDuplex {
+	if mode.response == bodyDuplex || mode.trailers {
 		p = append(p, 6<<3, 1)
 	}
 	r.wire = appendHead(r.wire, 9, len(p))

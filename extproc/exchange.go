@@ -154,6 +154,7 @@ type exchange struct {
 	transition keypool.Transition
 	exhaustion *keypool.Error
 
+	limited limited    // what the client's limits have to do with it
 	tools   *withTools // nil: request and answer pass as they are
 	refused *refused   // what the next attempt goes without; nil: nothing more than this one
 

@@ -57,7 +57,7 @@ const (
 	rateLimited reason = iota
 	unauthorized
 	forbidden
-	quota
+	quotaUsed
 	modelParked
 	otherReason
 	reasons
@@ -70,7 +70,7 @@ func reasonOf(status int, v keypool.Verdict) reason {
 	case v.Scope == keypool.ScopeKeyModel:
 		return modelParked
 	case v.Class == keypool.Quota:
-		return quota
+		return quotaUsed
 	case status == 429:
 		return rateLimited
 	case status == 401, status == 400:

@@ -128,9 +128,10 @@ func (x *exchange) limits() agent.Limits {
 
 // poolSet is all pools of one configuration. It does not change.
 type poolSet struct {
-	all    []*bound
-	byName map[string]*bound
-	shows  bool // a pool shows clients calls of Keyturn's, which they send back, to whichever pool
+	all        []*bound
+	byName     map[string]*bound
+	shows      bool // a pool shows clients calls of Keyturn's, which they send back, to whichever pool
+	tellLimits bool // clients learn what they have left of their limits
 }
 
 func newPoolSet(pools []Pool, m *metrics, memories *memories) (*poolSet, error) {

@@ -28,6 +28,9 @@ func (x *exchange) requestHeaders(m *message, now time.Time) {
 		x.noWebSocket()
 		return
 	}
+	if !x.letIn(m) {
+		return
+	}
 	own := x.pool.ownCredential(m)
 	x.came = x.clean(m, own != nil)
 	if x.movable = x.isMovable(m, own); x.movable && x.before.hop <= len(x.home.hops) {
@@ -42,6 +45,9 @@ func (x *exchange) requestHeaders(m *message, now time.Time) {
 		}
 	}
 	mode := modes{}
+	if x.limited.read {
+		mode = modes{set: true, request: bodyBuffered}
+	}
 	if x.hop > 0 {
 		mode = modes{set: true, request: bodyBuffered}
 		x.beginElsewhere(m)

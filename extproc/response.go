@@ -256,6 +256,7 @@ func (x *exchange) cleanResponse(m *message) bool {
 	}
 	x.withoutEchoes(m)
 	x.tellUsed()
+	x.tellLimits()
 	return true
 }
 
@@ -273,5 +274,6 @@ func (x *exchange) tellUsed() {
 
 func (x *exchange) finalReply(k kind) {
 	x.done = true
+	x.limited.watch = x.limited.whole && k == responseHeaders && x.response != ended
 	x.passBody(k)
 }

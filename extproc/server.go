@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -17,12 +15,11 @@ import (
 	"go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/status"
 
 	"github.com/keyturn/keyturn/internal/agent"
+	"github.com/keyturn/keyturn/internal/quota"
 	"github.com/keyturn/keyturn/mcp"
 )
 
@@ -44,6 +41,10 @@ type Config struct {
 	TracerProvider trace.TracerProvider
 	// Clients are let in where Envoy asks who a client is; SetClients replaces them. Where it asks and there are none, nobody is.
 	Clients []Client
+	// Limits bound what clients may use; SetLimits replaces them.
+	Limits Limits
+	// TellLimits lets clients know what they have left of their limits, in the headers x-ratelimit-*.
+	TellLimits bool
 	// Beside is served on the same connections: the service that Envoy tells of requests when they are over, and that makes the spans of
 	// requests, beneath which those of turns and calls are. Nil: there is none.
 	Beside Beside
@@ -75,25 +76,29 @@ const (
 // Server is Envoy's external processor (envoy.service.ext_proc.v3.ExternalProcessor): one stream is one attempt of a request.
 // It serves the gRPC health service too.
 type Server struct {
-	grpc     *grpc.Server
-	health   *health.Server
-	log      *slog.Logger
-	clock    quartz.Clock
-	metrics  *metrics
-	maxRetry int64
-	pools    atomic.Pointer[poolSet]
-	clients  atomic.Pointer[clientSet]
-	trails   *trails
-	later    later
-	conns    connections
-	budget   *budget
-	echoed   seldom
-	beside   Beside
-	stopping atomic.Bool
-	idle     sync.Once // when the server shuts down and no attempt is under way
-	withheld seldom    // redirects
-	noMemory seldom    // bodies
-	fellBack seldom    // requests
+	grpc       *grpc.Server
+	health     *health.Server
+	log        *slog.Logger
+	clock      quartz.Clock
+	metrics    *metrics
+	maxRetry   int64
+	pools      atomic.Pointer[poolSet]
+	clients    atomic.Pointer[clientSet]
+	trails     *trails
+	later      later
+	conns      connections
+	budget     *budget
+	book       *quota.Book
+	quit       chan struct{} // closed when the server shuts down
+	quitting   sync.Once
+	tellLimits bool
+	echoed     seldom
+	beside     Beside
+	stopping   atomic.Bool
+	idle       sync.Once // when the server shuts down and no attempt is under way
+	withheld   seldom    // redirects
+	noMemory   seldom    // bodies
+	fellBack   seldom    // requests
 
 	start      func(context.Context, Start) error // nil: no start has to be recorded
 	unrecorded seldom                             // requests whose start was not
@@ -126,6 +131,14 @@ func newServer(cfg Config, out *outside) (*Server, error) {
 	}
 	var err error
 	if s.metrics, err = newMetrics(cfg.MeterProvider, s.pools.Load); err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
+	s.book, s.quit, s.tellLimits = quota.New(s.clock), make(chan struct{}), cfg.TellLimits
+	if err := cfg.Limits.Validate(); err != nil {
+		return nil, fmt.Errorf("limits: %w", err)
+	}
+	s.SetLimits(cfg.Limits)
+	if err := s.measure(cfg.MeterProvider); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
 	s.memories, s.budget = newMemories(s.clock), newBudget(cfg.MaxMemory, s.clock)
@@ -202,6 +215,7 @@ func (s *Server) Prepare(pools []Pool) (commit func(), err error) {
 			return nil, fmt.Errorf("pool %q: has tools, and there is no catalogue or no loopback listener", b.name)
 		}
 	}
+	set.tellLimits = s.tellLimits
 	return func() {
 		s.memories.keep(set)
 		s.pools.Store(set)
@@ -229,6 +243,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.grpc.GracefulStop()
 	}()
 	s.stopping.Store(true)
+	s.quitting.Do(func() { close(s.quit) })
 	s.settled()
 	select {
 	case <-done:
@@ -245,151 +260,4 @@ func (s *Server) settled() {
 	if s.beside != nil && s.stopping.Load() && s.metrics.open.Load() == 0 {
 		s.idle.Do(s.beside.Drain)
 	}
-}
-
-// attempt is what one stream needs, kept for the next one.
-type attempt struct {
-	exchange
-	message *message
-	share   share
-}
-
-var (
-	attempts = sync.Pool{New: func() any { return &attempt{message: new(message)} }}
-	messages = sync.Pool{New: func() any { return new(message) }}
-)
-
-// process is one stream: receive, handle, send. It ends as soon as nothing is left to decide: Envoy then goes on by itself,
-// however long the response streams.
-func (s *Server) process(stream grpc.ServerStream) (err error) {
-	s.metrics.open.Add(1)
-	defer func() {
-		s.metrics.open.Add(-1)
-		s.settled()
-	}()
-	a := attempts.Get().(*attempt)
-	a.begin(s.pools.Load(), s.maxRetry)
-	defer func() {
-		if r := recover(); r != nil {
-			s.log.Error("attempt panicked; this is a bug", slog.Any("panic", r), slog.String("stack", string(debug.Stack())))
-			a.finish()
-			a.share.end()
-			err = status.Error(codes.Internal, "internal error")
-			return // a is not used again
-		}
-		s.record(stream.Context(), &a.exchange)
-		a.finish()
-		a.share.end()
-		a.clear()
-		a.message.release()
-		attempts.Put(a)
-	}()
-	for !a.done {
-		d, err := s.receive(stream, a)
-		if err == nil {
-			err = s.send(stream, a, d)
-		}
-		if err != nil {
-			return gone(err)
-		}
-	}
-	return nil
-}
-
-// receive takes Envoy's next message and says what is due.
-func (s *Server) receive(stream grpc.ServerStream, a *attempt) (due, error) {
-	if err := stream.RecvMsg(a.message); err != nil {
-		return dueNothing, err
-	}
-	switch {
-	case a.message.kind == requestHeaders:
-		s.trails.follow(&a.exchange, a.message)
-	case a.message.kind == requestBody && (a.tools != nil || a.body != nil):
-		a.full, a.fullFor = !a.takeBody(stream.Context(), a.share.came), wantLarger
-		s.tellCoded(a)
-		a.gone = func() bool { return stream.Context().Err() != nil }
-	case a.message.kind == responseHeaders && string(a.message.details) == viaUpstream:
-		s.conns.answered(a.message.address)
-	case a.message.kind == responseHeaders && len(a.message.details) > 0:
-		a.reused = s.conns.ended(a.message.address)
-	case a.message.kind == responseBody && a.shape == wholeBody:
-		a.full, a.fullFor = !a.takeBody(stream.Context(), a.share.more), wantAnswer
-	}
-	if a.message.kind == responseHeaders && a.pool != nil {
-		a.room = s.roomFor(stream.Context(), a)
-	}
-	isHead := a.message.kind == responseHeaders
-	d, err := a.handle(a.message, s.clock.Now())
-	if err != nil {
-		s.log.Warn("Envoy's message does not fit", slog.Any("error", err))
-		return dueNothing, status.Error(codes.InvalidArgument, err.Error())
-	}
-	if a.awaiting == a.message {
-		a.message = messages.Get().(*message)
-	}
-	s.begun(stream.Context(), a)
-	s.account(stream.Context(), a, d)
-	s.trails.leave(&a.exchange) // before the front can make the next attempt
-	if isHead {
-		s.learn(&a.exchange) // before the client can send its next request
-	}
-	return d, nil
-}
-
-// account takes memory for the body that Envoy was asked for, or gives back what of it is not needed any more.
-func (s *Server) account(ctx context.Context, a *attempt, d due) {
-	switch {
-	case a.message.kind == requestHeaders && a.bodyMode == bodyBuffered && !a.done:
-		length := a.length
-		if length < 0 { // it comes in chunks
-			length = a.pool.maxBody
-		}
-		if !a.share.announced(ctx, s.budget, length) {
-			a.busy()
-			a.fullFor = wantRequest
-		}
-	case a.message.kind == requestBody && d != dueTools:
-		a.share.end()
-	}
-	if a.full {
-		a.full = false
-		s.refused(ctx, a.pool, a.fullFor)
-	}
-}
-
-// send sends what is due.
-func (s *Server) send(stream grpc.ServerStream, a *attempt, d due) error {
-	switch d {
-	case dueReply:
-		return stream.SendMsg(&a.out)
-	case dueTools:
-		s.put(stream.Context(), a)
-		s.trails.leave(&a.exchange)
-		return stream.SendMsg(&a.out)
-	case duePiece:
-		if err := sendChunks(stream, &a.out, a.chunk); err != nil || !a.hasRest() {
-			return err
-		}
-		return s.send(stream, a, a.streamedOn())
-	case dueDeletes:
-		s.deleteTurns(stream.Context(), a)
-		return stream.SendMsg(&a.out)
-	case dueLastPiece:
-		return s.sendEnd(stream, a)
-	case dueTurns:
-		if a.shape == drained {
-			return s.finishStream(stream, a)
-		}
-		return s.finishWhole(stream, a)
-	case dueNothing:
-	}
-	return nil
-}
-
-// gone is nil for an error that only says that Envoy has ended the stream, since the client left.
-func gone(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) || status.Code(err) == codes.Canceled {
-		return nil
-	}
-	return err
 }

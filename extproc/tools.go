@@ -66,6 +66,9 @@ const (
 // requestBody takes a request's body: Envoy sends it once, as it was asked to. One that came in chunks, and passes as one whose length
 // is known, may turn out to be too large for tools.
 func (x *exchange) requestBody(m *message) due {
+	if x.limited.read && x.response == wantHeaders && !x.allowed(m) {
+		return dueReply
+	}
 	if x.body != nil && x.response == wantHeaders && x.moveBody(m) {
 		return dueReply
 	}
@@ -94,6 +97,7 @@ func (x *exchange) putTools(m *message, tools []dialect.Tool, without dialect.Wi
 		tools, catalogue = dialect.SearchTools(), tools
 	}
 	body := x.tools.coded.of(m.body)
+	x.expect(body)
 	tools = without.From(tools)
 	session := x.dialect.Open(dialect.Request{Path: x.tools.origin.Path, Body: body}, dialect.Options{
 		Tools: tools, Catalogue: without.From(catalogue), MaxTools: x.pool.maxTools, NoUsage: without.Usage, Offers: x.offers, Instructions: x.tools.instructions,

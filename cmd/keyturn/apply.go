@@ -118,7 +118,14 @@ func (g *gateway) prepare(cfg *config.Config) (*change, error) {
 	if err := errors.Join(toolsErr, err); err != nil {
 		return nil, err
 	}
-	c.commits = append(c.commits, tools, attempts, func() { g.server.SetClients(clientsOf(cfg)); g.books.know(cfg) })
+	if err := g.restore(cfg); err != nil { // a limit may be new
+		return nil, err
+	}
+	c.commits = append(c.commits, tools, attempts, func() {
+		g.server.SetClients(clientsOf(cfg))
+		g.server.SetLimits(cfg.Clients)
+		g.books.know(cfg)
+	})
 	return c, nil
 }
 

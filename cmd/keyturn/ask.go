@@ -30,10 +30,15 @@ type asking struct {
 	from, until   string
 }
 
-func (a *asking) flags(cmd *cobra.Command) {
+// where says where the admin endpoint is.
+func (a *asking) where(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&a.config, "config", "c", "keyturn.yaml", "the configuration `file`, which says where the admin endpoint is and its token")
 	cmd.Flags().StringVar(&a.admin, "admin", "", "ask at this `address` (host:port or unix:PATH) in place of the configuration's; the token is "+adminTokenEnv+"'s then")
 	cmd.Flags().BoolVar(&a.json, "json", false, "print JSON")
+}
+
+func (a *asking) flags(cmd *cobra.Command) {
+	a.where(cmd)
 	cmd.Flags().StringVar(&a.from, "from", "", "what began since this `time`: RFC 3339, or how long ago, such as 24h")
 	cmd.Flags().StringVar(&a.until, "until", "", "what began before this `time`")
 }

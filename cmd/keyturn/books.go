@@ -26,6 +26,7 @@ import (
 type books struct {
 	kept    *recorder.Recorder
 	ledger  *ledger.Ledger
+	counts  *counting
 	servers atomic.Pointer[map[string]genai.Server] // of pools, by their names
 }
 
@@ -36,6 +37,7 @@ func openBooks(cfg *config.Config, t *telemetry.Telemetry, log *slog.Logger) (*b
 	}
 	b := &books{}
 	b.know(cfg)
+	b.counts = &counting{}
 	told, err := b.told(cfg, t)
 	if err != nil {
 		return nil, err
@@ -44,6 +46,7 @@ func openBooks(cfg *config.Config, t *telemetry.Telemetry, log *slog.Logger) (*b
 	if err != nil {
 		return nil, fmt.Errorf("record: %w", err)
 	}
+	b.counts.kept = b.kept
 	b.ledger, err = ledger.New(ledger.Config{Write: b.kept, MeterProvider: t.MeterProvider()})
 	if err == nil {
 		err = b.measure(t.MeterProvider())
@@ -64,7 +67,7 @@ func (b *books) told(cfg *config.Config, t *telemetry.Telemetry) (record.Writers
 	if err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
-	told := record.Writers{metrics, otlp.New(t.LoggerProvider())}
+	told := record.Writers{b.counts, metrics, otlp.New(t.LoggerProvider())}
 	if t.Traces() {
 		told = append(told, genai.NewSpans(t.TracerProvider(), b.server, compat...))
 	}

@@ -86,13 +86,17 @@ func (g *gateway) open() error {
 	g.server, err = extproc.New(extproc.Config{
 		Beside: g.books.beside(), Start: g.books.start(),
 		Pools: c.bound, MaxRetry: g.cfg.Envoy.MaxRequestBytes, MaxMemory: bodyMemory(g.cfg), Log: g.log, MeterProvider: g.telemetry.MeterProvider(), TracerProvider: g.telemetry.TracerProvider(),
-		Clients: clientsOf(g.cfg), Catalogue: g.catalogue, Loopback: g.cfg.Envoy.Loopback,
+		Clients: clientsOf(g.cfg), Limits: g.cfg.Clients, TellLimits: g.cfg.Record.Tell, Catalogue: g.catalogue, Loopback: g.cfg.Envoy.Loopback,
 	})
 	if err != nil {
 		return err
 	}
 	g.pools = c.pools
-	return nil
+	if g.books != nil {
+		spend := g.server.Spend
+		g.books.counts.spend.Store(&spend)
+	}
+	return g.restore(g.cfg)
 }
 
 // closeTimeout bounds sending the last spans and metrics.
@@ -223,7 +227,7 @@ func (g *gateway) serveAdmin(ctx context.Context, l net.Listener, cfg *config.Co
 		}
 	}
 	h := admin.New(admin.Config{
-		Token: cfg.Admin.Token, Pools: g.currentPools, Tools: g.catalogue.Detail, Records: g.books.records(), Viewers: cfg.Admin.Viewers,
+		Token: cfg.Admin.Token, Pools: g.currentPools, Tools: g.catalogue.Detail, Records: g.books.records(), Clients: g.clients, Viewers: cfg.Admin.Viewers,
 		Metrics: g.telemetry.Handler(), Log: g.log, Version: telemetry.Version(),
 		Reload: func(context.Context) ([]string, error) { return g.reload("an operator") }, About: g.about, Running: g.running, TraceURL: cfg.Telemetry.TraceURL,
 	})

@@ -73,7 +73,7 @@ func newRoot() *cobra.Command {
 	root.SetVersionTemplate(thisBuild().String() + "\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newServe(), newRun(), newDemo(), newCheck(), newAttach(), newDetach(), newRender(), newTurns(), newSpend(), newVersion())
+	root.AddCommand(newServe(), newRun(), newDemo(), newCheck(), newAttach(), newDetach(), newRender(), newTurns(), newSpend(), newClients(), newVersion())
 	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	return root
 }

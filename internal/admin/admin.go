@@ -31,6 +31,8 @@ type Config struct {
 	TraceURL string
 	// Running gives what is in force. Nil: there is no such path.
 	Running func(context.Context) Running
+	// Clients gives the clients that have limits, by name. Nil: there is no such path.
+	Clients func() []Client
 	// Metrics serves GET /metrics. Nil: there is no such path.
 	Metrics http.Handler
 	// Log gets one line for each thing an operator did. Nil discards them.
@@ -75,6 +77,9 @@ func New(cfg Config) http.Handler {
 	h.route(rest, http.MethodPost, "/api/v1/pools/{pool}/keys/{name}/{action}", h.switchKey)
 	if cfg.Tools != nil {
 		h.route(rest, http.MethodGet, "/api/v1/tools", h.listTools)
+	}
+	if cfg.Clients != nil {
+		h.route(rest, http.MethodGet, "/api/v1/clients", h.listClients)
 	}
 	if cfg.Reload != nil {
 		h.route(rest, http.MethodPost, "/api/v1/reload", h.reload)

@@ -190,7 +190,7 @@ func TestViolations(t *testing.T) {
 		{"dialing is", "internal/dialect", []string{"net"}, []string{"internal/dialect is pure and must not import net"}},
 		{"not in the row", "keypool", []string{module + "/internal/dialect"}, []string{"keypool is pure and must not import internal/dialect: it imports nothing of this module"}},
 		{"in the row", "extproc", []string{module + "/keypool", "google.golang.org/grpc"}, nil},
-		{"another", "extproc", []string{module + "/internal/config"}, []string{"extproc is told everything and must not import internal/config: of this module it imports keypool, mcp, internal/dialect, internal/agent, internal/coding, internal/schema, internal/redact"}},
+		{"another", "extproc", []string{module + "/internal/config"}, []string{"extproc is told everything and must not import internal/config: of this module it imports keypool, mcp, internal/dialect, internal/agent, internal/coding, internal/schema, internal/redact, internal/quota"}},
 		{"cmd may", "cmd/keyturn", []string{module + "/internal/config", "os"}, nil},
 		{"but no tests", "cmd/keyturn", []string{module + "/test/gateway"}, []string{"cmd/keyturn must not import test/gateway, which is for tests"}},
 		{"tests may", "test/gateway", []string{module + "/internal/config", module + "/test", "net/http"}, nil},

@@ -40,7 +40,7 @@ var dialectMay = []string{"internal/dialect/turn", "internal/dialect/rawjson", "
 var table = map[string]rule{
 	"cmd/keyturn": {is: "joins the others", may: []string{"*"}, not: []string{"go-control-plane"}},
 	"extproc": {
-		is: "is told everything", may: []string{"keypool", "mcp", "internal/dialect", "internal/agent", "internal/coding", "internal/schema", "internal/redact"},
+		is: "is told everything", may: []string{"keypool", "mcp", "internal/dialect", "internal/agent", "internal/coding", "internal/schema", "internal/redact", "internal/quota"},
 		not: []string{"os"},
 	},
 	"sse":             {is: "is pure", not: impure},
@@ -73,6 +73,7 @@ var table = map[string]rule{
 	"internal/record/otlp":     {is: "tells what it is told", may: []string{"internal/record", "internal/record/genai"}, not: envoys},
 	"internal/record/genai":    {is: "tells what it is told", may: []string{"internal/record", "internal/spans"}, not: envoys},
 	"internal/record/recorder": {is: "joins the stores", may: []string{"internal/record", "internal/record/sqlite", "internal/record/postgres"}, not: envoys},
+	"internal/quota":           {is: "is pure", not: impure},
 	"internal/agent":           {is: "moves what others understand", may: []string{"internal/dialect", "internal/coding", "internal/spans", "mcp"}, not: append(slices.Clone(envoys), "os")},
 	"internal/toolserver":      {is: "stands for somebody else's server", not: envoys},
 	// The scripted provider shares no code with Keyturn, so that each can judge the other. Its dialects know one another as little.

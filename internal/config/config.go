@@ -30,6 +30,8 @@ type Config struct {
 	Limits Limits
 	// Record says what is recorded of requests.
 	Record Record
+	// Clients are what clients may use, by their names.
+	Clients extproc.Limits
 	// Telemetry says what metrics and spans are called.
 	Telemetry Telemetry
 	// Envoy is for the commands that render or run one.

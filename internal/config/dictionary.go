@@ -12,6 +12,7 @@ type dictionary[V any] struct {
 	refuse  func(name string) wrong    // why a name cannot be one; "": it can
 	pattern string                     // of the names, for the schema
 	word    string                     // the reference's word
+	suffix  string                     // what a path gets for the values within; "": the reference does not tell of them
 	example string                     // for messages: "{x-team: docs}"
 }
 
@@ -76,8 +77,13 @@ func (d dictionary[V]) show(map[string]V) string { return "" } //nolint:unused /
 
 func (d dictionary[V]) describe(map[string]V) description { //nolint:unused // called through shape, which the linter does not see for generic types
 	var none V
-	return description{word: d.word, schema: map[string]any{
+	of := d.item("").describe(none)
+	all := description{word: d.word, schema: map[string]any{
 		"type": "object", "propertyNames": map[string]any{"pattern": d.pattern},
-		"additionalProperties": d.item("").describe(none).schema,
+		"additionalProperties": of.schema,
 	}}
+	if d.suffix != "" {
+		all.suffix, all.fields = d.suffix, of.fields
+	}
+	return all
 }

@@ -28,6 +28,10 @@ func root() object[Config] {
 				"The key pools, one for each provider or account.").must("[{provider: openai, keys: [{env: NAME}]}]"),
 			is("tools", func(c *Config) *Tools { return &c.Tools }, toolsFields(), "The MCP servers whose tools pools may give to models.").otherwise("none"),
 			is("limits", func(c *Config) *Limits { return &c.Limits }, limitsFields(), "What Keyturn may take of the machine."),
+			is("clients", func(c *Config) *map[string]extproc.ClientLimits {
+				return (*map[string]extproc.ClientLimits)(&c.Clients)
+			}, clientLimits(),
+				"What clients may use, by the names that `envoy.clients` knows them by. `default` holds for each without an entry of its own; those without a name share one account.").otherwise("everything"),
 			is("record", func(c *Config) *Record { return &c.Record }, recordShape{},
 				"What is recorded of each request: attempts, tools, tokens, price. `off` records nothing."),
 			is("telemetry", func(c *Config) *Telemetry { return &c.Telemetry }, telemetryFields(), "What metrics and spans are called."),

@@ -20,7 +20,7 @@ func TestSchemaFile(t *testing.T) {
 func TestReference(t *testing.T) {
 	lines := strings.Split(strings.TrimSpace(string(Reference())), "\n")
 	require.Equal(t, "| field | type | default | meaning |", lines[0])
-	row := regexp.MustCompile("^\\| `[a-z_.\\[\\]]+` \\| [^|]+ \\| (\\\\\\||[^|])* \\| (\\\\\\||[^|])+ \\|$")
+	row := regexp.MustCompile("^\\| `[a-zA-Z_.\\[\\]]+` \\| [^|]+ \\| (\\\\\\||[^|])* \\| (\\\\\\||[^|])+ \\|$")
 	seen := map[string]bool{}
 	for _, l := range lines[2:] {
 		require.Regexp(t, row, l)

@@ -45,6 +45,7 @@ func (r *reader) wholeFile(_ string, c *Config) {
 	r.wholeFallbacks(c.Pools)
 	r.unused(c.Pools)
 	r.wholeTools(c)
+	r.wholeClients(c)
 	r.judgeEnvoy(c)
 }
 
