@@ -48,6 +48,7 @@ func (g *gateway) applyLocked(cfg *config.Config) error {
 	if g.blank != nil {
 		g.blank(cfg.Secrets())
 	}
+	g.books.blank(cfg.Secrets())
 	for _, commit := range c.commits {
 		commit()
 	}

@@ -44,6 +44,13 @@ func openBooks(cfg *config.Record, t *telemetry.Telemetry, log *slog.Logger) (*b
 	return b, nil
 }
 
+// blank says what no record may show.
+func (b *books) blank(secrets []string) {
+	if b != nil {
+		b.ledger.SetSecrets(secrets)
+	}
+}
+
 // beside is the service that Envoy tells of requests.
 func (b *books) beside() extproc.Beside {
 	if b == nil {

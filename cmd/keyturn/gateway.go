@@ -74,6 +74,7 @@ func (g *gateway) open() error {
 	if g.books, err = openBooks(&g.cfg.Record, g.telemetry, g.log); err != nil {
 		return err
 	}
+	g.books.blank(g.cfg.Secrets())
 	g.server, err = extproc.New(extproc.Config{
 		Beside: g.books.beside(),
 		Pools:  c.bound, MaxRetry: g.cfg.Envoy.MaxRequestBytes, MaxMemory: bodyMemory(g.cfg), Log: g.log, MeterProvider: g.telemetry.MeterProvider(), TracerProvider: g.telemetry.TracerProvider(),
