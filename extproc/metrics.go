@@ -103,7 +103,7 @@ func newMetrics(provider metric.MeterProvider, pools func() *poolSet) (*metrics,
 	fail(err)
 	exhaustions, err := meter.Int64ObservableCounter("key_pool_exhaustions", metric.WithDescription("Requests that no key of the pool could serve, by what the client was told."))
 	fail(err)
-	refusals, err := meter.Int64ObservableCounter("memory_refusals", metric.WithDescription("Bodies that limits.memory left no memory for, by what they were: request, larger (than announced, or late), answer, error (judged by its status alone; the others were answered with 503)."))
+	refusals, err := meter.Int64ObservableCounter("memory_refusals", metric.WithDescription("Bodies that limits.memory left no memory for, by what they were: request, larger (than announced, or late), answer, later (of a later turn), error (judged by its status alone; the others were answered with 503)."))
 	fail(err)
 	echoed, err := meter.Int64ObservableCounter("key_pool_echoes", metric.WithDescription("Answers of the provider that held a key of the pool, which was taken out, by the part: header or body."))
 	fail(err)

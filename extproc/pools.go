@@ -105,8 +105,12 @@ type bound struct {
 }
 
 // limits are those of a response with tools.
-func (b *bound) limits() agent.Limits {
-	return agent.Limits{Turns: b.tools.Turns, Calls: b.tools.Calls, Time: b.tools.Time, ResultBytes: b.tools.ResultBytes, MaxBody: b.maxBody}
+func (x *exchange) limits() agent.Limits {
+	b := x.pool
+	return agent.Limits{
+		Turns: b.tools.Turns, Calls: b.tools.Calls, Time: b.tools.Time, ResultBytes: b.tools.ResultBytes, MaxBody: b.maxBody,
+		Room: func(n int64) bool { return x.roomLater == nil || x.roomLater(n) },
+	}
 }
 
 // poolSet is all pools of one configuration. It does not change.

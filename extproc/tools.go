@@ -158,7 +158,7 @@ func (x *exchange) putTools(m *message, tools []dialect.Tool, without dialect.Wi
 		return
 	}
 	x.tools.size = int64(len(body))
-	x.tools.response = agent.Begin(session, &x.tools.origin, x.pool.limits())
+	x.tools.response = agent.Begin(session, &x.tools.origin, x.limits())
 }
 
 // merged is the response that the answer becomes a part of; nil: the answer passes as it is.

@@ -75,6 +75,7 @@ func (g *gateway) open() error {
 		return err
 	}
 	g.books.blank(g.cfg.Secrets())
+	boundHeap(g.cfg)
 	g.server, err = extproc.New(extproc.Config{
 		Beside: g.books.beside(),
 		Pools:  c.bound, MaxRetry: g.cfg.Envoy.MaxRequestBytes, MaxMemory: bodyMemory(g.cfg), Log: g.log, MeterProvider: g.telemetry.MeterProvider(), TracerProvider: g.telemetry.TracerProvider(),

@@ -58,7 +58,7 @@ func runGateway(ctx context.Context, cfg *config.Config, flags runFlags, ready f
 	if err != nil {
 		return err
 	}
-	own, showAdmin := cfg.RunEnvoy(bin.Version)
+	own, showAdmin := runEnvoy(cfg, bin.Version)
 	rendered, err := renderEnvoy(own)
 	if err != nil {
 		return err
@@ -66,12 +66,15 @@ func runGateway(ctx context.Context, cfg *config.Config, flags runFlags, ready f
 	if err := makeSocketFolders(own); err != nil {
 		return err
 	}
+	if err := makeAccessLog(cfg.Envoy.AccessLog); err != nil {
+		return err
+	}
 	g, err := newGateway(cfg, log)
 	if err != nil {
 		return err
 	}
 	g.onChange = func(next *config.Config) {
-		own, show := next.RunEnvoy(bin.Version)
+		own, show := runEnvoy(next, bin.Version)
 		if again, err := renderEnvoy(own); show != showAdmin || err != nil || !bytes.Equal(again, rendered) {
 			log.Warn("this change needs another Envoy configuration, which takes effect at the next start")
 		}
@@ -146,4 +149,17 @@ func makeSocketFolders(cfg envoy.Config) error {
 		}
 	}
 	return nil
+}
+
+// makeAccessLog makes the file of Envoy's access log its owner's alone; Envoy itself would let every user of the machine read it. One that is
+// there stays as its owner wants it.
+func makeAccessLog(path string) error {
+	if path == "" || path == "stdout" || path == "off" {
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600) //nolint:gosec // the operator's own path
+	if err != nil {
+		return fmt.Errorf("envoy.access_log: %w", err)
+	}
+	return f.Close()
 }
