@@ -33,9 +33,13 @@ image: ## build the container image IMAGE (keyturn:dev); PUSH=1: for amd64 and a
 test: ## run every test, those through a real Envoy too
 	@$(if $(RACE),,echo 'no C compiler: testing without the race detector')
 	go vet ./...
-	@# ./test first, since it takes longest; pure packages, which start no goroutines, without the race detector.
-	go test $(RACE) -shuffle=on -timeout=20m ./test $$(go list ./... | grep -vE '$(PURE)')
+	@# ./test has the race detector in keyturn, not in the clients and the provider around it; pure packages, which start no goroutines, have none.
+	go test -shuffle=on -timeout=20m ./test $(if $(RACE),-detect)
+	go test $(RACE) -shuffle=on -timeout=20m $$(go list ./... | grep -vE '/keyturn/test$$|$(PURE)')
 	go test -shuffle=on $$(go list ./... | grep -E '$(PURE)')
+	@# A module of its own, for what Prometheus brings.
+	go -C test/grafana vet .
+	go -C test/grafana test -shuffle=on .
 
 test-cuts: ## cut every stream of the dialects' scenarios at every byte, and measure what each hostile body costs; takes minutes
 	go test -shuffle=on -timeout=30m ./internal/dialect -every
@@ -60,6 +64,7 @@ check: lint test ## everything before a commit
 fmt: ## tidy go.mod, format the code
 	go mod tidy
 	go -C test/istio mod tidy
+	go -C test/grafana mod tidy
 	go -C test/kubernetes mod tidy
 	$(GOLANGCI_LINT) fmt
 

@@ -54,6 +54,7 @@ type Pool struct {
 	Upstream         *url.URL // the provider: http or https, host, optional port, optional base path
 	Clusters         []string // Envoy's clusters of the provider: attempts go to the first; empty = Name
 	Keys             int      // how many keys the pool has: bounds the retries
+	Fallback         []string // pools that its requests go on with; their keys, and those of the pools that they fall back to, bound the retries too
 	BYOK             bool     // clients may send their own credential, so the routes do not remove it
 	CredentialHeader string   // the header that carries the key; "" = authorization
 	MaxBodyBytes     int64    // the largest body that Keyturn asks Envoy to hold whole, in bytes; 0 = 32 MiB

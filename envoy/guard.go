@@ -170,11 +170,10 @@ func regex(s string) *matcherv3.StringMatcher {
 
 // guardReplies tell why the guard refused.
 func (r *renderer) guardReplies() []reply {
-	methods := strings.Join(wire.Methods, ", ")
 	replies := []reply{
 		{
-			when: "!(request.method in ['" + strings.Join(wire.Methods, "', '") + "'])", code: "method_not_allowed", kind: "invalid_request_error", status: http.StatusMethodNotAllowed,
-			allow: methods, message: "This gateway passes " + methods + " on, and no other method.",
+			when: refusedBy(guardMethod), code: "method_not_allowed", kind: "invalid_request_error", status: http.StatusMethodNotAllowed,
+			allow: strings.Join(wire.Methods, ", "), message: "The methods that pass stand in the header allow.",
 		},
 		{
 			when: refusedBy(guardPath), code: "path_refused", kind: "invalid_request_error", status: http.StatusBadRequest,
@@ -197,7 +196,7 @@ func (r *renderer) guardReplies() []reply {
 }
 
 func refusedBy(rule string) string {
-	return "response.code_details == 'rbac_access_denied_matched_policy[" + rule + "]'"
+	return "response.code_details.endsWith('[" + rule + "]')" // rbac_access_denied_matched_policy[RULE]
 }
 
 // healthRoute answers whoever asks whether Envoy lives: load balancers do, without a credential and without end. No

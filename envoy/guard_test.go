@@ -42,6 +42,10 @@ func TestMethods(t *testing.T) {
 		for _, method := range []string{"TRACE", "PURGE", "PROPFIND", "MKCOL", "SUBSCRIBE"} {
 			for _, path := range []string{"/v1/responses", "/anthropic/v1/messages", "/healthz", "/"} {
 				res, body := r.Do(t, method, path, "", "x-test: ok")
+				if res.StatusCode == http.StatusNotFound && !strings.Contains(path, "/v1/") { // where it is the routes that have all, none is there to say more
+					require.Empty(t, r.Attempts())
+					continue
+				}
 				require.Equal(t, http.StatusMethodNotAllowed, res.StatusCode, "%s %s", method, body)
 				require.Equal(t, methods, res.Header.Get("allow"))
 				envoytest.RequireError(t, res, body, "method_not_allowed", "invalid_request_error")

@@ -324,6 +324,27 @@ func systemCA() string {
 	return ""
 }
 
+// MostKeys is how many keys a request to a pool may be tried with: its own and those of the pools that it falls back to. A pool counts for one
+// key at least where a request goes on with it, and each for one attempt more, since one that reached nobody is repeated.
+func MostKeys(pools []Pool, of *Pool) int {
+	seen := map[string]bool{of.Name: true}
+	keys := of.Keys
+	var follow func(p *Pool)
+	follow = func(p *Pool) {
+		for _, name := range p.Fallback {
+			i := slices.IndexFunc(pools, func(p Pool) bool { return p.Name == name })
+			if i < 0 || seen[name] {
+				continue
+			}
+			seen[name] = true
+			keys += max(pools[i].Keys, 1) + 1
+			follow(&pools[i])
+		}
+	}
+	follow(of)
+	return keys
+}
+
 // retries is how often a request may be retried: once for each key after the first, and some more, since a reload of
 // Keyturn may add keys without Envoy being told. More do no harm: Envoy retries only when Keyturn asks.
 func retries(keys int) uint32 { return uint32(keys) + 15 }

@@ -22,8 +22,8 @@ const maxClientConnections = 50_000
 // Render returns a complete Envoy configuration: the clients' listener, which retries; the inner listener, where Keyturn
 // sees every attempt; where a pool has tools, the loopback listener; and the clusters of the pools, of the processor and of
 // the inner listener. Each pool is served under /<its name>/…, the prefix cut off and the upstream's base path put in
-// front; without a prefix /v1/messages… goes to the first pool with Messages and everything else to the first
-// pool without. The result is validated against the rules of Envoy's API; the error joins every problem.
+// front; without a prefix /v1/messages… goes to the first pool with Messages and the rest of /v1/… to the first pool
+// without; any other path gets 404. The result is validated against the rules of Envoy's API; the error joins every problem.
 //
 // The configuration holds the clients' keys when Clients has any.
 func Render(cfg Config) (*bootstrapv3.Bootstrap, error) {

@@ -25,8 +25,31 @@ type reply struct {
 
 // mainReplies are the main listener's, tried in order; the last one takes what is left of errors: probes and preflights get no error.
 func (r *renderer) mainReplies() []reply {
-	return append(r.guardReplies(), r.clientReplies()...)
+	replies := r.guardReplies()
+	if r.Attach == Listener { // in routes' own conditions none is about what took no route
+		replies = append(replies, r.unknownPath())
+	}
+	return append(replies, r.clientReplies()...)
 }
+
+// unknownPath names the pools to whoever asks for another.
+func (r *renderer) unknownPath() reply {
+	names := make([]string, 0, len(r.Pools))
+	for i := range r.Pools {
+		if i == maxNamedPools {
+			names = append(names, "…")
+			break
+		}
+		names = append(names, "/"+r.Pools[i].Name+"/")
+	}
+	return reply{
+		when: "response.code_details == 'route_not_found'", code: "unknown_path", kind: "not_found_error",
+		message: "Paths begin with a pool (" + strings.Join(names, ", ") + ") or " + defaultPrefix + ".",
+	}
+}
+
+// maxNamedPools is how many pools an error names.
+const maxNamedPools = 20
 
 // clientReplies are those that say who is not let in, and what is the same on every front.
 func (r *renderer) clientReplies() []reply {

@@ -22,6 +22,10 @@ const (
 	retryBackOff = time.Millisecond
 )
 
+// defaultPrefix is what paths begin with that name no pool. Whatever else does gets 404, where the listener is Keyturn's alone: a name that
+// is mistyped must not spend another pool's keys.
+const defaultPrefix = "/v1/"
+
 // mainRoutes are those of probes, each pool's under its own prefix, and then those without a prefix.
 func (r *renderer) mainRoutes() []*routev3.Route {
 	routes := []*routev3.Route{r.healthRoute()}
@@ -33,7 +37,7 @@ func (r *renderer) mainRoutes() []*routev3.Route {
 	if messages >= 0 && messages != others {
 		routes = append(routes, r.poolRoute(&r.Pools[messages], "default messages", "/v1/messages", "/v1/messages"))
 	}
-	return append(routes, r.poolRoute(&r.Pools[others], "default", "/", "/"))
+	return append(routes, r.poolRoute(&r.Pools[others], "default", defaultPrefix, defaultPrefix))
 }
 
 // poolRoute is a route of the main listener. The path begins with a prefix, in place of which the provider gets the
@@ -52,7 +56,7 @@ func (r *renderer) poolRoute(pool *Pool, name, prefix, follows string) *routev3.
 // matches nothing and rewrites no path: those are the caller's. Where Keyturn is attached to routes, it has all that a
 // route can have, and needs of its listener no more than the filters that it enables.
 func (r *renderer) frontRoute(pool *Pool) *routev3.Route {
-	route := r.innerRoute(retries(pool.Keys))
+	route := r.innerRoute(retries(MostKeys(r.Pools, pool)))
 	route.RequestHeadersToAdd = append(route.RequestHeadersToAdd, set(wire.PoolHeader, pool.Name))
 	route.ResponseHeadersToAdd = r.told()
 	if !pool.BYOK {
@@ -126,8 +130,8 @@ func onceHeaders() []*corev3.HeaderValueOption {
 // What an attempt says about the key on the response (x-keyturn-used-…) is meant for Keyturn here, and stays.
 func (r *renderer) loopbackRoute() *routev3.Route {
 	keys := 0
-	for _, pool := range r.Pools {
-		keys = max(keys, pool.Keys)
+	for i := range r.Pools {
+		keys = max(keys, MostKeys(r.Pools, &r.Pools[i]))
 	}
 	route := r.innerRoute(retries(keys))
 	route.Match = everything()

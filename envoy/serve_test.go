@@ -40,6 +40,9 @@ func TestServe(t *testing.T) {
 				t.Run("failover", r.failover)
 				t.Run("exhausted", r.exhausted)
 				t.Run("routes", r.routes)
+				if attach == envoy.Listener {
+					t.Run("unknown paths", r.unknownPaths)
+				}
 				t.Run("uploads", r.uploads)
 				t.Run("websocket", r.websocket)
 				t.Run("http 1.0", r.http10)
@@ -130,6 +133,18 @@ func (r *rig) routes(t *testing.T) {
 			require.Equal(t, tc.providerPath, requests[0].URL.String())
 			require.Equal(t, "Bearer k0", requests[0].Header.Get("authorization"))
 		})
+	}
+}
+
+// unknownPaths holds that a name that is no pool's spends no pool's keys, and that whoever mistyped it reads what there is.
+func (r *rig) unknownPaths(t *testing.T) {
+	for _, path := range []string{"/antropic/v1/messages", "/favicon.ico", "/v2/chat/completions", "/openai", "/V1/responses", "/openai%2fv1/models"} {
+		res, body := r.Do(t, "POST", path, "{}", "x-test: ok")
+		require.Equal(t, http.StatusNotFound, res.StatusCode, path)
+		envoytest.RequireError(t, res, body, "unknown_path", "not_found_error")
+		require.Contains(t, body, "(/openai/, /anthropic/, /dead/) or /v1/.")
+		require.Empty(t, r.Attempts(), path)
+		require.Empty(t, r.Requests(), path)
 	}
 }
 

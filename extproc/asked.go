@@ -31,8 +31,8 @@ var countings = map[string]dialect.Counting{"": dialect.UsualCounting, UsageSum:
 
 // put puts the tools that the pool has at this moment into an attempt's request.
 func (s *Server) put(ctx context.Context, a *attempt) {
-	tools := s.offer(ctx, a.pool, a.dialect)
-	a.tools.instructions = s.instruct(a.pool)
+	tools := s.offer(ctx, a.home.tools, takes(a.pool.schemas, a.dialect))
+	a.tools.instructions = s.instruct(a.home)
 	a.putTools(a.message, tools, s.without(a))
 	s.tellLeft(a)
 	a.left = s.clock.Now()
@@ -46,7 +46,7 @@ func (s *Server) put(ctx context.Context, a *attempt) {
 // offers reports whether the pool's tools go into a request that names a model and has so many tools of the client's. Where they do not,
 // what the client was shown before is understood all the same.
 func (x *exchange) offers(model string, tools int) bool {
-	t, asked := x.pool.tools, x.tools.asked
+	t, asked := x.home.tools, x.tools.asked
 	off := slices.Contains([]string{"off", "false", "no", "0"}, asked)
 	switch model = cmp.Or(x.model, model); { // a path that names the model decides
 	case off,

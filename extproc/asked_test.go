@@ -33,7 +33,7 @@ func TestToolsGoIn(t *testing.T) {
 		{name: "the path's model", tools: Tools{When: ToolsAlways, ExceptModels: []string{"small"}}, model: "large", path: "small"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			x := exchange{pool: &bound{tools: &tc.tools}, tools: &withTools{asked: tc.asked}}
+			x := exchange{home: &bound{tools: &tc.tools}, tools: &withTools{asked: tc.asked}}
 			x.model = tc.path
 			require.Equal(t, tc.want, x.offers(tc.model, tc.clients))
 		})

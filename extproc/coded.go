@@ -51,13 +51,21 @@ func (c *coded) decode(body []byte, size int64) {
 
 // takeBody takes memory for the body at hand, and for what comes of it. It reports whether there is as much.
 func (a *attempt) takeBody(ctx context.Context, take func(context.Context, int64) bool) bool {
-	body, c := a.message.body, &a.tools.coded
+	body, c := a.message.body, a.codedBody()
 	size := c.size(body, a.pool.maxBody)
 	if !take(ctx, size) {
 		return false
 	}
 	c.decode(body, size)
 	return true
+}
+
+// codedBody is the body at hand: of the request that is made one for another pool, or of what has to do with tools.
+func (x *exchange) codedBody() *coded {
+	if x.body != nil && x.response == wantHeaders {
+		return x.body
+	}
+	return &x.tools.coded
 }
 
 // unreadable is what a client reads in the place of an answer that has codings, though none were asked for, which cannot be taken off: as

@@ -22,6 +22,9 @@ func (x *exchange) describe() {
 	x.dyn.text(wire.ProviderField, x.pool.provider)
 	x.dyn.number(wire.AttemptField, float64(x.attempt))
 	x.describeModel()
+	if route := x.route(); route != "" {
+		x.dyn.text(wire.FallbackField, route)
+	}
 	switch {
 	case x.key != nil:
 		x.dyn.text(wire.KindField, wire.Centralized)

@@ -15,8 +15,8 @@ const maxSeeks = 4
 // rests, the client reads when that returns, since the refusal would end its conversation for good.
 func (x *exchange) seek(body []byte, k kind, now time.Time) {
 	peers := x.pool.keys.Peers(x.key)
-	x.tried = append(slices.Clip(x.before.tried), peers...)
-	x.without = append(slices.Clip(x.before.without), peers...)
+	x.tried = append(slices.Clip(x.triedBefore()), peers...)
+	x.without = append(slices.Clip(x.without), peers...)
 	_, none := x.walk(x.tried).Peek()
 	if none == nil && x.attempt < maxSeeks && x.inTime(now) && x.retriable() && x.followed() {
 		x.nextAttempt(k)

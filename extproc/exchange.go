@@ -88,8 +88,19 @@ type exchange struct {
 
 	request, response phase
 
-	pool       *bound       // nil where the front names none
-	key        *keypool.Key // nil: the client has its own, or none is needed
+	home       *bound        // the pool that the front names; nil where it names none
+	pool       *bound        // the one that the attempt is for: home, or one that it falls back to
+	hop        int           // its number in home's chain; 0: it is home
+	goTo       int           // the next attempt's, where that has another pool
+	steps      []hopped      // from pool to pool, of this attempt
+	movable    bool          // the request may go on with another pool
+	wanted     string        // the model that the request's path names, or its turn; "": none
+	sent       string        // the request's path for another pool
+	came       string        // the request's path for home, without credentials
+	body       *coded        // the request's, where it is made one for another pool; nil: it is not
+	moved      []byte        // that body
+	away       time.Duration // in which providers could not be reached
+	key        *keypool.Key  // nil: the client has its own, or none is needed
 	walker     *keypool.Walker
 	dialect    dialect.Dialect
 	path       string // without the query
@@ -114,7 +125,7 @@ type exchange struct {
 	repeat     bool      // the next attempt may have this one's key once more
 	talk       uint64    // the conversation, as a hash
 	named      bool      // the request says which that is
-	moved      move      // the conversation is with another key than before
+	moving     move      // the conversation is with another key than before
 	tried      []string  // ids of the keys that failed, this attempt's among them
 	without    []string  // ids of the keys whose organisations do not have what the request names, this attempt's among them
 	own        []byte    // masked hint of the client's own credential
@@ -193,11 +204,18 @@ func (x *exchange) begin(pools *poolSet, retryLimit int64) {
 
 // after is what the attempt leaves to the next one, when it has turned.
 func (x *exchange) after() trail {
-	tried := x.tried
-	if x.repeat {
-		tried = x.before.tried
+	t := trail{hop: x.hop, route: x.route(), away: x.away, attempt: x.attempt, started: x.started}
+	if x.goTo > 0 {
+		t.hop = x.goTo
+		return t
 	}
-	return trail{tried: tried, without: x.without, attempt: x.attempt, started: x.started, repeated: x.before.repeated || x.repeat, doubted: x.doubted, refused: x.refused}
+	t.tried = x.tried
+	if x.repeat {
+		t.tried = x.triedBefore()
+	}
+	t.without, t.doubted, t.refused = x.without, x.doubted, x.refused
+	t.repeated = x.repeatedBefore() || x.repeat
+	return t
 }
 
 // finish gives back what the attempt still holds. It may be called more than once.

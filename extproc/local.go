@@ -97,6 +97,7 @@ func (x *exchange) decideLocal(k kind, now time.Time) {
 		x.nextAttempt(k)
 	case again && x.key != nil && x.local.away && x.nextKey() && x.others() == nil:
 		x.nextAttempt(k)
+	case x.local.away && x.fallBack(whyUnreachable, k, now):
 	default:
 		x.outcome = surfaced
 		if x.local.away {
@@ -107,7 +108,10 @@ func (x *exchange) decideLocal(k kind, now time.Time) {
 }
 
 // mayRepeat reports whether no attempt before this one was repeated.
-func (x *exchange) mayRepeat() bool { return !x.before.repeated }
+func (x *exchange) mayRepeat() bool { return !x.repeatedBefore() }
+
+// repeatedBefore reports whether an attempt before this one was repeated, with the same pool.
+func (x *exchange) repeatedBefore() bool { return x.hop == x.before.hop && x.before.repeated }
 
 // followed reports whether attempts know what the one before them tried. Two replicas behind one Envoy do not: each would have
 // the same key again, for as many attempts as the front allows.

@@ -42,6 +42,8 @@ type poolMetrics struct {
 	byReason    [reasons]metric.ObserveOption
 	byKind      [exhaustionKinds]metric.ObserveOption
 	byMove      [moves]metric.ObserveOption
+	fallbacks   [whys]atomic.Int64
+	byWhy       [whys]metric.ObserveOption
 	byState     [len(states)]metric.ObserveOption
 }
 
@@ -90,28 +92,30 @@ func newMetrics(provider metric.MeterProvider, pools func() *poolSet) (*metrics,
 		}
 	}
 	var err error
-	m.tried, err = meter.Int64Histogram("key_pool_failover_attempts",
+	m.tried, err = meter.Int64Histogram("keyturn.key_pool_failover_attempts",
 		metric.WithDescription("Keys tried for one request, when its last attempt is over."), metric.WithExplicitBucketBoundaries(1, 2, 3, 4, 5, 10, 25))
 	fail(err)
-	m.duration, err = meter.Float64Histogram("attempt_duration", metric.WithUnit("s"),
+	m.duration, err = meter.Float64Histogram("keyturn.attempt_duration", metric.WithUnit("s"),
 		metric.WithDescription("From an attempt's request headers to those of its response: what the provider took to answer. Without those that Envoy answered itself."),
 		metric.WithExplicitBucketBoundaries(.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120))
 	fail(err)
-	attempts, err := meter.Int64ObservableCounter("attempts", metric.WithDescription("Attempts by the way they ended: ok, turned (the next one follows), exhausted (no key left), surfaced (an error for the client), unreachable (the provider was not), no_response, foreign (the client's own key)."))
+	attempts, err := meter.Int64ObservableCounter("keyturn.attempts", metric.WithDescription("Attempts by the way they ended: ok, turned (the next one follows), exhausted (no key left), surfaced (an error for the client), unreachable (the provider was not), no_response, foreign (the client's own key)."))
 	fail(err)
-	transitions, err := meter.Int64ObservableCounter("key_pool_state_transitions", metric.WithDescription("Keys that left their state, by the reason."))
+	transitions, err := meter.Int64ObservableCounter("keyturn.key_pool_state_transitions", metric.WithDescription("Keys that left their state, by the reason."))
 	fail(err)
-	exhaustions, err := meter.Int64ObservableCounter("key_pool_exhaustions", metric.WithDescription("Requests that no key of the pool could serve, by what the client was told."))
+	exhaustions, err := meter.Int64ObservableCounter("keyturn.key_pool_exhaustions", metric.WithDescription("Requests that no key of the pool could serve, by what the client was told."))
 	fail(err)
-	refusals, err := meter.Int64ObservableCounter("memory_refusals", metric.WithDescription("Bodies that limits.memory left no memory for, by what they were: request, larger (than announced, or late), answer, later (of a later turn), error (judged by its status alone; the others were answered with 503)."))
+	refusals, err := meter.Int64ObservableCounter("keyturn.memory_refusals", metric.WithDescription("Bodies that limits.memory left no memory for, by what they were: request, larger (than announced, or late), answer, later (of a later turn), error (judged by its status alone; the others were answered with 503)."))
 	fail(err)
-	echoed, err := meter.Int64ObservableCounter("key_pool_echoes", metric.WithDescription("Answers of the provider that held a key of the pool, which was taken out, by the part: header or body."))
+	echoed, err := meter.Int64ObservableCounter("keyturn.key_pool_echoes", metric.WithDescription("Answers of the provider that held a key of the pool, which was taken out, by the part: header or body."))
 	fail(err)
-	moved, err := meter.Int64ObservableCounter("key_pool_moves", metric.WithDescription("Conversations that went on with another key than before, in pools that spread, by the reason: rested (their key could not be used) or failed (it failed for the request)."))
+	moved, err := meter.Int64ObservableCounter("keyturn.key_pool_moves", metric.WithDescription("Conversations that went on with another key than before, in pools that spread, by the reason: rested (their key could not be used) or failed (it failed for the request)."))
 	fail(err)
-	state, err := meter.Int64ObservableGauge("key_pool_state", metric.WithDescription("Keys by state, as they are at this moment."))
+	fellBack, err := meter.Int64ObservableCounter("keyturn.fallbacks", metric.WithDescription("Requests that a pool passed on to another, by the reason: exhausted, overloaded or unreachable."))
 	fail(err)
-	open, err := meter.Int64ObservableGauge("streams", metric.WithDescription("ext_proc streams open now: attempts whose answer is awaited or read."))
+	state, err := meter.Int64ObservableGauge("keyturn.key_pool_state", metric.WithDescription("Keys by state, as they are at this moment."))
+	fail(err)
+	open, err := meter.Int64ObservableGauge("keyturn.streams", metric.WithDescription("ext_proc streams open now: attempts whose answer is awaited or read."))
 	fail(err)
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -134,10 +138,11 @@ func newMetrics(provider metric.MeterProvider, pools func() *poolSet) (*metrics,
 			observe(o, refusals, pm.refusals[:], pm.byWant[:])
 			observe(o, echoed, pm.echoes[:], pm.byPart[:])
 			observe(o, moved, pm.moves[stayed+1:], pm.byMove[stayed+1:])
+			observe(o, fellBack, pm.fallbacks[:], pm.byWhy[:])
 			observe(o, exhaustions, pm.exhaustions[:], pm.byKind[:])
 		}
 		return nil
-	}, attempts, transitions, exhaustions, refusals, echoed, moved, state, open)
+	}, attempts, transitions, exhaustions, refusals, echoed, moved, fellBack, state, open)
 	return m, err
 }
 
@@ -178,6 +183,9 @@ func (m *metrics) forPool(name string) *poolMetrics {
 	for i := range pm.byMove {
 		pm.byMove[i] = with("reason", moveNames[i])
 	}
+	for i := range pm.byWhy {
+		pm.byWhy[i] = with("reason", Fallbacks[i])
+	}
 	for i, s := range states {
 		pm.byState[i] = with("state", s.String())
 	}
@@ -200,12 +208,13 @@ func (s *Server) record(ctx context.Context, x *exchange) {
 				slog.String("pool", x.pool.name), slog.String("to", x.pool.shown(x.elsewhere)), slog.Int64("redirects", n))
 		}
 	}
+	s.recordSteps(ctx, x)
 	m := x.pool.metrics
 	m.attempts[x.outcome].Add(1)
 	if x.exhaustion != nil && x.outcome == exhausted {
 		m.exhaustions[x.exhaustion.Kind].Add(1)
 	}
-	m.moves[x.moved].Add(1)
+	m.moves[x.moving].Add(1)
 	if x.own == nil && x.status != 0 && x.local == nil {
 		s.metrics.duration.Record(ctx, x.judged.Sub(x.began).Seconds(), m.record...)
 	}
@@ -217,6 +226,17 @@ func (s *Server) record(ctx context.Context, x *exchange) {
 		s.log.LogAttrs(ctx, slog.LevelDebug, "attempt", append(x.keyAttrs(),
 			slog.String("outcome", x.outcome.String()), slog.Int("attempt", x.attempt), slog.Int("status", x.status),
 			slog.String("dialect", dialect.Name(x.dialect)), slog.Int("dropped", x.dropped), slog.Duration("took", s.clock.Since(x.began).Round(time.Microsecond)))...)
+	}
+}
+
+// recordSteps counts, and says in the log now and then, that a pool's requests go on with another.
+func (s *Server) recordSteps(ctx context.Context, x *exchange) {
+	for _, step := range x.steps {
+		step.from.metrics.fallbacks[step.why].Add(1)
+		if n, ok := s.fellBack.due(s.clock.Now()); ok {
+			s.log.LogAttrs(ctx, slog.LevelWarn, "requests go on with another pool",
+				slog.String("pool", step.from.name), slog.String("to", step.to.name), slog.String("reason", Fallbacks[step.why]), slog.Int64("requests", n))
+		}
 	}
 }
 
@@ -244,9 +264,9 @@ func (s *Server) transition(ctx context.Context, pool *bound, key *keypool.Key, 
 // triedKeys is how many keys the request has used, this attempt's included. The client's own credential counts for none, and neither does none.
 func (x *exchange) triedKeys() int {
 	if x.key == nil {
-		return len(x.before.tried)
+		return len(x.triedBefore())
 	}
-	return len(x.before.tried) + 1
+	return len(x.triedBefore()) + 1
 }
 
 func (x *exchange) keyAttrs() []slog.Attr {
@@ -257,3 +277,6 @@ func (x *exchange) keyAttrs() []slog.Attr {
 	}
 	return attrs
 }
+
+// Open is the number of attempts under way.
+func (s *Server) Open() int64 { return s.metrics.open.Load() }

@@ -13,7 +13,7 @@ import (
 // TestNamelessClients: where clients are asked who they are, nothing is remembered of one whose token names nobody, since it could not be told
 // from another.
 func TestNamelessClients(t *testing.T) {
-	x := &exchange{pool: &bound{memory: agent.NewMemory(time.Hour, 1<<20, quartz.NewMock(t))}}
+	x := &exchange{home: &bound{memory: agent.NewMemory(time.Hour, 1<<20, quartz.NewMock(t))}}
 	require.NotNil(t, x.memory(nil), "nobody is asked")
 	x.front = front{asked: true}
 	require.Nil(t, x.memory(nil))

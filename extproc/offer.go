@@ -17,12 +17,12 @@ import (
 )
 
 // offer is the pool's tools as models are told of them, at this moment. It waits a moment for servers that have just been named.
-func (s *Server) offer(ctx context.Context, b *bound, d dialect.Dialect) []dialect.Tool {
-	tools := s.offers.mended(s.tools(ctx, b.tools.Servers), takes(b.schemas, d))
-	if b.tools.Search && len(tools) > mostUnsearched { // the request has two others
+func (s *Server) offer(ctx context.Context, t *Tools, by *taker) []dialect.Tool {
+	tools := s.offers.mended(s.tools(ctx, t.Servers), by)
+	if t.Search && len(tools) > mostUnsearched { // the request has two others
 		return tools
 	}
-	return s.offers.fit(tools, b.tools.DefinitionBytes)
+	return s.offers.fit(tools, t.DefinitionBytes)
 }
 
 // taker is what takes schemas of one kind.

@@ -57,7 +57,7 @@ func TestOfferMends(t *testing.T) {
 		for range 2 {
 			row, known := provider.Named(tc.provider)
 			require.True(t, known)
-			got := s.offer(t.Context(), &bound{schemas: Schemas(row.Schemas), tools: &Tools{DefinitionBytes: 1 << 20}}, tc.dialect)
+			got := s.offer(t.Context(), &Tools{DefinitionBytes: 1 << 20}, takes(Schemas(row.Schemas), tc.dialect))
 			require.Len(t, got, tc.tools, tc.provider)
 			require.Equal(t, tc.schema, string(got[0].Schema), tc.provider)
 			want := strings.Repeat("é", 1025)
@@ -72,7 +72,7 @@ func TestOfferMends(t *testing.T) {
 	require.Equal(t, 1, strings.Count(log.String(), left+`key provider=Anthropic`))
 	require.Equal(t, 5, strings.Count(log.String(), "\n"))
 	clk.Advance(time.Hour)
-	s.offer(t.Context(), &bound{schemas: OpenAISchemas, tools: &Tools{DefinitionBytes: 1 << 20}}, dialect.Chat)
+	s.offer(t.Context(), &Tools{DefinitionBytes: 1 << 20}, openAI)
 	require.Equal(t, 6, strings.Count(log.String(), "\n"))
 }
 
@@ -88,7 +88,7 @@ func TestOfferFits(t *testing.T) {
 	found = append(found, tool("small", "a", "one", schema), tool("small", "b", "two", schema), tool("middle", "c", strings.Repeat("x", 3000), schema))
 	s := offered(t, quartz.NewMock(t), &log, found...)
 	names := func(most int64) (got []string) {
-		for _, one := range s.offer(t.Context(), &bound{provider: "compatible", tools: &Tools{DefinitionBytes: most}}, dialect.Chat) {
+		for _, one := range s.offer(t.Context(), &Tools{DefinitionBytes: most}, compatible) {
 			got = append(got, one.Server+"/"+one.Tool)
 		}
 		return got

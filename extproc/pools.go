@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -55,6 +56,10 @@ type Pool struct {
 	Deadline time.Duration
 	// KeepRateLimitHeaders lets the headers of the limits of the pool's keys (x-ratelimit-* and the like) pass to the client.
 	KeepRateLimitHeaders bool
+	// Dialects are the names of the dialects that the provider speaks. They are needed where requests come from another pool, or go on to one.
+	Dialects []string
+	// Fallback says where requests go on that the pool cannot serve.
+	Fallback Fallback
 	// Stay says which requests belong to one conversation, where Keys are chosen by keypool.Spread.
 	Stay Stay
 	// WebSocket lets clients speak Responses over a WebSocket: its key is chosen, and never turned once it is open, and no tools go in.
@@ -99,6 +104,10 @@ type bound struct {
 	webSocket        bool
 	stay             Stay
 	endpoints        endpoints
+	base             string   // of the upstream: paths that a front leads here begin with it
+	dialects         []string // that the provider speaks
+	hops             []hop    // where requests go on, in order
+	wait             time.Duration
 	tools            *Tools
 	memory           *agent.Memory // of tools; nil: none
 	metrics          *poolMetrics
@@ -106,9 +115,9 @@ type bound struct {
 
 // limits are those of a response with tools.
 func (x *exchange) limits() agent.Limits {
-	b := x.pool
+	t := x.home.tools
 	return agent.Limits{
-		Turns: b.tools.Turns, Calls: b.tools.Calls, Time: b.tools.Time, ResultBytes: b.tools.ResultBytes, MaxBody: b.maxBody,
+		Turns: t.Turns, Calls: t.Calls, Time: t.Time, ResultBytes: t.ResultBytes, MaxBody: x.pool.maxBody,
 		Room: func(n int64) bool { return x.roomLater == nil || x.roomLater(n) },
 	}
 }
@@ -136,7 +145,14 @@ func newPoolSet(pools []Pool, m *metrics, memories *memories) (*poolSet, error) 
 		set.all = append(set.all, b)
 		set.byName[b.name] = b
 	}
-	return set, errors.Join(errs...)
+	if len(errs) == 0 {
+		errs = append(errs, fallbackError(pools))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	set.chain(pools)
+	return set, nil
 }
 
 func bind(p Pool) (*bound, error) {
@@ -153,6 +169,7 @@ func bind(p Pool) (*bound, error) {
 		byok: p.BYOK, placeholders: map[string]bool{},
 		authority: p.Authority, webSocket: p.WebSocket, stay: p.Stay,
 		maxBody: p.MaxBody, deadline: p.Deadline, keepLimits: p.KeepRateLimitHeaders, tools: p.Tools, endpoints: newEndpoints(p.BasePath, p.Paths),
+		base: strings.TrimSuffix(p.BasePath, "/"), dialects: p.Dialects, wait: p.Fallback.Wait,
 	}
 	for _, v := range p.Placeholders {
 		b.placeholders[v] = true

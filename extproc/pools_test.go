@@ -61,7 +61,7 @@ func TestToolsAtTheirBounds(t *testing.T) {
 	}
 	set, err := bindWith(func(*Tools) {})
 	require.NoError(t, err)
-	limits := (&exchange{pool: set.all[0]}).limits()
+	limits := (&exchange{home: set.all[0], pool: set.all[0]}).limits()
 	require.True(t, limits.Room(1<<40), "nothing bounds them yet")
 	limits.Room = nil
 	require.Equal(t, agent.Limits{Turns: 2, Calls: 1, Time: time.Second, ResultBytes: 1 << 10, MaxBody: 1 << 10}, limits)

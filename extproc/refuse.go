@@ -14,18 +14,24 @@ import (
 // refuse answers the client in the provider's place: no key is left that could be tried.
 func (x *exchange) refuse() {
 	x.outcome = exhausted
+	x.exhaustion = x.exhaustionOfAll()
 	status, e := exhaustionError(x.exhaustion)
 	x.mut.reset()
 	if status == 429 {
-		if wait := x.exhaustion.RetryAfter; wait > 0 {
-			x.mut.set(wire.RetryAfterHeader, "", seconds(wait.Seconds()))
-			x.mut.set(wire.RetryAfterMillisHeader, "", strconv.FormatInt(int64((wait+time.Millisecond-1)/time.Millisecond), 10))
-		}
+		x.retryAfter(x.exhaustion.RetryAfter)
 	} else {
 		x.mut.set(wire.ShouldRetryHeader, "", "false") // the SDKs would try twice more
 	}
 	x.dyn.text(wire.ExhaustedField, x.exhaustion.Kind.String())
 	x.instead(status, x.exhaustion.Kind.String(), e)
+}
+
+// retryAfter says when the request may be sent again.
+func (x *exchange) retryAfter(wait time.Duration) {
+	if wait > 0 {
+		x.mut.set(wire.RetryAfterHeader, "", seconds(wait.Seconds()))
+		x.mut.set(wire.RetryAfterMillisHeader, "", strconv.FormatInt(int64((wait+time.Millisecond-1)/time.Millisecond), 10))
+	}
 }
 
 // cannotRetry answers the client in the provider's place: another key would do, and the front cannot make another attempt. The

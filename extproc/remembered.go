@@ -11,14 +11,14 @@ import (
 // while the request's headers are handled.
 func (x *exchange) memory(own []byte) dialect.Memory {
 	switch {
-	case x.pool.memory == nil:
+	case x.home.memory == nil:
 		return nil
 	case own != nil:
-		return x.pool.memory.For(ownClient(own))
+		return x.home.memory.For(ownClient(own))
 	case x.front.asked && len(x.front.client) == 0: // a token that names nobody: one client could not be told from another
 		return nil
 	}
-	return x.pool.memory.For(string(x.front.client))
+	return x.home.memory.For(string(x.front.client))
 }
 
 // ownClient names a client by the credential that it brings, without keeping it.

@@ -16,10 +16,11 @@ import (
 // requestHeaders chooses the key, puts it in the client's credential's place, and says where the request goes.
 func (x *exchange) requestHeaders(m *message, now time.Time) {
 	x.read(m, now)
-	if x.pool = x.pools.byName[string(x.front.pool)]; x.pool == nil {
+	if x.home = x.pools.byName[string(x.front.pool)]; x.home == nil {
 		x.unknownPool()
 		return
 	}
+	x.pool = x.home
 	if !x.admits(m) {
 		return
 	}
@@ -28,38 +29,62 @@ func (x *exchange) requestHeaders(m *message, now time.Time) {
 		return
 	}
 	own := x.pool.ownCredential(m)
+	x.came = x.clean(m, own != nil)
+	if x.movable = x.isMovable(m, own); x.movable && x.before.hop <= len(x.home.hops) {
+		x.takesOver(x.before.hop)
+	}
+	if own == nil {
+		x.talk, x.named = x.conversation(m)
+		if !x.choose() {
+			x.describe()
+			x.refuse()
+			return
+		}
+	}
 	mode := modes{}
+	if x.hop > 0 {
+		mode = modes{set: true, request: bodyBuffered}
+		x.beginElsewhere(m)
+	}
 	if x.wantsTools(m) {
 		mode = modes{set: true, request: bodyBuffered}
 		x.remember(m, own)
 	}
-	x.bodyMode = mode.request
-	x.clean(m, own != nil)
 	x.mut.wire = append(x.mut.wire, x.pool.destination...)
 	if x.pool.authority != "" {
 		x.authority = append(x.authority[:0], x.pool.authority...)
 	}
 	if own != nil {
+		x.bodyMode = mode.request
 		x.passOwn(m, own, mode)
 		return
 	}
-	if x.pool.keys == nil {
-		x.replaceCredential(m)
-		x.describe()
-		x.out.pass(m.kind, &x.mut, mode, &x.dyn)
-		return
-	}
-	x.talk, x.named = x.conversation(m)
-	x.walker = x.walk(x.before.tried)
-	x.key, x.exhaustion = x.walker.Next()
-	if x.exhaustion != nil {
-		x.describe()
-		x.refuse()
-		return
-	}
 	x.replaceCredential(m)
+	x.bodyMode = mode.request
+	x.bounded()
 	x.describe()
 	x.out.pass(m.kind, &x.mut, mode, &x.dyn)
+}
+
+// choose takes a key of the attempt's pool, or where it has none that can be used, of the next of the chain. It returns false where none is left.
+func (x *exchange) choose() bool {
+	for x.pool.keys != nil {
+		x.walker = x.walk(x.triedBefore())
+		if x.key, x.exhaustion = x.walker.Next(); x.exhaustion == nil {
+			break
+		}
+		if !x.moveOn(whyExhausted) {
+			return false
+		}
+	}
+	return true
+}
+
+// bounded has Envoy give up a provider that does not begin its answer in time, where the request may go on with another.
+func (x *exchange) bounded() {
+	if x.pool.wait > 0 && x.next(whyUnreachable) > 0 {
+		x.mut.set(wire.TryTimeoutHeader, "", strconv.FormatInt(x.pool.wait.Milliseconds(), 10))
+	}
 }
 
 // read takes what the headers tell of the request.
@@ -67,10 +92,12 @@ func (x *exchange) read(m *message, now time.Time) {
 	path := string(m.header(":path"))
 	x.dialect, x.model, x.stored = dialect.Of(path), model(path), stored(path)
 	x.path, _, _ = strings.Cut(path, "?")
+	x.wanted = x.model
 	x.doubted, x.without = x.before.doubted, x.before.without
 	x.laterTurn = len(x.front.turn) > 0
 	if x.laterTurn && x.model == "" { // the first turn's attempt has read the body
 		x.model = agent.ModelOf(string(m.header(wire.ModelHeader)))
+		x.wanted = x.model
 	}
 	x.id = append(x.id[:0], x.front.id...)
 	x.authority = append(x.authority[:0], m.header(":authority")...)
@@ -153,6 +180,10 @@ func (x *exchange) replaceCredential(m *message) {
 
 // setPath says which path the provider gets, where it is another than the client's.
 func (x *exchange) setPath(m *message, own []byte) {
+	if x.hop > 0 {
+		x.mut.set(":path", "", x.sent)
+		return
+	}
 	path := string(m.header(":path"))
 	clean, _ := splitQuery(path, func(credential string) bool { return own != nil && !x.pool.placeholders[credential] })
 	if clean = x.continued(clean, own); clean != path {

@@ -56,7 +56,7 @@ func (x *exchange) readable(m *message) bodyMode {
 // concerns reports whether an answer with this status is to be judged: it may be the key's fault, or come of what Keyturn has
 // forgotten.
 func (x *exchange) concerns() bool {
-	return x.key != nil && x.pool.keys.Policy().Concerns(x.status) || x.explainable()
+	return x.key != nil && x.pool.keys.Policy().Concerns(x.status) || x.explainable() || x.status >= 500 && x.next(whyOverloaded) > 0
 }
 
 // explainable reports whether the provider may have refused what Keyturn made of the request.
@@ -118,6 +118,9 @@ func (x *exchange) decide(m *message, now time.Time) {
 		if x.own == nil {
 			x.outcome = surfaced
 		}
+		if x.status >= 500 && x.fallBack(whyOverloaded, k, now) {
+			return
+		}
 		x.notBlamed(body, k, now)
 		return
 	}
@@ -126,6 +129,9 @@ func (x *exchange) decide(m *message, now time.Time) {
 	x.walker.Release() // a trial that blamed nobody is over; the next attempt may come before this stream ends
 	if x.verdict.Action == keypool.Surface {
 		x.outcome = surfaced
+		if x.verdict.Class == keypool.Transient && x.fallBack(whyOverloaded, k, now) {
+			return
+		}
 		x.notBlamed(body, k, now)
 		return
 	}
@@ -137,6 +143,8 @@ func (x *exchange) decide(m *message, now time.Time) {
 	switch x.exhaustion = x.others(); {
 	case x.exhaustion == nil && x.inTime(now) && x.retriable() && (blamed || x.followed()): // or the next attempt would have this key again
 		x.nextAttempt(k)
+	case x.verdict.Class == keypool.Transient && x.fallBack(whyOverloaded, k, now):
+	case x.exhaustion != nil && x.fallBack(whyExhausted, k, now):
 	case !blamed:
 		x.surface(k)
 	case x.exhaustion == nil && x.inTime(now):
@@ -173,13 +181,13 @@ func (x *exchange) classify(a keypool.Answer) keypool.Verdict {
 
 // others notes this attempt's key as tried. It is nil while the pool has a usable one beside those that were.
 func (x *exchange) others() *keypool.Error {
-	x.tried = append(slices.Clip(x.before.tried), x.key.ID())
+	x.tried = append(slices.Clip(x.triedBefore()), x.key.ID())
 	_, none := x.walk(x.tried).Peek()
 	return none
 }
 
 // inTime reports whether the request may still have another attempt.
-func (x *exchange) inTime(now time.Time) bool { return now.Sub(x.started) < x.pool.deadline }
+func (x *exchange) inTime(now time.Time) bool { return now.Sub(x.started) < x.home.deadline+x.away }
 
 // retriable reports whether the front can make another attempt, as far as that is known.
 func (x *exchange) retriable() bool {

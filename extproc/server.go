@@ -2,13 +2,11 @@ package extproc
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -46,8 +44,12 @@ type Config struct {
 	TracerProvider trace.TracerProvider
 	// Clients are let in where Envoy asks who a client is; SetClients replaces them. Where it asks and there are none, nobody is.
 	Clients []Client
-	// Beside is served on the same connections: the service that Envoy tells of requests when they are over. Nil: there is none.
+	// Beside is served on the same connections: the service that Envoy tells of requests when they are over, and that makes the spans of
+	// requests, beneath which those of turns and calls are. Nil: there is none.
 	Beside Beside
+	// Start records that a request of a client begins, before it leaves. An error, or none within a few seconds, has the client get 503 in its
+	// place. Nil: nobody waits for that.
+	Start func(context.Context, Start) error
 	// Clock tells the time. Nil means the real one.
 	Clock quartz.Clock
 	// Catalogue runs the tools of pools that have some. Nil: none may have.
@@ -91,6 +93,10 @@ type Server struct {
 	idle     sync.Once // when the server shuts down and no attempt is under way
 	withheld seldom    // redirects
 	noMemory seldom    // bodies
+	fellBack seldom    // requests
+
+	start      func(context.Context, Start) error // nil: no start has to be recorded
+	unrecorded seldom                             // requests whose start was not
 
 	tools    func(ctx context.Context, servers []string) []mcp.Tool // the catalogue's
 	advice   func(servers []string) []mcp.Instructions              // nil: none
@@ -101,33 +107,12 @@ type Server struct {
 	close    func() // what the agent keeps open
 }
 
-// outside is where a Server's tools and later turns go: the catalogue and Envoy's loopback listener, or a test's own.
-type outside struct {
-	tools    func(ctx context.Context, servers []string) []mcp.Tool
-	advice   func(servers []string) []mcp.Instructions
-	call     func(ctx context.Context, server, tool string, arguments json.RawMessage) (*mcp.Result, error)
-	loopback http.RoundTripper
-	close    func()
-}
-
-func (cfg *Config) outside() *outside {
-	if cfg.Catalogue == nil || cfg.Loopback == "" {
-		return nil
-	}
-	transport := agent.NewTransport(cfg.Loopback)
-	return &outside{
-		tools: cfg.Catalogue.Tools, advice: cfg.Catalogue.Instructions,
-		call:     cfg.Catalogue.Call,
-		loopback: transport, close: transport.CloseIdleConnections,
-	}
-}
-
 // New makes a Server. Its errors name the pool and what is wrong with it.
 func New(cfg Config) (*Server, error) { return newServer(cfg, cfg.outside()) }
 
 // newServer makes a Server whose tools are out's; nil: it has none.
 func newServer(cfg Config, out *outside) (*Server, error) {
-	s := &Server{log: cfg.Log, clock: cfg.Clock, maxRetry: cfg.MaxRetry, health: health.NewServer(), beside: cfg.Beside}
+	s := &Server{log: cfg.Log, clock: cfg.Clock, maxRetry: cfg.MaxRetry, health: health.NewServer(), beside: cfg.Beside, start: cfg.Start}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -149,6 +134,7 @@ func newServer(cfg Config, out *outside) (*Server, error) {
 		s.tools, s.advice, s.close = out.tools, out.advice, out.close
 		if s.agent, err = agent.New(agent.Config{
 			Call: out.call, Loopback: &blanking{out.loopback, s}, Clock: s.clock, Log: s.log, TracerProvider: cfg.TracerProvider, MeterProvider: cfg.MeterProvider,
+			Recorded: cfg.Beside != nil,
 		}); err != nil {
 			return nil, err
 		}
@@ -318,7 +304,7 @@ func (s *Server) receive(stream grpc.ServerStream, a *attempt) (due, error) {
 	switch {
 	case a.message.kind == requestHeaders:
 		s.trails.follow(&a.exchange, a.message)
-	case a.message.kind == requestBody && a.tools != nil:
+	case a.message.kind == requestBody && (a.tools != nil || a.body != nil):
 		a.full, a.fullFor = !a.takeBody(stream.Context(), a.share.came), wantLarger
 		s.tellCoded(a)
 		a.gone = func() bool { return stream.Context().Err() != nil }
@@ -342,6 +328,7 @@ func (s *Server) receive(stream grpc.ServerStream, a *attempt) (due, error) {
 	if a.awaiting == a.message {
 		a.message = messages.Get().(*message)
 	}
+	s.begun(stream.Context(), a)
 	s.account(stream.Context(), a, d)
 	s.trails.leave(&a.exchange) // before the front can make the next attempt
 	if isHead {
@@ -378,6 +365,7 @@ func (s *Server) send(stream grpc.ServerStream, a *attempt, d due) error {
 		return stream.SendMsg(&a.out)
 	case dueTools:
 		s.put(stream.Context(), a)
+		s.trails.leave(&a.exchange)
 		return stream.SendMsg(&a.out)
 	case duePiece:
 		if err := sendChunks(stream, &a.out, a.chunk); err != nil || !a.hasRest() {

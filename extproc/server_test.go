@@ -132,7 +132,7 @@ func counter(t testing.TB, reader *sdkmetric.ManualReader, name, label string) i
 	for _, scope := range all.ScopeMetrics {
 		for _, m := range scope.Metrics {
 			sum, ok := m.Data.(metricdata.Sum[int64])
-			if !ok || m.Name != name {
+			if !ok || m.Name != "keyturn."+name {
 				continue
 			}
 			for _, p := range sum.DataPoints {
@@ -155,7 +155,7 @@ func gauge(t testing.TB, reader *sdkmetric.ManualReader, name string) int64 {
 	require.NoError(t, reader.Collect(context.Background(), &all))
 	for _, scope := range all.ScopeMetrics {
 		for _, m := range scope.Metrics {
-			if g, ok := m.Data.(metricdata.Gauge[int64]); ok && m.Name == name {
+			if g, ok := m.Data.(metricdata.Gauge[int64]); ok && m.Name == "keyturn."+name {
 				require.Len(t, g.DataPoints, 1)
 				return g.DataPoints[0].Value
 			}
@@ -304,7 +304,7 @@ func histogram[N int64 | float64](t testing.TB, reader *sdkmetric.ManualReader, 
 	require.NoError(t, reader.Collect(context.Background(), &all))
 	for _, scope := range all.ScopeMetrics {
 		for _, m := range scope.Metrics {
-			if h, ok := m.Data.(metricdata.Histogram[N]); ok && m.Name == name {
+			if h, ok := m.Data.(metricdata.Histogram[N]); ok && m.Name == "keyturn."+name {
 				require.Len(t, h.DataPoints, 1)
 				return int64(h.DataPoints[0].Count), int64(h.DataPoints[0].Sum)
 			}

@@ -76,6 +76,7 @@ func (p Pool) complete() (Pool, error) {
 	}
 	setting.Range(&found, "max_body", p.MaxBody, MinBody, MaxBody, setting.Bytes)
 	setting.Range(&found, "deadline", p.Deadline, MinDeadline, MaxDeadline, setting.Duration)
+	found.AddWithin("fallback", p.Fallback.complete())
 	if p.Tools != nil {
 		t, faults := p.Tools.complete(*d.Tools)
 		p.Tools = &t

@@ -117,8 +117,8 @@ func (x *exchange) served() {
 	if !x.named || !x.walker.Served(x.key) {
 		return
 	}
-	x.moved = moveRested
-	if len(x.before.tried) > 0 {
-		x.moved = moveFailed
+	x.moving = moveRested
+	if len(x.triedBefore()) > 0 {
+		x.moving = moveFailed
 	}
 }

@@ -69,7 +69,7 @@ const (
 
 // wantsTools reports whether the pool's tools may go into this request.
 func (x *exchange) wantsTools(m *message) bool {
-	return x.pool.tools != nil && !x.laterTurn && x.dialect != nil && !m.end &&
+	return x.home.tools != nil && !x.laterTurn && x.dialect != nil && !m.end &&
 		string(m.header(":method")) == "POST" && x.length <= x.pool.maxBody
 	// The content type does not matter: curl -d says application/x-www-form-urlencoded, and a body that is no JSON passes as it is.
 }
@@ -77,6 +77,9 @@ func (x *exchange) wantsTools(m *message) bool {
 // remember keeps of the request's headers what later turns repeat: a credential only if it is the client's own for the provider.
 func (x *exchange) remember(m *message, own []byte) {
 	path, _ := splitQuery(string(m.header(":path")), func(string) bool { return own != nil })
+	if x.hop > 0 {
+		path = x.sent
+	}
 	x.tools = &withTools{memory: x.memory(own), coded: coded{header: m.joined("content-encoding")}, origin: agent.Origin{
 		Pool: x.pool.name, Provider: x.pool.telemetry, Dialect: x.dialect, Began: x.started,
 		Path: path, Authority: string(m.header(":authority")), RequestID: string(x.front.requestID), Client: string(x.front.client), ID: string(x.front.id),
@@ -91,7 +94,7 @@ func (x *exchange) remember(m *message, own []byte) {
 		case "traceparent", "tracestate":
 			o.Trace(name, string(h.value))
 		default:
-			if !wire.IsProxied(h.name) && (own != nil || name != x.pool.header && !wire.IsCredential(h.name) && !wire.IsPage(h.name) && !slices.Contains(wire.Withheld, name) && !slices.Contains(wire.Accounts, name)) {
+			if !wire.IsProxied(h.name) && (own != nil || name != x.pool.header && name != x.home.header && !wire.IsCredential(h.name) && !wire.IsPage(h.name) && !slices.Contains(wire.Withheld, name) && !slices.Contains(wire.Accounts, name)) {
 				o.Repeat(name, string(h.value))
 			}
 		}
@@ -101,6 +104,21 @@ func (x *exchange) remember(m *message, own []byte) {
 // requestBody takes a request's body: Envoy sends it once, as it was asked to. One that came in chunks, and passes as one whose length
 // is known, may turn out to be too large for tools.
 func (x *exchange) requestBody(m *message) due {
+	if x.body != nil && x.response == wantHeaders {
+		if x.full {
+			x.busy()
+			return dueReply
+		}
+		if !x.move(m) {
+			return dueReply
+		}
+		if x.tools == nil {
+			if x.rekey(); !x.done {
+				x.passMoved(m)
+			}
+			return dueReply
+		}
+	}
 	if x.tools != nil && x.tools.response == nil && x.response == wantHeaders {
 		switch {
 		case x.full:
@@ -111,21 +129,21 @@ func (x *exchange) requestBody(m *message) due {
 		}
 		x.tools = nil
 	}
-	x.out.pass(m.kind, nil, modes{}, nil)
+	x.passMoved(m)
 	return dueReply
 }
 
 // putTools puts the pool's tools into the request, unless it is to pass as it is. m is its body.
 func (x *exchange) putTools(m *message, tools []dialect.Tool, without dialect.Without) {
 	var catalogue []dialect.Tool
-	if x.pool.tools.Search && len(tools) > mostUnsearched {
+	if x.home.tools.Search && len(tools) > mostUnsearched {
 		tools, catalogue = dialect.SearchTools(), tools
 	}
 	body := x.tools.coded.of(m.body)
 	tools = without.From(tools)
 	session := x.dialect.Open(dialect.Request{Path: x.tools.origin.Path, Body: body}, dialect.Options{
 		Tools: tools, Catalogue: without.From(catalogue), MaxTools: x.pool.maxTools, NoUsage: without.Usage, Offers: x.offers, Instructions: x.tools.instructions,
-		Hidden: x.pool.tools.Hidden, Counting: countings[x.pool.tools.Usage], ModelName: mcp.ModelName, Memory: x.tools.memory, Gone: x.gone,
+		Hidden: x.home.tools.Hidden, Counting: countings[x.home.tools.Usage], ModelName: mcp.ModelName, Memory: x.tools.memory, Gone: x.gone,
 	})
 	if session != nil && int64(len(session.Request())) > x.pool.maxBody { // Envoy could not hold it
 		session = nil
@@ -139,7 +157,7 @@ func (x *exchange) putTools(m *message, tools []dialect.Tool, without dialect.Wi
 	}
 	if session == nil {
 		x.tools = nil
-		x.out.pass(m.kind, &x.mut, modes{}, &x.dyn)
+		x.passMoved(m)
 		return
 	}
 	if c, ok := session.(dialect.Crowded); ok {
@@ -174,14 +192,16 @@ func (x *exchange) rekey() {
 	if x.walker == nil || x.model == "" {
 		return
 	}
-	before, walker := x.key.ID(), x.walk(x.before.tried)
+	before, walker := x.key.ID(), x.walk(x.triedBefore())
 	if next, err := walker.Peek(); err == nil && next.ID() == before {
 		return
 	}
 	x.walker.Release()
 	x.walker = walker
 	if x.key, x.exhaustion = x.walker.Next(); x.exhaustion != nil {
-		x.refuse()
+		if !x.fallBackAtBody() {
+			x.refuse()
+		}
 		return
 	}
 	if x.key.ID() != before {

@@ -10,13 +10,16 @@ import (
 
 // trail is what an attempt leaves to the next one of its request.
 type trail struct {
-	tried    []string  // ids of the keys that failed
-	without  []string  // ids of the keys of the organisations that do not have what the request names
-	attempt  int       // number of the attempt that left it
-	started  time.Time // when the request's first attempt began
-	repeated bool      // a key was tried once more, since nothing had reached the provider
-	doubted  bool      // a key was retired for the words of an answer alone
-	refused  *refused  // what the next attempt goes without; nil: nothing
+	tried    []string      // ids of the keys that failed
+	without  []string      // ids of the keys of the organisations that do not have what the request names
+	hop      int           // number of the pool in the chain of the front's; 0: that one
+	route    string        // how the request came there
+	away     time.Duration // in which providers could not be reached
+	attempt  int           // number of the attempt that left it
+	started  time.Time     // when the request's first attempt began
+	repeated bool          // a key was tried once more, since nothing had reached the provider
+	doubted  bool          // a key was retired for the words of an answer alone
+	refused  *refused      // what the next attempt goes without; nil: nothing
 }
 
 // Bounds of what is kept. The next attempt comes a millisecond later, or never.
@@ -45,7 +48,7 @@ type keptTrail struct {
 
 // size is about what the entry costs, in bytes.
 func (k *keptTrail) size() int {
-	n := 256 + len(k.id) + 16*(len(k.tried)+len(k.without))
+	n := 256 + len(k.id) + len(k.route) + 16*(len(k.tried)+len(k.without))
 	if r := k.refused; r != nil {
 		n += 128 + len(r.of.model) + 64*len(r.without.Named)
 	}

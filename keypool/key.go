@@ -47,6 +47,7 @@ type slot struct {
 	reviveAt atomic.Int64              // instant from which a retired key may be tried; 0: never
 	parked   atomic.Pointer[[]parking] // never changed in place; nil: none
 	chosen   atomic.Uint64
+	recent   recent
 
 	// protected by pool.mu
 	lease                            uint64        // of the trial that runs; 0: none

@@ -42,6 +42,9 @@ func (p *Pool) Mark(k *Key, v Verdict, model string) Transition {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := k.slot
+	if v.blames() {
+		s.recent.failedLocked(now, v)
+	}
 	t := Transition{From: s.stateAt(now)}
 	parks := v.Scope == ScopeKeyModel && model != "" && len(model) <= maxModelBytes
 	switch {

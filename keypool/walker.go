@@ -79,6 +79,7 @@ func (w *Walker) Next() (*Key, *Error) {
 		case free:
 		}
 		k.slot.chosen.Add(1)
+		k.slot.recent.count(now, oneAsked)
 		return k, nil
 	}
 	return nil, w.exhausted(now)

@@ -44,7 +44,11 @@ func (c *Catalogue) call(ctx context.Context, name, tool string, args json.RawMe
 	describeCall(span, cfg, tool)
 	begun := c.env.clock.Now()
 	r, e := v.call(ctx, tool, args)
-	c.env.measure(context.WithoutCancel(ctx), name, methodCall, describe(span, r, e), c.env.clock.Now().Sub(begun).Seconds())
+	failure, now := describe(span, r, e), c.env.clock.Now()
+	c.env.measure(context.WithoutCancel(ctx), name, methodCall, failure, now.Sub(begun).Seconds())
+	if e == nil || e.Kind != NotFound { // names that a model made up are not the server's tools
+		v.counts.called(tool, failure, now.Sub(begun), now)
+	}
 	return r, e
 }
 

@@ -36,12 +36,16 @@ type server struct {
 	held  *room         // for the answers of its tools
 	calls chan struct{} // a value for each call that runs
 
+	counts counts // of its tools' calls
+
 	mu        sync.Mutex // protects the fields below
 	cfg       Server
 	phase     phase
 	session   *session      // in phase up
 	all       []Tool        // of the last list, sorted
 	tools     []Tool        // those of all that the patterns let through; never changed in place
+	protocol  string        // of the last session
+	software  string        // of the last session
 	advice    string        // of the last session: how its tools are to be used; "": none
 	heard     bool          // an attempt has ended, well or not
 	down      bool          // the last one did not end well
@@ -191,6 +195,7 @@ func (v *server) keep(ctx context.Context, s *session, age time.Duration) {
 func (v *server) opened(s *session, tools []Tool) {
 	v.change(func() {
 		v.session, v.phase, v.heard, v.down = s, up, true, false
+		v.introducedLocked(s)
 		v.advice = limited(s.cs.InitializeResult().Instructions, maxInstructions)
 		v.setTools(tools)
 		v.setConnected(true)

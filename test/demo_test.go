@@ -131,11 +131,12 @@ func TestRun(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "keyturn.yaml"), fmt.Appendf(nil, `
 admin: {listen: %q}
 pools:
-- {name: openai, provider: openai, upstream: "http://127.0.0.1:1", keys: [{file: a.key}]}
+- {name: openai, provider: openai, upstream: "http://127.0.0.1:1/v1", keys: [{file: a.key}]}
 envoy: {listen: %q, admin: %q}
 `, ports[1], ports[0], ports[2]), 0o600))
 	c := startKeyturn(t, dir, "run", "-c", "keyturn.yaml")
-	c.until(t, "envoy is ready")
+	said := c.until(t, `pool is served`)
+	require.Regexp(t, `base_url"?[=:]"?http://`+ports[0]+`/openai/v1`, said)
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+ports[0]+"/v1/messages", strings.NewReader("{}"))
 	require.NoError(t, err)
 	resp, err := http.DefaultClient.Do(req)

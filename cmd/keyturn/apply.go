@@ -52,8 +52,8 @@ func (g *gateway) applyLocked(cfg *config.Config) error {
 	for _, commit := range c.commits {
 		commit()
 	}
-	if cfg.Listen != g.cfg.Listen || !reflect.DeepEqual(cfg.Admin, g.cfg.Admin) || cfg.Log != g.cfg.Log || cfg.Envoy.Loopback != g.cfg.Envoy.Loopback || !reflect.DeepEqual(cfg.Record, g.cfg.Record) {
-		g.log.Warn("changes of listen, admin, log, record and envoy.loopback take effect at the next start")
+	if cfg.Listen != g.cfg.Listen || !reflect.DeepEqual(cfg.Admin, g.cfg.Admin) || cfg.Log != g.cfg.Log || cfg.Envoy.Loopback != g.cfg.Envoy.Loopback || !reflect.DeepEqual(cfg.Record, g.cfg.Record) || !reflect.DeepEqual(cfg.Telemetry, g.cfg.Telemetry) {
+		g.log.Warn("changes of listen, admin, log, record, telemetry and envoy.loopback take effect at the next start")
 	}
 	if most := largestBody(cfg); most > g.held {
 		g.log.Warn("a larger max_body than this takes effect at the next start, for it needs another Envoy configuration", slog.Int64("bytes", g.held))
@@ -85,7 +85,7 @@ func (g *gateway) prepare(cfg *config.Config) (*change, error) {
 	if err := errors.Join(toolsErr, err); err != nil {
 		return nil, err
 	}
-	c.commits = append(c.commits, tools, attempts, func() { g.server.SetClients(clientsOf(cfg)) })
+	c.commits = append(c.commits, tools, attempts, func() { g.server.SetClients(clientsOf(cfg)); g.books.know(cfg) })
 	return c, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"sync"
@@ -32,6 +33,7 @@ type gateway struct {
 	server    *extproc.Server
 	books     *books // what is recorded; nil: nothing
 	held      int64  // bytes of a body that Envoy can hold
+	takeOver  bool   // from a process that listens at the same addresses; set before serve
 
 	applying sync.Mutex // held while a configuration is read and applied, so that none overtakes a later one
 
@@ -71,14 +73,14 @@ func (g *gateway) open() error {
 	if err != nil {
 		return err
 	}
-	if g.books, err = openBooks(&g.cfg.Record, g.telemetry, g.log); err != nil {
+	if g.books, err = openBooks(g.cfg, g.telemetry, g.log); err != nil {
 		return err
 	}
 	g.books.blank(g.cfg.Secrets())
 	boundHeap(g.cfg)
 	g.server, err = extproc.New(extproc.Config{
-		Beside: g.books.beside(),
-		Pools:  c.bound, MaxRetry: g.cfg.Envoy.MaxRequestBytes, MaxMemory: bodyMemory(g.cfg), Log: g.log, MeterProvider: g.telemetry.MeterProvider(), TracerProvider: g.telemetry.TracerProvider(),
+		Beside: g.books.beside(), Start: g.books.start(),
+		Pools: c.bound, MaxRetry: g.cfg.Envoy.MaxRequestBytes, MaxMemory: bodyMemory(g.cfg), Log: g.log, MeterProvider: g.telemetry.MeterProvider(), TracerProvider: g.telemetry.TracerProvider(),
 		Clients: clientsOf(g.cfg), Catalogue: g.catalogue, Loopback: g.cfg.Envoy.Loopback,
 	})
 	if err != nil {
@@ -127,35 +129,32 @@ func largestBody(cfg *config.Config) int64 {
 	return most
 }
 
-// serve runs the processor and the admin endpoint until ctx ends, then lets attempts under way end.
+// serve runs the processor and the admin endpoint until ctx ends or another process takes its place, then lets attempts under way end.
 func (g *gateway) serve(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, g.close()) }()
-	l, err := listen(ctx, g.cfg.Listen)
+	l, err := listen(ctx, g.cfg.Listen, g.takeOver)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	adminListener, err := admin.Listen(g.cfg.Admin.Listen, g.cfg.Admin.Token)
-	if err != nil {
-		return errors.Join(fmt.Errorf("admin.listen: %w", err), l.Close())
+	var adminListener net.Listener
+	if !g.takeOver { // else the process whose place is taken has it, until it has noticed
+		if adminListener, err = listenAdmin(g.cfg); err != nil {
+			return errors.Join(fmt.Errorf("admin.listen: %w", err), l.Close())
+		}
 	}
 	cfg := g.cfg
 	work, ctx := errgroup.WithContext(ctx)
+	ctx, replaced := context.WithCancelCause(ctx)
+	defer replaced(nil)
 	work.Go(func() error { return g.server.Serve(l) })
 	work.Go(func() error {
-		<-ctx.Done()
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
-		defer cancel()
-		if err := g.server.Shutdown(grace); err != nil {
-			g.log.Warn("attempts were cut", slog.Duration("grace", shutdownGrace))
+		if takenOver(ctx, l) {
+			replaced(errTakenOver)
 		}
 		return nil
 	})
-	work.Go(func() error {
-		h := admin.New(admin.Config{
-			Token: cfg.Admin.Token, Pools: g.currentPools, Tools: g.catalogue.Status, Records: g.books.records(), Viewers: cfg.Admin.Viewers, Metrics: g.telemetry.Handler(), Log: g.log, Version: telemetry.Version(), Reload: g.reload,
-		})
-		return admin.Serve(ctx, adminListener, h, g.log)
-	})
+	work.Go(func() error { g.endAttempts(ctx); return nil })
+	work.Go(func() error { return g.serveAdmin(ctx, adminListener, cfg) })
 	work.Go(func() error {
 		return config.Watch(ctx, cfg, g.log, func(next *config.Config) {
 			if err := g.apply(next); err != nil {
@@ -166,6 +165,61 @@ func (g *gateway) serve(ctx context.Context) (err error) {
 	work.Go(func() error { g.reloadOnHangup(ctx); return nil })
 	g.log.Info("serving", slog.String("listen", cfg.Listen), slog.String("admin", cfg.Admin.Listen), slog.Int("pools", len(cfg.Pools)))
 	return work.Wait()
+}
+
+var errTakenOver = errors.New("another process listens in the place of this one")
+
+// takenOverGrace is how long attempts under way may go on where another process serves new ones already.
+const takenOverGrace = 15 * time.Minute
+
+// endAttempts waits for the end of ctx, and then for the attempts under way.
+func (g *gateway) endAttempts(ctx context.Context) {
+	<-ctx.Done()
+	most, why := shutdownGrace, "told to end"
+	if errors.Is(context.Cause(ctx), errTakenOver) {
+		most, why = takenOverGrace, errTakenOver.Error()
+	}
+	g.log.Info("ending, when the attempts under way have", slog.String("why", why), slog.Int64("attempts", g.server.Open()), slog.Duration("for_at_most", most))
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), most)
+	defer cancel()
+	if err := g.server.Shutdown(grace); err != nil {
+		g.log.Warn("attempts were cut", slog.Duration("grace", most))
+	}
+}
+
+// listenAdmin opens the admin endpoint.
+func listenAdmin(cfg *config.Config) (net.Listener, error) {
+	if l, err := inherited(cfg.Admin.Listen); l != nil || err != nil {
+		return l, err
+	}
+	return admin.Listen(cfg.Admin.Listen, cfg.Admin.Token)
+}
+
+// takeOverTimeout is how long the process whose place is taken may hold the admin endpoint.
+const takeOverTimeout = 30 * time.Second
+
+// serveAdmin serves the admin endpoint on l until ctx ends. Without l it opens it as soon as it can.
+func (g *gateway) serveAdmin(ctx context.Context, l net.Listener, cfg *config.Config) (err error) {
+	tick := time.NewTicker(takeOverTick)
+	defer tick.Stop()
+	for deadline := time.Now().Add(takeOverTimeout); l == nil; {
+		if l, err = listenAdmin(cfg); err == nil {
+			break
+		}
+		if l = nil; time.Now().After(deadline) {
+			return fmt.Errorf("admin.listen: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+	h := admin.New(admin.Config{
+		Token: cfg.Admin.Token, Pools: g.currentPools, Tools: g.catalogue.Status, Records: g.books.records(), Viewers: cfg.Admin.Viewers,
+		Metrics: g.telemetry.Handler(), Log: g.log, Version: telemetry.Version(), Reload: g.reload,
+	})
+	return admin.Serve(ctx, l, h, g.log)
 }
 
 func (g *gateway) reloadOnHangup(ctx context.Context) {

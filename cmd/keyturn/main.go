@@ -26,6 +26,7 @@ const (
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends it at once
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
@@ -69,7 +70,7 @@ func newRoot() *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newServe(), newRun(), newDemo(), newCheck(), newRender(), newTurns(), newSpend(), newVersion())
+	root.AddCommand(newServe(), newRun(), newDemo(), newCheck(), newAttach(), newDetach(), newRender(), newTurns(), newSpend(), newVersion())
 	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	return root
 }

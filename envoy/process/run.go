@@ -38,7 +38,7 @@ type RunConfig struct {
 
 // The defaults of RunConfig.
 const (
-	defaultDrain = 10 * time.Second
+	DefaultDrain = 10 * time.Second
 	defaultGrace = 5 * time.Second
 )
 
@@ -90,7 +90,7 @@ func (b Binary) Start(ctx context.Context, cfg RunConfig) (*Process, error) {
 		return nil, fmt.Errorf("envoy's configuration: %w", err)
 	}
 	cfg.LogLevel = cmp.Or(cfg.LogLevel, "warning")
-	cfg.Drain, cfg.Grace = max(cmp.Or(cfg.Drain, defaultDrain), 0), cmp.Or(cfg.Grace, defaultGrace)
+	cfg.Drain, cfg.Grace = max(cmp.Or(cfg.Drain, DefaultDrain), 0), cmp.Or(cfg.Grace, defaultGrace)
 	out, err := newOutput(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("envoy's log: %w", err)

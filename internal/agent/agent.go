@@ -39,6 +39,8 @@ type Config struct {
 	// TracerProvider and MeterProvider make spans and instruments. Nil makes none.
 	TracerProvider trace.TracerProvider
 	MeterProvider  metric.MeterProvider
+	// Recorded says that a span of each client's request is made of its record: those of turns and calls are beneath it.
+	Recorded bool
 }
 
 // Agent finishes responses. It holds no state of a single one, and may be used from any goroutine.
@@ -58,7 +60,7 @@ func New(cfg Config) (*Agent, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	w, err := newWatch(cfg.TracerProvider, cfg.MeterProvider, cfg.Clock)
+	w, err := newWatch(cfg.TracerProvider, cfg.MeterProvider, cfg.Clock, cfg.Recorded)
 	if err != nil {
 		return nil, fmt.Errorf("instruments: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/coder/quartz"
+	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/metric"
@@ -14,6 +15,7 @@ import (
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/spans"
 )
 
 // watch makes spans and metrics of responses, turns and calls, by OpenTelemetry's conventions for generative AI
@@ -23,11 +25,11 @@ type watch struct {
 	tracer trace.Tracer
 	clock  quartz.Clock
 
+	recorded bool // a span of the client's request is made of its record
+
 	turns     metric.Int64Counter
 	calls     metric.Int64Counter
-	turnTime  metric.Float64Histogram
 	toolTime  metric.Float64Histogram
-	tokens    metric.Int64Histogram
 	loopTime  metric.Float64Histogram
 	loopTurns metric.Int64Histogram
 	loopCalls metric.Int64Histogram
@@ -36,35 +38,30 @@ type watch struct {
 // Buckets of the conventions.
 var (
 	secondBuckets = []float64{.01, .02, .04, .08, .16, .32, .64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92}
-	tokenBuckets  = []float64{1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864}
 	countBuckets  = []float64{1, 2, 3, 4, 5, 10, 20, 50, 100}
 )
 
 const scope = "github.com/keyturn/keyturn/internal/agent"
 
-func newWatch(tp trace.TracerProvider, mp metric.MeterProvider, clock quartz.Clock) (*watch, error) {
+func newWatch(tp trace.TracerProvider, mp metric.MeterProvider, clock quartz.Clock, recorded bool) (*watch, error) {
 	if tp == nil {
 		tp = tracenoop.NewTracerProvider()
 	}
 	if mp == nil {
 		mp = metricnoop.NewMeterProvider()
 	}
-	w := &watch{tracer: tp.Tracer(scope), clock: clock}
+	w := &watch{tracer: tp.Tracer(scope), clock: clock, recorded: recorded}
 	m := mp.Meter(scope)
-	var errs [8]error
-	w.turns, errs[0] = m.Int64Counter("turns", metric.WithDescription("Turns after a response's first, by what they came to."))
-	w.calls, errs[1] = m.Int64Counter("tool_calls", metric.WithDescription("Calls of Keyturn's tools, by what they came to."))
-	w.turnTime, errs[2] = m.Float64Histogram("gen_ai.client.operation.duration", metric.WithUnit("s"),
-		metric.WithDescription("Duration of a turn after the first."), metric.WithExplicitBucketBoundaries(secondBuckets...))
-	w.toolTime, errs[3] = m.Float64Histogram("gen_ai.execute_tool.duration", metric.WithUnit("s"),
+	var errs [6]error
+	w.turns, errs[0] = m.Int64Counter("keyturn.turns", metric.WithDescription("Turns after a response's first, by what they came to."))
+	w.calls, errs[1] = m.Int64Counter("keyturn.tool_calls", metric.WithDescription("Calls of Keyturn's tools, by what they came to."))
+	w.toolTime, errs[2] = m.Float64Histogram("gen_ai.execute_tool.duration", metric.WithUnit("s"),
 		metric.WithDescription("Duration of a call of a tool."), metric.WithExplicitBucketBoundaries(secondBuckets...))
-	w.tokens, errs[4] = m.Int64Histogram("gen_ai.client.token.usage", metric.WithUnit("{token}"),
-		metric.WithDescription("Tokens of a response with tools, all turns together."), metric.WithExplicitBucketBoundaries(tokenBuckets...))
-	w.loopTime, errs[5] = m.Float64Histogram("gen_ai.invoke_agent.duration", metric.WithUnit("s"),
+	w.loopTime, errs[3] = m.Float64Histogram("gen_ai.invoke_agent.duration", metric.WithUnit("s"),
 		metric.WithDescription("From a client's request to the end of a response that took more than one turn."), metric.WithExplicitBucketBoundaries(secondBuckets...))
-	w.loopTurns, errs[6] = m.Int64Histogram("gen_ai.invoke_agent.inference_calls", metric.WithUnit("{call}"),
+	w.loopTurns, errs[4] = m.Int64Histogram("gen_ai.invoke_agent.inference_calls", metric.WithUnit("{call}"),
 		metric.WithDescription("Turns of a response that took more than one."), metric.WithExplicitBucketBoundaries(countBuckets...))
-	w.loopCalls, errs[7] = m.Int64Histogram("gen_ai.invoke_agent.tool_calls", metric.WithUnit("{call}"),
+	w.loopCalls, errs[5] = m.Int64Histogram("gen_ai.invoke_agent.tool_calls", metric.WithUnit("{call}"),
 		metric.WithDescription("Calls of Keyturn's tools in such a response."), metric.WithExplicitBucketBoundaries(countBuckets...))
 	return w, errors.Join(errs[:]...)
 }
@@ -78,10 +75,14 @@ func (o *Origin) genAI(operation string) []attribute.KeyValue {
 	}
 }
 
-// response is the span of a response of more than one turn. It is the child of what the client's request carried.
+// response is the span of a response of more than one turn. It is the child of the span of the client's request, where that is recorded, and
+// else of what the request carried.
 func (w *watch) response(ctx context.Context, r *Response) (context.Context, func()) {
 	if r.origin.trace != nil {
 		ctx = propagation.TraceContext{}.Extract(ctx, r.origin.trace)
+	}
+	if w.recorded && r.origin.ID != "" {
+		ctx, _ = spans.Start(ctx, w.tracer, r.origin.ID, "chat "+r.session.Model()) // whoever has the record tells of it
 	}
 	attrs := r.origin.genAI("invoke_agent")
 	ctx, span := w.tracer.Start(ctx, "invoke_agent keyturn", trace.WithTimestamp(r.origin.Began), trace.WithAttributes(attrs...),
@@ -92,11 +93,6 @@ func (w *watch) response(ctx context.Context, r *Response) (context.Context, fun
 		w.loopTime.Record(ctx, w.clock.Since(r.origin.Began).Seconds(), set)
 		w.loopTurns.Record(ctx, int64(r.report.Turns), set)
 		w.loopCalls.Record(ctx, int64(r.report.Calls), set)
-		for kind, n := range map[string]int64{"input": r.report.Usage.Input, "output": r.report.Usage.Output} {
-			if n > 0 {
-				w.tokens.Record(ctx, n, set, metric.WithAttributes(attribute.String("gen_ai.token.type", kind)))
-			}
-		}
 		span.SetAttributes(usageAttrs(r.report.Usage)...)
 		span.SetAttributes(attribute.Int("keyturn.turns", r.report.Turns), attribute.Int("keyturn.tool_calls", r.report.Calls))
 		span.End()
@@ -121,11 +117,10 @@ func usageAttrs(u dialect.Usage) (attrs []attribute.KeyValue) {
 	return attrs
 }
 
-// turn is the span of a turn after the first.
+// turn is the span of a turn after the first. Its attempts are told of by whoever has the record.
 func (w *watch) turn(ctx context.Context, r *Response) (context.Context, func(*ending, error)) {
-	began := w.clock.Now()
 	attrs := r.origin.genAI("chat")
-	ctx, span := w.tracer.Start(ctx, "chat "+r.session.Model(), trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(began),
+	ctx, span := spans.Start(ctx, w.tracer, spans.Turn(r.name(), r.report.Turns+1), "chat "+r.session.Model(), trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(w.clock.Now()),
 		trace.WithAttributes(attrs...), trace.WithAttributes(attribute.String("gen_ai.request.model", r.session.Model()),
 			attribute.Bool("gen_ai.request.stream", r.session.Streams()), attribute.Int("keyturn.turn", r.report.Turns+1)))
 	return ctx, func(e *ending, err error) {
@@ -148,7 +143,6 @@ func (w *watch) turn(ctx context.Context, r *Response) (context.Context, func(*e
 			outcome = "cut"
 		}
 		if outcome != "ok" {
-			attrs = append(attrs, attribute.String("error.type", outcome))
 			span.SetStatus(codes.Error, outcome)
 			span.SetAttributes(attribute.String("error.type", outcome))
 		}
@@ -163,9 +157,16 @@ func (w *watch) turn(ctx context.Context, r *Response) (context.Context, func(*e
 			span.SetAttributes(attribute.String("keyturn.key.name", r.report.Key))
 		}
 		span.End()
-		w.turnTime.Record(ctx, w.clock.Since(began).Seconds(), metric.WithAttributes(attrs...))
 		w.turns.Add(ctx, 1, metric.WithAttributes(r.origin.provider(), attribute.String("dialect", r.origin.Dialect.Name()), attribute.String("outcome", outcome)))
 	}
+}
+
+// name is what the spans of the response's turns have their ids from: any, where the front names no request.
+func (r *Response) name() string {
+	if r.origin.ID != "" {
+		return r.origin.ID
+	}
+	return uuid.NewString()
 }
 
 // knownCodes bounds the label: other codes are the provider's own.

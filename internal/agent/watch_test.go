@@ -18,6 +18,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/agent"
 	"github.com/keyturn/keyturn/internal/dialect"
+	"github.com/keyturn/keyturn/internal/spans"
 	"github.com/keyturn/keyturn/mcp"
 )
 
@@ -72,8 +73,8 @@ func TestSpansAndMetrics(t *testing.T) {
 		}
 	}
 	slices.Sort(names)
-	require.Equal(t, strings.Fields(`gen_ai.client.operation.duration gen_ai.client.token.usage gen_ai.execute_tool.duration gen_ai.invoke_agent.duration
-		gen_ai.invoke_agent.inference_calls gen_ai.invoke_agent.tool_calls tool_calls turns`), names)
+	require.Equal(t, strings.Fields(`gen_ai.execute_tool.duration gen_ai.invoke_agent.duration
+		gen_ai.invoke_agent.inference_calls gen_ai.invoke_agent.tool_calls keyturn.tool_calls keyturn.turns`), names)
 }
 
 func attr(s tracetest.SpanStub, name string) string {
@@ -83,6 +84,38 @@ func attr(s tracetest.SpanStub, name string) string {
 		}
 	}
 	return ""
+}
+
+// TestSpansBeneathTheRequests holds that what is made while a response runs is beneath the span that its record makes, and names no other.
+func TestSpansBeneathTheRequests(t *testing.T) {
+	for _, trace := range []string{"", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"} {
+		told := tracetest.NewInMemoryExporter()
+		r := newRig(t, answer{body: "done"})
+		r.origin.ID = "the-request"
+		if trace != "" {
+			r.origin.Trace("traceparent", trace)
+		}
+		a, err := agent.New(agent.Config{
+			Call: r.call, Loopback: r.provider, Clock: r.clock, Recorded: true,
+			TracerProvider: sdktrace.NewTracerProvider(sdktrace.WithSyncer(told), sdktrace.WithIDGenerator(spans.Generator{})),
+		})
+		require.NoError(t, err)
+		require.NoError(t, r.stream(t.Context(), a, "call a {}"))
+		if strings.HasSuffix(trace, "-00") {
+			require.Empty(t, told.GetSpans(), "nobody keeps this trace")
+			continue
+		}
+		got := map[string]tracetest.SpanStub{}
+		for _, s := range told.GetSpans() {
+			got[s.Name] = s
+		}
+		require.Len(t, got, 3, "the request's own is not among them")
+		require.Equal(t, spans.ID("the-request"), got["invoke_agent keyturn"].Parent.SpanID())
+		require.Equal(t, spans.ID("the-request#2"), got["chat m"].SpanContext.SpanID())
+		if trace != "" {
+			require.Equal(t, "0af7651916cd43dd8448eb211c80319c", got["chat m"].SpanContext.TraceID().String())
+		}
+	}
 }
 
 // shaped is a session whose turns have more in them than text can say.
@@ -99,7 +132,7 @@ func (s *shaped) End(dst []byte) ([]byte, dialect.Turn) {
 
 // watched runs a response and returns its spans by their names, and what was counted: events by their outcome, durations by their type of
 // error, tokens by their kind.
-func watched(t *testing.T, r *rig, first string) (spans map[string][]tracetest.SpanStub, counts map[string]int64) {
+func watched(t *testing.T, r *rig, first string) (told map[string][]tracetest.SpanStub, counts map[string]int64) {
 	t.Helper()
 	exporter, reader := tracetest.NewInMemoryExporter(), sdkmetric.NewManualReader()
 	a, err := agent.New(agent.Config{
@@ -119,9 +152,9 @@ func watched(t *testing.T, r *rig, first string) (spans map[string][]tracetest.S
 	if err := r.stream(ctx, a, first); err != nil {
 		require.ErrorIs(t, err, context.Canceled)
 	}
-	spans, counts = map[string][]tracetest.SpanStub{}, map[string]int64{}
+	told, counts = map[string][]tracetest.SpanStub{}, map[string]int64{}
 	for _, s := range exporter.GetSpans() {
-		spans[s.Name] = append(spans[s.Name], s)
+		told[s.Name] = append(told[s.Name], s)
 	}
 	value := func(set attribute.Set, name attribute.Key) string {
 		v, _ := set.Value(name)
@@ -143,7 +176,7 @@ func watched(t *testing.T, r *rig, first string) (spans map[string][]tracetest.S
 			}
 		}
 	}
-	return spans, counts
+	return told, counts
 }
 
 func collected(t *testing.T, reader *sdkmetric.ManualReader) (all []metricdata.Metrics) {
@@ -190,17 +223,16 @@ func TestOutcomesOfTurns(t *testing.T) {
 			spans, counts := watched(t, r, "call a {}")
 			want := map[string]int64{}
 			for i, outcome := range tc.want {
-				want["turns "+outcome]++
+				want["keyturn.turns "+outcome]++
 				if outcome == "ok" {
 					outcome = ""
 				}
-				want[strings.TrimSpace("gen_ai.client.operation.duration "+outcome)]++
 				require.Equal(t, outcome, attr(spans["chat m"][i], "error.type"))
 				require.Equal(t, outcome, spans["chat m"][i].Status.Description)
 			}
 			require.Len(t, spans["chat m"], len(tc.want))
 			for name := range counts {
-				if !strings.HasPrefix(name, "turns ") && !strings.HasPrefix(name, "gen_ai.client.operation.") {
+				if !strings.HasPrefix(name, "keyturn.turns ") {
 					delete(counts, name)
 				}
 			}
@@ -232,15 +264,14 @@ func TestWhatATurnTells(t *testing.T) {
 	require.Equal(t, "2", attr(whole, "keyturn.turns"))
 	require.Equal(t, "1", attr(whole, "keyturn.tool_calls"))
 	require.Equal(t, map[string]int64{
-		"turns ok": 1, "tool_calls ok": 1, "gen_ai.client.operation.duration": 1, "gen_ai.execute_tool.duration": 1, "gen_ai.invoke_agent.duration": 1,
-		"gen_ai.invoke_agent.inference_calls": 2, "gen_ai.invoke_agent.tool_calls": 1, "gen_ai.client.token.usage input": 1, "gen_ai.client.token.usage output": 1,
+		"keyturn.turns ok": 1, "keyturn.tool_calls ok": 1, "gen_ai.execute_tool.duration": 1, "gen_ai.invoke_agent.duration": 1,
+		"gen_ai.invoke_agent.inference_calls": 2, "gen_ai.invoke_agent.tool_calls": 1,
 	}, counts)
 
 	spans, counts = watched(t, newRig(t), "call a {}\ncall unknown {}\nown b") // a session that says neither model nor reason
 	require.Equal(t, map[string]int64{
-		"tool_calls ok": 1, "tool_calls execution_error": 1, "gen_ai.execute_tool.duration": 1, "gen_ai.execute_tool.duration execution_error": 1,
+		"keyturn.tool_calls ok": 1, "keyturn.tool_calls execution_error": 1, "gen_ai.execute_tool.duration": 1, "gen_ai.execute_tool.duration execution_error": 1,
 		"gen_ai.invoke_agent.duration": 1, "gen_ai.invoke_agent.inference_calls": 1, "gen_ai.invoke_agent.tool_calls": 2,
-		"gen_ai.client.token.usage input": 10, "gen_ai.client.token.usage output": 1,
 	}, counts)
 	require.Empty(t, spans["chat m"])
 	spans, _ = watched(t, newRig(t, answer{body: "done"}), "call a {}")

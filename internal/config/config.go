@@ -30,6 +30,8 @@ type Config struct {
 	Limits Limits
 	// Record says what is recorded of requests.
 	Record Record
+	// Telemetry says what metrics and spans are called.
+	Telemetry Telemetry
 	// Envoy is for the commands that render or run one.
 	Envoy Envoy
 	// Warnings are what an operator should know and may leave as it is, each as "FILE:LINE: path: text". Never a secret.
@@ -38,6 +40,8 @@ type Config struct {
 	files   []string
 	secrets *[]string // a pointer, since printing c prints none of what it points to
 	sum     digest
+
+	settings func() []Setting
 }
 
 // Admin is Keyturn's own HTTP endpoint.
@@ -54,6 +58,12 @@ type Admin struct {
 type Limits struct {
 	// Memory bounds what the bodies in work take, in bytes. Zero: half of the memory that the process may have.
 	Memory int64
+}
+
+// Telemetry says what metrics and spans are called.
+type Telemetry struct {
+	// Compat are older conventions whose names are told too, each a genai.Compat.
+	Compat []string
 }
 
 // Log says what is logged and how.
@@ -86,6 +96,8 @@ type Pool struct {
 	Policy keypool.Policy
 	// Choose says which of the usable keys a request gets.
 	Choose Choose
+	// Fallback says where requests go on that the pool cannot serve.
+	Fallback extproc.Fallback
 	// Cooldown says how long keys rest.
 	Cooldown keypool.Cooldown
 	// ReviveAfter is the time after which a key that was given up is tried again by one request. keypool.Never: it is not.

@@ -2,7 +2,7 @@
 // reference only.
 //
 // One tree of shapes (fields.go) says which fields there are, what they hold, and what they are for. Reading, the JSON schema and the
-// reference table of the README all come from it, so that they cannot differ. A field is read by its shape; what needs several fields
+// reference table of docs/configuration.md all come from it, so that they cannot differ. A field is read by its shape; what needs several fields
 // is checked after them (whole.go).
 //
 // A problem is "FILE:LINE: path: what was found; what to write instead". It never repeats what could be a secret: a key that was put

@@ -9,6 +9,7 @@ import (
 	"github.com/keyturn/keyturn/envoy"
 	"github.com/keyturn/keyturn/extproc"
 	"github.com/keyturn/keyturn/internal/provider"
+	"github.com/keyturn/keyturn/internal/record/genai"
 	"github.com/keyturn/keyturn/keypool"
 )
 
@@ -28,6 +29,7 @@ func root() object[Config] {
 			is("limits", func(c *Config) *Limits { return &c.Limits }, limitsFields(), "What Keyturn may take of the machine."),
 			is("record", func(c *Config) *Record { return &c.Record }, recordShape{},
 				"What is recorded of each request: attempts, tools, tokens, price. `off` records nothing."),
+			is("telemetry", func(c *Config) *Telemetry { return &c.Telemetry }, telemetryFields(), "What metrics and spans are called."),
 			is("envoy", func(c *Config) *Envoy { return &c.Envoy }, envoyFields(),
 				"For the commands that render, check or run an Envoy; serving alone needs none of it."),
 		},
@@ -70,6 +72,16 @@ func logFields() object[Log] {
 	}
 }
 
+func telemetryFields() object[Telemetry] {
+	return object[Telemetry]{
+		fields: []field[Telemetry]{
+			is("compat", func(t *Telemetry) *[]string { return &t.Compat }, list[string]{choice(string(genai.GenAI136)), "[" + string(genai.GenAI136) + "]", 1},
+				"Older names of OpenTelemetry's for generative AI that are told beside today's, for boards that ask by them.").otherwise("none"),
+		},
+		example: "{compat: [" + string(genai.GenAI136) + "]}",
+	}
+}
+
 func limitsFields() object[Limits] {
 	return object[Limits]{
 		fields: []field[Limits]{
@@ -106,6 +118,8 @@ func poolFields() object[Pool] {
 			is("byok", func(p *Pool) *BYOK { return &p.BYOK }, byokShape{}, "Whether clients may bring their own keys: `deny` replaces what they send."),
 			is("policy", func(p *Pool) *keypool.Policy { return &p.Policy }, policyFields(), "What an answer means for its key."),
 			is("choose", func(p *Pool) *Choose { return &p.Choose }, chooseFields(), "Which of the usable keys a request gets."),
+			is("fallback", func(p *Pool) *extproc.Fallback { return &p.Fallback }, fallbackFields(),
+				"Where requests of a dialect go on that the pool cannot serve, before the client has seen a byte."),
 			is("cooldown", func(p *Pool) *keypool.Cooldown { return &p.Cooldown }, cooldownFields(), "How long keys rest."),
 			is("revive_after", func(p *Pool) *time.Duration { return &p.ReviveAfter }, rest(true),
 				"When a key that was given up is tried again, by one request; doubles up to 24h. 0: never."),

@@ -68,6 +68,7 @@ func (p *Pool) Processor(keys *keypool.Pool) extproc.Pool {
 		Keys: keys, Name: p.Name, Provider: p.Provider, Telemetry: row.Telemetry, AnthropicErrors: row.Native(provider.Messages), Paths: p.Paths, Schemas: extproc.Schemas(row.Schemas), MaxTools: row.MaxTools,
 		Header: p.Credential.Header, Scheme: p.Credential.Scheme, BYOK: p.BYOK.Allow, Placeholders: p.BYOK.Placeholders,
 		MaxBody: p.MaxBody, Deadline: p.Deadline, KeepRateLimitHeaders: p.KeepRateLimitHeaders, WebSocket: p.WebSocket, Stay: p.Choose.Stay, Tools: p.Tools,
+		Dialects: dialects(row), Fallback: p.Fallback,
 	}
 	for _, k := range p.Keys {
 		e.Secrets = append(e.Secrets, k.Secret)
@@ -126,6 +127,7 @@ func (c *Config) EnvoyConfig() envoy.Config {
 			BYOK: p.BYOK.Allow, CredentialHeader: p.Credential.Header, MaxBodyBytes: p.MaxBody, KeepAlive: p.KeepAlive,
 			Proxy: p.UpstreamProxy, CAFile: p.UpstreamCA,
 		}
+		pool.Fallback = p.Fallback.To
 		if p.Tools != nil {
 			pool.Tools, pool.ToolTime = true, p.Tools.Time
 		}

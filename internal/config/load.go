@@ -43,7 +43,7 @@ func (r *reader) read(data []byte) *Config {
 	if len(r.problems) > 0 {
 		return nil
 	}
-	c.Path, c.files, c.secrets = r.file, r.files, &r.secrets
+	c.Path, c.files, c.secrets, c.settings = r.file, r.files, &r.secrets, r.effective()
 	r.sum.Sum(c.sum[:0])
 	for _, w := range inOrder(r.warnings) {
 		c.Warnings = append(c.Warnings, w.Error())

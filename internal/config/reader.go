@@ -15,6 +15,7 @@ type reader struct {
 	env    func(string) (string, bool)
 
 	line     map[string]int  // of each value read, by its path
+	scalars  []Setting       // those of them that are no mappings and lists, in the order of reading
 	strays   map[string]bool // the mappings with unknown fields: what they lack may be one of those, misspelt
 	refused  map[string]bool // the paths of the problems
 	bad      map[string]bool // and those that hold them

@@ -33,6 +33,8 @@ func (recordShape) object() object[Record] {
 				"Envoy reads the tokens that providers' answers name, as they stream past. It can from version 1.40 on; before that only answers of pools with tools have them."),
 			is("tell", func(c *Record) *bool { return &c.Tell }, boolean(),
 				"Clients get their request's id and how many attempts it took in the headers `"+wire.ToldRequestHeader+"` and `"+wire.ToldAttemptsHeader+"`."),
+			is("required", func(c *Record) *bool { return &c.Required }, boolean(),
+				"A request leaves only when the store has that it begins; where it cannot be recorded within 3 s the client gets 503. It costs each request a commit, which those under way share."),
 			is("sqlite", func(c *Record) *string { return &c.SQLite }, somewhere("the path of a folder"),
 				"Folder in which records are kept, a file a day. Without it and `postgres` the last 10,000 are kept, in memory.").otherwise("none"),
 			is("postgres", func(c *Record) *record.Postgres { return &c.Postgres }, object[record.Postgres]{

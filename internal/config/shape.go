@@ -93,7 +93,11 @@ func (r *reader) value(path string, n *yaml.Node, read func(*yaml.Node)) {
 		return
 	}
 	r.line[path] = n.Line
+	line := n.Line
 	n = follow(n)
+	if n.Kind == yaml.ScalarNode {
+		r.scalars = append(r.scalars, Setting{Path: path, Value: n.Value, Line: line})
+	}
 	if strings.HasPrefix(n.Tag, "!") && !strings.HasPrefix(n.Tag, "!!") {
 		r.refuse(path, "found a tag of its own (!name), which means nothing here; remove it")
 		return

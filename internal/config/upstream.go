@@ -5,6 +5,8 @@ import (
 	"net"
 	"os"
 	"slices"
+
+	"github.com/keyturn/keyturn/internal/provider"
 )
 
 // wholeCA checks the file of certificates of a pool, and joins it to the folder of the configuration.
@@ -23,6 +25,20 @@ func (r *reader) wholeCA(path string, p *Pool) {
 	case p.Upstream != nil && p.Upstream.Scheme == "http":
 		r.warn(at, "%s is reached without TLS, so nothing is verified; write https, or remove upstream_ca", p.Upstream.Host)
 	}
+}
+
+// BaseURL is what clients of the pool's own dialect take as their base URL, where Envoy listens at address.
+func (p *Pool) BaseURL(address string) string {
+	row, _ := provider.Named(p.Provider)
+	after := "/" + p.Name + row.After(p.Upstream.Path)
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return address + " " + after // a socket
+	}
+	if ip := net.ParseIP(host); host == "" || ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port) + after
 }
 
 // maxCABytes bounds a file of certificates. The system's have 200 KB.

@@ -265,7 +265,7 @@ func TestABrokenFileKeepsTheOldOneAndIsToldOnce(t *testing.T) {
 
 	over(t, path, "pools: [{provider: opnai, keys_file: openai.keys}]\nfoo: 1\n")
 	w.untilLogged(path + ":1: pools[0].provider: found \"opnai\"; write openai, anthropic, azure, gemini, openrouter, mistral, groq, deepseek, xai, together, fireworks, cerebras, bedrock, vertex, ollama, vllm or compatible (did you mean openai?)")
-	w.untilLogged(path + ":2: foo: unknown field; the fields here are listen, admin, log, fingerprint_secret, pools, tools, limits, record or envoy")
+	w.untilLogged(path + ":2: foo: unknown field; the fields here are listen, admin, log, fingerprint_secret, pools, tools, limits, record, telemetry or envoy")
 	over(t, path, "pools: [{provider: opnai, keys_file: openai.keys}]\nfoo: 1\n") // the same again: nothing new to say
 	over(t, path, "pools: [{provider: openai, keys_file: missing/openai.keys}]\n")
 	w.untilLogged(path + ":1: pools[0].keys_file: " + filepath.Join(folder, "missing/openai.keys") + " does not exist; create it, or name another")

@@ -42,6 +42,7 @@ func (r *reader) wholeFile(_ string, c *Config) {
 		taken[*at.s] = at.path
 	}
 	r.apart(c.Pools)
+	r.wholeFallbacks(c.Pools)
 	r.unused(c.Pools)
 	r.wholeTools(c)
 	r.judgeEnvoy(c)
@@ -126,6 +127,9 @@ func (r *reader) wholePool(path string, p *Pool) {
 
 func (r *reader) wholeUpstream(path string, p *Pool) {
 	row, known := provider.Named(p.Provider)
+	if p.Upstream != nil {
+		p.Upstream.Path, p.Upstream.RawPath = provider.Trimmed(p.Upstream.Path), provider.Trimmed(p.Upstream.RawPath)
+	}
 	switch at := within(path, "upstream"); {
 	case r.failed(at), r.strays[path]:
 	case p.Upstream == nil && known:

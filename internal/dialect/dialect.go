@@ -54,6 +54,14 @@ func ErrorBody(d Dialect, e Error) []byte {
 	return d.ErrorBody(e)
 }
 
+// Move is turn.Mover's of a dialect; a dialect that is none moves nothing, and says so.
+func Move(d Dialect, body []byte, rename func(string) string) (moved []byte, model, bound string) {
+	if m, ok := d.(turn.Mover); ok {
+		return m.Move(body, rename)
+	}
+	return body, "", "the dialect"
+}
+
 // UpstreamPath is path with the id of an earlier response as the provider knows it, where a dialect's clients know it by another.
 func UpstreamPath(path string, memory Memory) string {
 	for _, d := range all {

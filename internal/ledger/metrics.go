@@ -36,10 +36,10 @@ type metrics struct {
 func newMetrics(provider metric.MeterProvider, waiting func() int64) (*metrics, error) {
 	m := &metrics{}
 	meter := provider.Meter("github.com/keyturn/keyturn/internal/ledger")
-	entries, err1 := meter.Int64ObservableCounter("record_entries",
+	entries, err1 := meter.Int64ObservableCounter("keyturn.record_entries",
 		metric.WithDescription("Entries of Envoy's log by log (request, attempt) and result: taken, late (the record was made already), refused (too many requests that never got past the front), malformed, too_large."))
-	halves, err2 := meter.Int64ObservableCounter("record_halves", metric.WithDescription("Records of which a part never came, by what is missing: request, attempt."))
-	waits, err3 := meter.Int64ObservableGauge("record_waiting", metric.WithDescription("Requests of which Envoy has told a part."))
+	halves, err2 := meter.Int64ObservableCounter("keyturn.record_halves", metric.WithDescription("Records of which a part never came, by what is missing: request, attempt."))
+	waits, err3 := meter.Int64ObservableGauge("keyturn.record_waiting", metric.WithDescription("Requests of which Envoy has told a part."))
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, err
 	}

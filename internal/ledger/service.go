@@ -31,6 +31,10 @@ func (l *Ledger) Register(s grpc.ServiceRegistrar) {
 // quietTime is how long a stream must have said nothing to be ended once nothing new can come of it: Envoy gathers entries for a moment.
 const quietTime = time.Second
 
+// drainTime is how long a stream may go on then that is never quiet: where another process serves attempts, Envoy tells this one of them until
+// its stream ends, and the other one after that.
+const drainTime = 3 * time.Second
+
 // Drain ends the streams, each when nothing has come for a moment. They would never end by themselves.
 func (l *Ledger) Drain() {
 	l.mu.Lock()
@@ -50,6 +54,9 @@ func (l *Ledger) stream(stream grpc.ServerStream) error {
 	drain, quiet := l.drain, l.clock.NewTimer(time.Hour, "ledger", "quiet")
 	quiet.Stop()
 	defer quiet.Stop()
+	most := l.clock.NewTimer(time.Hour, "ledger", "drain")
+	most.Stop()
+	defer most.Stop()
 	for {
 		select {
 		case err := <-messages:
@@ -67,7 +74,10 @@ func (l *Ledger) stream(stream grpc.ServerStream) error {
 		case <-drain:
 			drain = nil
 			quiet.Reset(quietTime, "ledger", "quiet")
+			most.Reset(drainTime, "ledger", "drain")
 		case <-quiet.C:
+			return answered(stream)
+		case <-most.C:
 			return answered(stream)
 		case <-l.quit:
 			return answered(stream)

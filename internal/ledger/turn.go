@@ -25,7 +25,7 @@ func (r *request) turn() *record.Turn {
 	}
 	t.Start, t.End = front.start, front.start.Add(front.took)
 	t.Method, t.Path, t.UserAgent, t.Session = front.method, front.path, front.userAgent, front.session
-	t.TraceID, t.SpanID = traceOf(front.trace)
+	t.TraceID, t.SpanID, t.Unsampled = traceOf(front.trace)
 	t.Status, t.Stream = front.status, strings.HasPrefix(front.contentType, "text/event-stream")
 	t.FirstByte, t.BytesIn, t.BytesOut = front.firstByte, front.bytesIn, front.bytesOut
 	t.Pool, t.Client = front.noted.pool, front.noted.client
@@ -257,13 +257,15 @@ func (r *request) overhead(t *record.Turn, front *part) time.Duration {
 	return own + max(t.FirstByte-at, 0)
 }
 
-// traceOf are the ids of a traceparent: https://www.w3.org/TR/trace-context/#traceparent-header
-func traceOf(header string) (trace, parent string) {
+// traceOf are the ids of a traceparent, and whether it says that nobody keeps the trace:
+// https://www.w3.org/TR/trace-context/#traceparent-header
+func traceOf(header string) (trace, parent string, unsampled bool) {
 	f := strings.Split(header, "-")
 	if len(f) < 4 || len(f[1]) != 32 || len(f[2]) != 16 || !hexadecimal(f[1]) || !hexadecimal(f[2]) {
-		return "", ""
+		return "", "", false
 	}
-	return f[1], f[2]
+	flags, err := strconv.ParseUint(f[3], 16, 8)
+	return f[1], f[2], err != nil || flags&1 == 0
 }
 
 // hexadecimal reports whether s has hexadecimal digits only, in lower case, and not only zeros.

@@ -3,6 +3,7 @@ package provider
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -33,9 +34,11 @@ type Provider struct {
 	Name     string // in keyturn.yaml
 	Upstream string // base URL: what clients are given without the dialect's own path, which begins with /v1; "": the pool names it
 	Example  string // of an upstream, where the pool names it
-	Header   string // the request header that carries a key, in lower case
-	Scheme   string // the word before the key, "" for the key alone
-	Keyless  bool   // it serves requests without a key too
+	// Base is what the base URL of a client of its own dialect has after the upstream: "/v1" where that is "https://api.openai.com/v1".
+	Base    string
+	Header  string // the request header that carries a key, in lower case
+	Scheme  string // the word before the key, "" for the key alone
+	Keyless bool   // it serves requests without a key too
 	// KeepAlive is less than how long it keeps an unused connection, where that is known and short. 0: not known.
 	KeepAlive time.Duration
 
@@ -64,6 +67,20 @@ type Failure struct {
 
 // Native reports whether a dialect is the provider's own.
 func (p Provider) Native(d Dialect) bool { return len(p.Dialects) > 0 && p.Dialects[0] == d }
+
+// Trimmed is the path of an upstream without the /v1 that clients' own paths begin with. Providers document base URLs that have it, so
+// that one is written into keyturn.yaml as readily as the other.
+func Trimmed(path string) string { return strings.TrimSuffix(path, "/v1") }
+
+// After is what a client's base URL has after the pool's name, with an upstream of this path: Base, less what the upstream has of it.
+func (p Provider) After(path string) string {
+	for i := len(p.Base); i > 0; i-- {
+		if (i == len(p.Base) || p.Base[i] == '/') && strings.HasSuffix(path, p.Base[:i]) {
+			return p.Base[i:]
+		}
+	}
+	return p.Base
+}
 
 // Named is the provider of that name.
 func Named(name string) (Provider, bool) {

@@ -52,3 +52,27 @@ func TestRows(t *testing.T) {
 	require.Equal(t, []string{"ollama", "vllm"}, Names(func(p Provider) bool { return p.Keyless }))
 	require.Len(t, Names(nil), len(All))
 }
+
+// TestBases holds that an upstream is understood as the provider documents it, and what a client then writes.
+func TestBases(t *testing.T) {
+	for _, tc := range []struct{ provider, path, trimmed, after string }{
+		{provider: "openai", path: "", trimmed: "", after: "/v1"},
+		{provider: "openai", path: "/v1", trimmed: "", after: "/v1"},
+		{provider: "openai", path: "/proxy/v1", trimmed: "/proxy", after: "/v1"},
+		{provider: "anthropic", path: "/v1", trimmed: "", after: ""},
+		{provider: "groq", path: "/openai/v1", trimmed: "/openai", after: "/v1"},
+		{provider: "gemini", path: "", trimmed: "", after: "/v1beta/openai"},
+		{provider: "gemini", path: "/v1beta/openai", trimmed: "/v1beta/openai", after: ""},
+		{provider: "azure", path: "", trimmed: "", after: "/openai/v1"},
+		{provider: "azure", path: "/openai/v1", trimmed: "/openai", after: "/v1"},
+		{provider: "azure", path: "/openai", trimmed: "/openai", after: "/v1"},
+		{provider: "compatible", path: "/api/v3", trimmed: "/api/v3", after: "/v1"},
+		{provider: "compatible", path: "/xv1", trimmed: "/xv1", after: "/v1"},
+	} {
+		p, ok := Named(tc.provider)
+		require.True(t, ok)
+		trimmed := Trimmed(tc.path)
+		require.Equal(t, tc.trimmed, trimmed, "%s %s", tc.provider, tc.path)
+		require.Equal(t, tc.after, p.After(trimmed), "%s %s", tc.provider, tc.path)
+	}
+}

@@ -3,13 +3,14 @@ package provider
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 )
 
 // Reference returns a markdown table of the providers.
 func Reference() []byte {
 	var b bytes.Buffer
-	b.WriteString("| provider | upstream | a key | dialects |\n|---|---|---|---|\n")
+	b.WriteString("| provider | upstream | a client's base URL after the pool's name | a key | dialects |\n|---|---|---|---|---|\n")
 	for _, p := range All {
 		upstream := "`" + p.Upstream + "`"
 		if p.Upstream == "" {
@@ -27,7 +28,19 @@ func Reference() []byte {
 			}
 			dialects = strings.Join(names, ", ")
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", p.Name, upstream, key, dialects)
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", p.Name, upstream, p.bases(), key, dialects)
 	}
 	return b.Bytes()
+}
+
+// bases are what base URLs have after the pool's name, of clients of each dialect.
+func (p Provider) bases() string {
+	base := "nothing"
+	if after := p.After(strings.TrimPrefix(p.Example, "https://")); after != "" {
+		base = "`" + after + "`"
+	}
+	if p.Base != "" && slices.Contains(p.Dialects, Messages) {
+		base += "; Messages: nothing"
+	}
+	return base
 }

@@ -6,7 +6,7 @@ import "time"
 // source of their failures stands.
 var All = []Provider{
 	{
-		Name: "openai", Upstream: "https://api.openai.com", Header: "authorization", Scheme: "Bearer",
+		Name: "openai", Upstream: "https://api.openai.com", Base: "/v1", Header: "authorization", Scheme: "Bearer",
 		Dialects: []Dialect{Responses, Chat}, Telemetry: "openai", Schemas: OpenAISchemas,
 		MaxTools: 128, // https://platform.openai.com/docs/api-reference/chat/create
 		WrongKey: Failure{
@@ -42,7 +42,7 @@ var All = []Provider{
 		},
 	},
 	{
-		Name: "azure", Example: "https://NAME.openai.azure.com", Header: "api-key",
+		Name: "azure", Example: "https://NAME.openai.azure.com", Base: "/openai/v1", Header: "api-key",
 		Dialects: []Dialect{Responses, Chat}, Telemetry: "azure.ai.openai", Schemas: OpenAISchemas,
 		MaxTools: 128, // https://learn.microsoft.com/azure/ai-foundry/openai/quotas-limits
 		WrongKey: Failure{
@@ -61,7 +61,7 @@ var All = []Provider{
 	},
 	{
 		// Its OpenAI endpoint: https://ai.google.dev/gemini-api/docs/openai. The native one takes a key in the path as well.
-		Name: "gemini", Upstream: "https://generativelanguage.googleapis.com", Header: "authorization", Scheme: "Bearer",
+		Name: "gemini", Upstream: "https://generativelanguage.googleapis.com", Base: "/v1beta/openai", Header: "authorization", Scheme: "Bearer",
 		Dialects: []Dialect{Chat}, Telemetry: "gcp.gemini", Schemas: GeminiSchemas,
 		WrongKey:  Failure{Status: 400, Source: "https://ai.google.dev/gemini-api/docs/troubleshooting", Body: googleBadKey},
 		Forbidden: Failure{Status: 403, Source: "https://ai.google.dev/gemini-api/docs/troubleshooting", Body: googleForbidden},
@@ -71,7 +71,7 @@ var All = []Provider{
 		},
 	},
 	{
-		Name: "openrouter", Upstream: "https://openrouter.ai/api", Header: "authorization", Scheme: "Bearer",
+		Name: "openrouter", Upstream: "https://openrouter.ai/api", Base: "/v1", Header: "authorization", Scheme: "Bearer",
 		Dialects: []Dialect{Chat, Responses, Messages}, Telemetry: "openrouter",
 		WrongKey: Failure{
 			Status: 401, Source: "https://openrouter.ai/docs/api/reference/errors-and-debugging",
@@ -88,7 +88,7 @@ var All = []Provider{
 		},
 	},
 	{
-		Name: "mistral", Upstream: "https://api.mistral.ai", Header: "authorization", Scheme: "Bearer",
+		Name: "mistral", Upstream: "https://api.mistral.ai", Base: "/v1", Header: "authorization", Scheme: "Bearer",
 		Dialects: []Dialect{Chat}, Telemetry: "mistral_ai",
 		WrongKey: Failure{Status: 401, Source: "https://github.com/diegosouzapw/OmniRoute/issues/7638", Body: `{"detail":"Unauthorized"}`},
 		Limited: Failure{
@@ -97,7 +97,7 @@ var All = []Provider{
 		},
 	},
 	{
-		Name: "groq", Upstream: "https://api.groq.com/openai", Header: "authorization", Scheme: "Bearer",
+		Name: "groq", Upstream: "https://api.groq.com/openai", Base: "/v1", Header: "authorization", Scheme: "Bearer",
 		Dialects: []Dialect{Chat, Responses}, Telemetry: "groq",
 		MaxTools: 128, // https://console.groq.com/docs/api-reference
 		WrongKey: Failure{
@@ -112,7 +112,7 @@ var All = []Provider{
 	},
 	{
 		// Messages are below /anthropic: https://api-docs.deepseek.com/guides/anthropic_api. Of its 429 the documentation has the message only.
-		Name: "deepseek", Upstream: "https://api.deepseek.com", Header: "authorization", Scheme: "Bearer",
+		Name: "deepseek", Upstream: "https://api.deepseek.com", Base: "/v1", Header: "authorization", Scheme: "Bearer",
 		Dialects: []Dialect{Chat, Messages}, Telemetry: "deepseek",
 		MaxTools: 128, // https://api-docs.deepseek.com/api/create-chat-completion
 		WrongKey: Failure{
@@ -126,7 +126,7 @@ var All = []Provider{
 	},
 	{
 		// The code is a sentence, that of a gRPC status, and the error a string; of the 401 the documentation has the message only. A wrong key is a 400 as well: https://github.com/continuedev/continue/issues/10778.
-		Name: "xai", Upstream: "https://api.x.ai", Header: "authorization", Scheme: "Bearer",
+		Name: "xai", Upstream: "https://api.x.ai", Base: "/v1", Header: "authorization", Scheme: "Bearer",
 		Dialects: []Dialect{Responses, Chat}, Telemetry: "x_ai",
 		WrongKey: Failure{
 			Status: 401, Source: "https://docs.x.ai/docs/key-information/debugging",
@@ -142,7 +142,7 @@ var All = []Provider{
 		},
 	},
 	{
-		Name: "together", Upstream: "https://api.together.xyz", Header: "authorization", Scheme: "Bearer",
+		Name: "together", Upstream: "https://api.together.xyz", Base: "/v1", Header: "authorization", Scheme: "Bearer",
 		Dialects: []Dialect{Chat}, Telemetry: "together",
 		WrongKey: Failure{
 			Status: 401, Source: "https://github.com/harshitv804/LawGPT/issues/4",
@@ -155,7 +155,7 @@ var All = []Provider{
 	},
 	{
 		// Statuses: https://docs.fireworks.ai/guides/inference-error-codes.
-		Name: "fireworks", Upstream: "https://api.fireworks.ai/inference", Header: "authorization", Scheme: "Bearer",
+		Name: "fireworks", Upstream: "https://api.fireworks.ai/inference", Base: "/v1", Header: "authorization", Scheme: "Bearer",
 		Dialects: []Dialect{Chat, Responses}, Telemetry: "fireworks",
 		WrongKey: Failure{
 			Status: 401, Source: "https://github.com/langchain-ai/langchain/issues/15239",
@@ -168,7 +168,7 @@ var All = []Provider{
 	},
 	{
 		// Without an envelope. Of its 401 the documentation has the status only.
-		Name: "cerebras", Upstream: "https://api.cerebras.ai", Header: "authorization", Scheme: "Bearer",
+		Name: "cerebras", Upstream: "https://api.cerebras.ai", Base: "/v1", Header: "authorization", Scheme: "Bearer",
 		Dialects: []Dialect{Chat}, Telemetry: "cerebras",
 		WrongKey: Failure{
 			Status: 401, Source: "https://inference-docs.cerebras.ai/support/error",
@@ -182,7 +182,7 @@ var All = []Provider{
 	{
 		// With an API key of Bedrock's, the bearer token AWS_BEARER_TOKEN_BEDROCK; not with AWS' signatures. Messages are below
 		// https://bedrock-mantle.REGION.api.aws/anthropic. https://docs.aws.amazon.com/bedrock/latest/userguide/inference-responses-api.html
-		Name: "bedrock", Example: "https://bedrock-runtime.REGION.amazonaws.com/openai", Header: "authorization", Scheme: "Bearer",
+		Name: "bedrock", Example: "https://bedrock-runtime.REGION.amazonaws.com/openai", Base: "/v1", Header: "authorization", Scheme: "Bearer",
 		Dialects: []Dialect{Responses, Chat, Messages}, Telemetry: "aws.bedrock",
 		WrongKey: Failure{
 			Status: 403, Source: "https://github.com/ai4s-research/open-science/issues/53",
@@ -211,19 +211,19 @@ var All = []Provider{
 	},
 	{
 		// https://docs.ollama.com/api/openai-compatibility, https://docs.ollama.com/api/anthropic-compatibility. With a key: Ollama's cloud.
-		Name: "ollama", Upstream: "http://127.0.0.1:11434", Header: "authorization", Scheme: "Bearer", Keyless: true,
+		Name: "ollama", Upstream: "http://127.0.0.1:11434", Base: "/v1", Header: "authorization", Scheme: "Bearer", Keyless: true,
 		Dialects: []Dialect{Chat, Responses, Messages}, Telemetry: "ollama",
 		WrongKey: Failure{Status: 401, Source: "https://docs.ollama.com/api/authentication", Body: `{"error":"unauthorized"}`},
 	},
 	{
 		// With a key where it was started with --api-key: https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html.
-		Name: "vllm", Upstream: "http://127.0.0.1:8000", Header: "authorization", Scheme: "Bearer", Keyless: true,
+		Name: "vllm", Upstream: "http://127.0.0.1:8000", Base: "/v1", Header: "authorization", Scheme: "Bearer", Keyless: true,
 		KeepAlive: 4 * time.Second, // of 5 s: https://docs.vllm.ai/en/latest/configuration/env_vars.html, VLLM_HTTP_TIMEOUT_KEEP_ALIVE
 		Dialects:  []Dialect{Chat, Responses, Messages}, Telemetry: "vllm",
 		WrongKey: Failure{Status: 401, Source: "https://blog.csdn.net/qq_39325964/article/details/140890400", Body: `{"error":"Unauthorized"}`},
 	},
 	{
-		Name: "compatible", Example: "https://HOST", Header: "authorization", Scheme: "Bearer",
+		Name: "compatible", Example: "https://HOST", Base: "/v1", Header: "authorization", Scheme: "Bearer",
 		Dialects: []Dialect{Chat, Responses, Messages}, Telemetry: "compatible",
 	},
 }

@@ -39,6 +39,7 @@ type Turn struct {
 	BytesOut  int64         // of the response's body
 	TraceID   string        // of the client's traceparent, 32 hex digits; "" when it sent none
 	SpanID    string        // of the client's traceparent, 16 hex digits
+	Unsampled bool          // the client's traceparent says that nobody keeps the trace; not kept by stores
 
 	Key      string // the name of the key that served; "" when none did
 	Attempts []Attempt
@@ -216,6 +217,16 @@ type Reader interface {
 type Writer interface {
 	// Write takes a turn, and what it said where that is to be kept. They are the writer's from then on.
 	Write(t *Turn, said []Content)
+}
+
+// Writers hand on what they take to each of them.
+type Writers []Writer
+
+// Write implements Writer. None of them changes what it takes.
+func (w Writers) Write(t *Turn, said []Content) {
+	for _, one := range w {
+		one.Write(t, said)
+	}
 }
 
 // ErrNotFound is what Reader.Turn returns for a turn that nobody has.

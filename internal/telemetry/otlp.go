@@ -15,6 +15,8 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/keyturn/keyturn/internal/spans"
 )
 
 // asked reports whether the environment asks for a signal to be exported
@@ -34,7 +36,7 @@ func asked(signal string) bool {
 // described is what exported telemetry says about this process: OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win.
 func described(ctx context.Context) (*resource.Resource, error) {
 	r, err := resource.New(ctx,
-		resource.WithAttributes(attribute.String("service.name", namespace), attribute.String("service.version", Version())),
+		resource.WithAttributes(attribute.String("service.name", service), attribute.String("service.version", Version())),
 		resource.WithTelemetrySDK(), resource.WithFromEnv())
 	if err != nil {
 		return nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err)
@@ -55,7 +57,7 @@ func tracing(ctx context.Context) (trace.TracerProvider, func(context.Context) e
 	if err != nil {
 		return nil, nil, fmt.Errorf("traces by the OTEL_ variables: %w", err)
 	}
-	p := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(res))
+	p := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(res), sdktrace.WithIDGenerator(spans.Generator{}))
 	return p, p.Shutdown, nil
 }
 

@@ -21,8 +21,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// namespace stands before the name of every instrument: attempts becomes keyturn_attempts_total.
-const namespace = "keyturn"
+// service is what the process is called, unless OTEL_SERVICE_NAME says otherwise.
+const service = "keyturn"
 
 // Telemetry holds the process's metrics and spans. Each has its own registry, so that two in one process (tests) do not meet.
 type Telemetry struct {
@@ -40,7 +40,6 @@ func New() (*Telemetry, error) {
 	registry := prometheus.NewRegistry()
 	exporter, err := otelprometheus.New(
 		otelprometheus.WithRegisterer(registry),
-		otelprometheus.WithNamespace(namespace),
 		// Three labels on every series, and a target_info, would say only which Go package made an instrument.
 		otelprometheus.WithoutScopeInfo(),
 		otelprometheus.WithoutTargetInfo(),
@@ -77,19 +76,22 @@ func (t *Telemetry) begin(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("runtime collectors: %w", err)
 	}
-	info, err := t.provider.Meter("github.com/keyturn/keyturn/internal/telemetry").Int64Gauge("build_info",
+	info, err := t.provider.Meter("github.com/keyturn/keyturn/internal/telemetry").Int64Gauge("keyturn.build_info",
 		metric.WithDescription("Always 1; the labels say what is running."))
 	if err != nil {
-		return fmt.Errorf("build_info: %w", err)
+		return fmt.Errorf("keyturn.build_info: %w", err)
 	}
 	info.Record(ctx, 1, metric.WithAttributes(
 		attribute.String("version", Version()), attribute.String("go", runtime.Version())))
 	return nil
 }
 
-// MeterProvider makes instruments whose values Handler serves. Their names carry neither prefix nor unit nor _total: the
-// exporter adds them.
+// MeterProvider makes instruments whose values Handler serves. Their names carry neither unit nor _total: the exporter adds them, and writes
+// keyturn.attempts as keyturn_attempts_total.
 func (t *Telemetry) MeterProvider() metric.MeterProvider { return t.provider }
+
+// Traces says whether spans go anywhere.
+func (t *Telemetry) Traces() bool { return asked("TRACES") }
 
 // TracerProvider makes spans. Unless the environment's OTEL_ variables name where they go, they go nowhere.
 func (t *Telemetry) TracerProvider() trace.TracerProvider { return t.tracer }

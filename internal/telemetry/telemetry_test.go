@@ -33,13 +33,13 @@ func TestMetrics(t *testing.T) {
 	meter := tel.MeterProvider().Meter("test")
 	provider := metric.WithAttributes(attribute.String("provider", "openai"))
 
-	attempts, err := meter.Int64Counter("attempts", metric.WithDescription("Attempts."))
+	attempts, err := meter.Int64Counter("keyturn.attempts", metric.WithDescription("Attempts."))
 	require.NoError(t, err)
 	attempts.Add(t.Context(), 3, provider)
-	took, err := meter.Float64Histogram("attempt_duration", metric.WithUnit("s"), metric.WithExplicitBucketBoundaries(.5, 1))
+	took, err := meter.Float64Histogram("keyturn.attempt_duration", metric.WithUnit("s"), metric.WithExplicitBucketBoundaries(.5, 1))
 	require.NoError(t, err)
 	took.Record(t.Context(), .7, provider)
-	state, err := meter.Int64ObservableGauge("key_pool_state", metric.WithInt64Callback(
+	state, err := meter.Int64ObservableGauge("keyturn.key_pool_state", metric.WithInt64Callback(
 		func(_ context.Context, o metric.Int64Observer) error {
 			o.Observe(2, provider)
 			return nil
@@ -88,7 +88,7 @@ func TestMetrics(t *testing.T) {
 func TestMetricsConcurrently(t *testing.T) {
 	tel, err := telemetry.New()
 	require.NoError(t, err)
-	counter, err := tel.MeterProvider().Meter("test").Int64Counter("attempts")
+	counter, err := tel.MeterProvider().Meter("test").Int64Counter("keyturn.attempts")
 	require.NoError(t, err)
 	h := tel.Handler()
 	start := make(chan struct{})

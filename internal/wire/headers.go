@@ -80,7 +80,10 @@ const (
 	EnvoyPrefix     = "x-envoy-"
 	ForwardedPrefix = "x-forwarded-"
 
-	AttemptHeader        = EnvoyPrefix + "attempt-count" // on a request: include_request_attempt_count
+	AttemptHeader = EnvoyPrefix + "attempt-count" // on a request: include_request_attempt_count
+	// TryTimeoutHeader is set by Keyturn on an attempt: how long the provider may take until its answer begins, in milliseconds. Envoy's router
+	// takes it out.
+	TryTimeoutHeader     = EnvoyPrefix + "upstream-rq-per-try-timeout-ms"
 	RateLimitedHeader    = EnvoyPrefix + "ratelimited"   // on a response: Envoy never retries one that carries it
 	ForwardedProtoHeader = ForwardedPrefix + "proto"     // without it Envoy finds no route, so the inner listener's route removes it
 	OriginalPathHeader   = EnvoyPrefix + "original-path" // on a request: the path before a route has rewritten it

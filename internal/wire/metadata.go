@@ -10,6 +10,7 @@ const (
 	KeyField       = "key"        // the key's masked hint
 	KeyNameField   = "key_name"   // its name
 	KeyIDField     = "key_id"     // its fingerprint
+	FallbackField  = "fallback"   // how the request came to the pool from the one that it was for: the pools that passed it on, each with the reason
 	AttemptField   = "attempt"    // number of the attempt, from 1
 	RequestIDField = "request_id" // x-request-id
 	ClientField    = "client"     // the client's name

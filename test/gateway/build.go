@@ -17,6 +17,9 @@ import (
 // parallel is go test's own flag.
 const parallel = "test.parallel"
 
+// detect has keyturn built with the race detector where the tests themselves are not: what they add, clients and a provider, is not under test.
+var detect = flag.Bool("detect", false, "build keyturn with the race detector")
+
 // tools are the programs under test, made once for a test binary.
 type tools struct {
 	keyturn string
@@ -38,7 +41,7 @@ var prepare = sync.OnceValues(func() (tools, error) {
 	}
 	path := filepath.Join(dir, "keyturn")
 	args := []string{"build", "-o", path}
-	if race {
+	if race || *detect {
 		args = append(args, "-race")
 	}
 	cmd := exec.Command("go", append(args, "./cmd/keyturn")...)

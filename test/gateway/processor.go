@@ -15,7 +15,39 @@ import (
 // starts the next.
 func (gw *Gateway) StartProcessor(t testing.TB) {
 	t.Helper()
-	p := &processor{cmd: exec.Command(gw.made.keyturn, "serve", "-c", gw.ConfigFile()), done: make(chan struct{})}
+	gw.start(t, exec.Command(gw.made.keyturn, "serve", "-c", gw.ConfigFile()))
+}
+
+// TakeOver starts another keyturn that takes the place of the one that serves, and waits until that has ended by itself.
+func (gw *Gateway) TakeOver(t testing.TB) {
+	t.Helper()
+	gw.mu.Lock()
+	had := gw.processor
+	gw.mu.Unlock()
+	gw.start(t, exec.Command(gw.made.keyturn, "serve", "-c", gw.ConfigFile(), "--take-over"))
+	gw.Eventually(t, "the process whose place was taken ends", func() bool {
+		select {
+		case <-had.done:
+			return true
+		default:
+			return false
+		}
+	})
+	require.NoError(t, had.err, "%s", gw.log.String())
+}
+
+// StartProcessorWith starts keyturn as a service manager does that holds its socket.
+func (gw *Gateway) StartProcessorWith(t testing.TB, l *os.File) {
+	t.Helper()
+	cmd := exec.Command("sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" serve -c "$1"`, gw.made.keyturn, gw.ConfigFile())
+	cmd.ExtraFiles = []*os.File{l}
+	gw.start(t, cmd)
+}
+
+// start starts keyturn serve and waits until it serves.
+func (gw *Gateway) start(t testing.TB, cmd *exec.Cmd) {
+	t.Helper()
+	p := &processor{cmd: cmd, done: make(chan struct{})}
 	p.cmd.Stderr = gw.log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	require.NoError(t, p.cmd.Start())

@@ -2,19 +2,17 @@
 package otlp
 
 import (
-	"cmp"
 	"context"
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/log"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/keyturn/keyturn/internal/provider"
 	"github.com/keyturn/keyturn/internal/record"
+	"github.com/keyturn/keyturn/internal/record/genai"
 )
 
 // Event is the name of the event, by OpenTelemetry's conventions for generative AI (semantic-conventions-genai v0.1.0,
@@ -69,72 +67,15 @@ func within(t *record.Turn) context.Context {
 	return trace.ContextWithRemoteSpanContext(ctx, trace.NewSpanContext(trace.SpanContextConfig{TraceID: id, SpanID: span, Remote: true}))
 }
 
-// list is a list of attributes without those that say nothing.
-type list []attribute.KeyValue
-
-func (l *list) text(name, value string) {
-	if value != "" {
-		*l = append(*l, attribute.String(name, value))
-	}
-}
-
-func (l *list) number(name string, n int64) {
-	if n != 0 {
-		*l = append(*l, attribute.Int64(name, n))
-	}
-}
-
-func (l *list) seconds(name string, d time.Duration) {
-	if d != 0 {
-		*l = append(*l, attribute.Float64(name, d.Seconds()))
-	}
-}
-
 func attributes(t *record.Turn) []attribute.KeyValue {
-	l := make(list, 0, 40)
-	operation := "chat"
-	if t.Method == "GET" && t.Dialect == "responses" {
-		operation = "fetch_response"
+	l := make(genai.List, 0, 40)
+	l.Turn(t, genai.Server{})
+	if d := t.End.Sub(t.Start); d != 0 {
+		l = append(l, attribute.Float64("keyturn.duration", d.Seconds()))
 	}
-	l.text("gen_ai.operation.name", operation)
-	name := t.Provider
-	if p, ok := provider.Named(t.Provider); ok {
-		name = cmp.Or(p.Telemetry, name)
+	if t.FirstByte != 0 {
+		l = append(l, attribute.Float64("keyturn.first_byte", t.FirstByte.Seconds()))
 	}
-	l.text("gen_ai.provider.name", name)
-	l.text("gen_ai.request.model", t.Asked)
-	l.text("gen_ai.response.model", t.Answered)
-	l.text("gen_ai.conversation.id", t.Session)
-	l = append(l, attribute.Bool("gen_ai.request.stream", t.Stream))
-	if t.Usage.State != record.Unknown {
-		l = append(l, attribute.Int64("gen_ai.usage.input_tokens", t.Usage.Input), attribute.Int64("gen_ai.usage.output_tokens", t.Usage.Output))
-		l.number("gen_ai.usage.cache_read.input_tokens", t.Usage.CacheRead)
-		l.number("gen_ai.usage.cache_write.input_tokens", t.Usage.CacheWrite)
-		l.number("gen_ai.usage.reasoning.output_tokens", t.Usage.Reasoning)
-	}
-	l.text("error.type", t.ErrorClass)
-	l.number("http.response.status_code", int64(t.Status))
-	l.text("user_agent.original", t.UserAgent)
-	l.text("keyturn.request_id", t.ID)
-	l.text("keyturn.client", t.Client)
-	l.text("keyturn.pool", t.Pool)
-	l.text("keyturn.key", t.Key)
-	l.text("keyturn.dialect", t.Dialect)
-	l.text("keyturn.tier", t.Tier)
-	l.text("keyturn.ending", t.Ending.String())
-	l.text("keyturn.usage", t.Usage.State.String())
-	l.number("keyturn.turns", int64(t.Turns))
-	l.number("keyturn.attempts", int64(len(t.Attempts)))
-	l.number("keyturn.tool_calls", int64(len(t.Calls)))
-	l.number("keyturn.request.bytes", t.BytesIn)
-	l.number("keyturn.response.bytes", t.BytesOut)
-	l.seconds("keyturn.duration", t.End.Sub(t.Start))
-	l.seconds("keyturn.first_byte", t.FirstByte)
-	l.seconds("keyturn.overhead", t.Overhead)
-	if t.Price.Priced || t.Price.Nano != 0 {
-		l = append(l, attribute.Float64("keyturn.cost.usd", float64(t.Price.Nano)/1e9))
-	}
-	l.number("keyturn.unpriced_tokens", t.Price.Unpriced)
 	return l
 }
 
