@@ -33,9 +33,11 @@ func TestSegments(t *testing.T) {
 		require.True(t, ok, path)
 		require.Equal(t, want, strings.Join(got, "|"), path)
 	}
-	for _, path := range []string{"/v1/../x", "/v1/./x", "/v1/%2e%2e/x", "/v1/..%2fx", "/v1/x%2f..", "/..;/x", "/v1/..%5cx", "/v1/%252e%252e%252fx", "/v1/x%00", "/v1/%2e%2e%3bx/y", "/v1/.. /x", "/v1/..%20/x",
+	for _, path := range []string{
+		"/v1/../x", "/v1/./x", "/v1/%2e%2e/x", "/v1/..%2fx", "/v1/x%2f..", "/..;/x", "/v1/..%5cx", "/v1/%252e%252e%252fx", "/v1/x%00", "/v1/%2e%2e%3bx/y", "/v1/.. /x", "/v1/..%20/x",
 		"/v1/..%23/x", "/v1/..%3fa/x", "/v1/%c0%ae%c0%ae/x", "/v1/%c1%9cx", "/v1/%e0%80%ae/x", "/v1/%u002e%u002e/x", "/v1/.%09./x", "/v1/ad%0amin", "/v1/\xef\xbc\x8e\xef\xbc\x8e/x", "/v1/%EF%BC%8E%EF%BC%8E%EF%BC%8Fx",
-		"/v1/%25252525252525252525252e./x", "/v1/%25%32%65%25%32%65/x", "/v1/%7f", "/v1/a%u002fb%u002f..", "/v1/%ff"} {
+		"/v1/%25252525252525252525252e./x", "/v1/%25%32%65%25%32%65/x", "/v1/%7f", "/v1/a%u002fb%u002f..", "/v1/%ff",
+	} {
 		_, ok := segments(path)
 		require.False(t, ok, path)
 	}

@@ -63,10 +63,7 @@ func runGateway(ctx context.Context, cfg *config.Config, flags runFlags, ready f
 	if err != nil {
 		return err
 	}
-	if err := makeSocketFolders(own); err != nil {
-		return err
-	}
-	if err := makeAccessLog(cfg.Envoy.AccessLog); err != nil {
+	if err := errors.Join(makeSocketFolders(own), makeAccessLog(own.AccessLog)); err != nil {
 		return err
 	}
 	g, err := newGateway(cfg, log)
@@ -174,7 +171,7 @@ func makeAccessLog(path string) error {
 	if path == "" || path == "stdout" || path == "off" {
 		return nil
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600) //nolint:gosec // the operator's own path
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return fmt.Errorf("envoy.access_log: %w", err)
 	}
