@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -62,12 +63,12 @@ func TestEnvoyMemoryIsBounded(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, `{}`)
 	}))
-	defer silent.Close()
+	t.Cleanup(silent.Close) // after the gateway, whose connections it would wait for
 	gw := gateway.Start(t, gateway.Config{
 		Envoy: map[string]any{"memory": "128MiB"},
 		Pools: []gateway.Pool{{Name: "silent", Upstream: silent.URL}},
 	})
-	ctx, leave := context.WithCancel(t.Context())
+	ctx, leave := context.WithTimeout(t.Context(), 20*time.Second)
 	defer leave()
 	ended := uploads(ctx, gw, "/silent/v1/files", clients)
 	for range clients / 4 {
