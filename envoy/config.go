@@ -38,6 +38,7 @@ type Config struct {
 	CORS    CORS    // which web pages may use it
 
 	MaxRequestBytes int64         // the largest request body that can be sent again with the next key, in bytes; 0 = 32 MiB. Larger ones pass.
+	Memory          int64         // bytes of heap that Envoy may have: near it, the largest requests are cut, and new ones get 503; 0 = any number
 	IdleTimeout     time.Duration // ends a stream on which nothing moved for so long; 0 = 20 minutes
 	AccessLog       string        // "stdout", "off" or the path of a file; "" = stdout
 	Record          Record        // what Envoy tells Keyturn of each request; zero: nothing

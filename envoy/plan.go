@@ -20,6 +20,8 @@ import (
 // Defaults of a Config.
 const (
 	DefaultBodyBytes = 32 << 20 // MaxRequestBytes and MaxBodyBytes
+	MinMemory        = 64 << 20
+	MaxMemory        = 1 << 50
 	DefaultToolTime  = 10 * time.Minute
 	// DefaultIdleTimeout is longer than the slowest answers that providers document: OpenAI asks for timeouts of 15 minutes where flex
 	// processing is used. https://platform.openai.com/docs/guides/flex-processing
@@ -94,6 +96,9 @@ func planOf(cfg Config) (p *plan, found setting.Problems) {
 	p.checkAddresses(&found)
 	p.MaxRequestBytes = cmp.Or(p.MaxRequestBytes, DefaultBodyBytes)
 	p.IdleTimeout = cmp.Or(p.IdleTimeout, DefaultIdleTimeout)
+	if p.Memory != 0 {
+		setting.Range(&found, "envoy.memory", p.Memory, MinMemory, MaxMemory, setting.Bytes)
+	}
 	setting.Range(&found, "envoy.max_request_bytes", p.MaxRequestBytes, MinBodyBytes, MaxBodyBytes, setting.Bytes)
 	setting.Range(&found, "envoy.idle_timeout", p.IdleTimeout, MinIdleTimeout, MaxIdleTimeout, setting.Duration)
 	p.checkPools(&found)

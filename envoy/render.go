@@ -10,9 +10,7 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	overloadv3 "github.com/envoyproxy/go-control-plane/envoy/config/overload/v3"
 	internalv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/bootstrap/internal_listener/v3"
-	connectionsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -38,12 +36,7 @@ func Render(cfg Config) (*bootstrapv3.Bootstrap, error) {
 		Admin:               r.adminInterface(),
 		BootstrapExtensions: r.extensions(),
 		StaticResources:     &bootstrapv3.Bootstrap_StaticResources{Listeners: r.listeners(), Clusters: r.clusters()},
-		OverloadManager: &overloadv3.OverloadManager{ResourceMonitors: []*overloadv3.ResourceMonitor{{
-			Name: "envoy.resource_monitors.global_downstream_max_connections",
-			ConfigType: &overloadv3.ResourceMonitor_TypedConfig{TypedConfig: r.pack(&connectionsv3.DownstreamConnectionsConfig{
-				MaxActiveDownstreamConnections: maxClientConnections,
-			})},
-		}}},
+		OverloadManager:     r.overload(),
 	}
 	if err := errors.Join(append(r.errs, b.ValidateAll())...); err != nil {
 		return nil, fmt.Errorf("the rendered configuration breaks Envoy's rules: %w", err)

@@ -143,10 +143,11 @@ type exchange struct {
 	partial    bool      // it comes with as much as Envoy can hold, and without a length: no other can take its place
 	judged     time.Time // when the response's headers were
 
-	full    bool               // there is no memory for the body at hand
-	fullFor want               // what that body is
-	room    func(n int64) bool // takes memory for the body of an error, in bytes; nil: nothing bounds it
-	gone    func() bool        // nobody waits for the response any more
+	full      bool               // there is no memory for the body at hand
+	fullFor   want               // what that body is
+	room      func(n int64) bool // takes memory for the body of an error, in bytes; nil: nothing bounds it
+	roomLater func(n int64) bool // the same for what later turns answer; another goroutine calls it
+	gone      func() bool        // nobody waits for the response any more
 
 	outcome    outcome
 	status     int

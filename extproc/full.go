@@ -13,10 +13,11 @@ const (
 	wantLarger              // one that came late, or larger than it was announced
 	wantAnswer              // a whole answer
 	wantError               // an error: it was judged by its status alone, and nothing was refused
+	wantLater               // the answer of a later turn
 	wants
 )
 
-var wantNames = [wants]string{"request", "larger", "answer", "error"}
+var wantNames = [wants]string{"request", "larger", "answer", "error", "later"}
 
 // refused counts a body that there was no memory for, and says so now and then.
 func (s *Server) refused(ctx context.Context, pool *bound, w want) {
@@ -27,8 +28,8 @@ func (s *Server) refused(ctx context.Context, pool *bound, w want) {
 	}
 }
 
-// roomFor takes memory for the body of an error, of so many bytes, for as long as the attempt lasts.
-func (s *Server) roomFor(ctx context.Context, a *attempt) func(n int64) bool {
+// roomFor takes memory for a body that was not foreseen, of so many bytes, for as long as the attempt lasts.
+func (s *Server) roomFor(ctx context.Context, a *attempt, w want) func(n int64) bool {
 	return func(n int64) bool {
 		ok := false
 		if a.share.of == nil {
@@ -37,7 +38,7 @@ func (s *Server) roomFor(ctx context.Context, a *attempt) func(n int64) bool {
 			ok = a.share.more(ctx, n)
 		}
 		if !ok {
-			s.refused(ctx, a.pool, wantError)
+			s.refused(ctx, a.pool, w)
 		}
 		return ok
 	}

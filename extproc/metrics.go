@@ -113,7 +113,7 @@ func newMetrics(provider metric.MeterProvider, pools func() *poolSet) (*metrics,
 	attempts := counter("keyturn.attempts", "Attempts by the way they ended: ok, turned (the next one follows), exhausted (no key left), surfaced (an error for the client), unreachable (the provider was not), no_response, foreign (the client's own key).")
 	transitions := counter("keyturn.key_pool_state_transitions", "Keys that left their state, by the reason.")
 	exhaustions := counter("keyturn.key_pool_exhaustions", "Requests that no key of the pool could serve, by what the client was told.")
-	refusals := counter("keyturn.memory_refusals", "Bodies that limits.memory left no memory for, by what they were: request, larger (than announced, or late), answer, error (judged by its status alone; the others were answered with 503).")
+	refusals := counter("keyturn.memory_refusals", "Bodies that limits.memory left no memory for, by what they were: request, larger (than announced, or late), answer, later (of a later turn), error (judged by its status alone; the others were answered with 503).")
 	echoed := counter("keyturn.key_pool_echoes", "Answers of the provider that held a key of the pool, which was taken out, by the part: header or body.")
 	moved := counter("keyturn.key_pool_moves", "Conversations that went on with another key than before, in pools that spread, by the reason: rested (their key could not be used) or failed (it failed for the request).")
 	fellBack := counter("keyturn.fallbacks", "Requests that a pool passed on to another, by the reason: exhausted, overloaded or unreachable.")

@@ -123,7 +123,10 @@ func (x *exchange) limits() agent.Limits {
 	if t == nil {
 		return agent.Limits{Turns: 1, MaxBody: x.pool.maxBody}
 	}
-	return agent.Limits{Turns: t.Turns, Calls: t.Calls, Time: t.Time, ResultBytes: t.ResultBytes, MaxBody: x.pool.maxBody}
+	return agent.Limits{
+		Turns: t.Turns, Calls: t.Calls, Time: t.Time, ResultBytes: t.ResultBytes, MaxBody: x.pool.maxBody,
+		Room: func(n int64) bool { return x.roomLater == nil || x.roomLater(n) },
+	}
 }
 
 // poolSet is all pools of one configuration. It does not change.

@@ -131,7 +131,8 @@ func (s *Server) receive(stream grpc.ServerStream, a *attempt) (due, error) {
 		a.full, a.fullFor = !a.takeBody(stream.Context(), a.share.more), wantAnswer
 	}
 	if a.message.kind == responseHeaders && a.pool != nil {
-		a.room = s.roomFor(stream.Context(), a)
+		a.room = s.roomFor(stream.Context(), a, wantError)
+		a.roomLater = s.roomFor(stream.Context(), a, wantLater)
 	}
 	isHead := a.message.kind == responseHeaders
 	d, err := a.handle(a.message, s.clock.Now())

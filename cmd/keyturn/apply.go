@@ -63,6 +63,7 @@ func (g *gateway) applyLocked(cfg *config.Config) (later []string, err error) {
 	if g.blank != nil {
 		g.blank(cfg.Secrets())
 	}
+	g.books.blank(cfg.Secrets())
 	for _, commit := range c.commits {
 		commit()
 	}

@@ -57,6 +57,13 @@ func openBooks(cfg *config.Config, t *telemetry.Telemetry, log *slog.Logger) (*b
 	return b, nil
 }
 
+// blank says what no record may show.
+func (b *books) blank(secrets []string) {
+	if b != nil {
+		b.ledger.SetSecrets(secrets)
+	}
+}
+
 // told is who is told of each turn beside the store.
 func (b *books) told(cfg *config.Config, t *telemetry.Telemetry) (record.Writers, error) {
 	var compat []genai.Compat

@@ -83,6 +83,8 @@ func (g *gateway) open() error {
 	if g.books, err = openBooks(g.cfg, g.telemetry, g.log); err != nil {
 		return err
 	}
+	g.books.blank(g.cfg.Secrets())
+	boundHeap(g.cfg)
 	g.server, err = extproc.New(extproc.Config{
 		Beside: g.books.beside(), Start: g.books.start(),
 		Pools: c.bound, MaxRetry: g.cfg.Envoy.MaxRequestBytes, MaxMemory: bodyMemory(g.cfg), Log: g.log, MeterProvider: g.telemetry.MeterProvider(), TracerProvider: g.telemetry.TracerProvider(),

@@ -57,8 +57,8 @@ func runGateway(ctx context.Context, cfg *config.Config, flags runFlags, ready f
 	if err != nil {
 		return err
 	}
-	own, showAdmin := cfg.RunEnvoy(bin.Version)
-	if err := makeSocketFolders(own); err != nil {
+	own, showAdmin := runEnvoy(cfg, bin.Version)
+	if err := errors.Join(makeSocketFolders(own), makeAccessLog(own.AccessLog)); err != nil {
 		return err
 	}
 	told, err := newTold(flags.dir, cfg)
@@ -162,4 +162,17 @@ func makeSocketFolders(cfg envoy.Config) error {
 		}
 	}
 	return nil
+}
+
+// makeAccessLog makes the file of Envoy's access log its owner's alone; Envoy itself would let every user of the machine read it. One that is
+// there stays as its owner wants it.
+func makeAccessLog(path string) error {
+	if path == "" || path == "stdout" || path == "off" {
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("envoy.access_log: %w", err)
+	}
+	return f.Close()
 }

@@ -83,7 +83,7 @@ func (t *told) write(name string, data []byte) error {
 
 // change tells Envoy of the next configuration. It returns what Envoy can only be told when it starts.
 func (t *told) change(next *config.Config, version, showAdmin string, log *slog.Logger) (later []string) {
-	own, show := next.RunEnvoy(version)
+	own, show := runEnvoy(next, version)
 	bootstrap, err := t.tell(own)
 	switch {
 	case err != nil:

@@ -127,6 +127,12 @@ func (c *checker) look(s scope, p steps, v any) bool {
 					c.findAt(logCredential.about(p), where(), p, n)
 				}
 			}
+		case "metadata_context_namespaces", "untyped":
+			for _, name := range v {
+				if name == envoy.CredentialNamespace { // another service is sent it, and may say it
+					c.findAt(metadataCredential.about(p), where(), p, envoy.CredentialNamespace)
+				}
+			}
 		case "filter_state_objects_to_log":
 			for _, name := range v {
 				if n, _ := name.(string); !isKnownState(n) {
@@ -155,9 +161,17 @@ func (c *checker) lookText(s scope, p steps, v string) {
 		}
 		return
 	}
-	e, by := c.exposes(v)
+	if e, by := c.exposes(v); e != nothing {
+		c.lookFormat(s, p, e, by)
+	}
+}
+
+// lookFormat judges a format by what it gives away, and by which operator.
+func (c *checker) lookFormat(s scope, p steps, e exposure, by string) {
+	where := c.whose(s, p)
 	switch {
-	case e == nothing:
+	case logs(p) && e == query && by == defaultPath:
+		c.findAt(logDefault.about(p), where, p, by)
 	case logs(p) && e == query:
 		c.findAt(logQuery.about(p), where, p, by)
 	case logs(p):
@@ -170,12 +184,15 @@ func (c *checker) lookText(s scope, p steps, v string) {
 		// the client's own, to the client
 	case toClient(p):
 		c.findAt(answerCredential.about(p), where, p, by)
-	case e == credential && c.ownKey(p):
-		// which Keyturn takes out
+	case e == credential && c.ownKey(p) && !s.attempts:
+		// which Keyturn takes out, but where it has run already
 	case e == credential:
 		c.findAt(headerCredential.about(p), where, p, by)
 	}
 }
+
+// defaultPath is how the formats that Envoy, Istio and Envoy Gateway have by default write the path.
+const defaultPath = "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%"
 
 // ownKey reports whether a place is the value of the header for the gateway's own keys.
 func (c *checker) ownKey(p steps) bool {
@@ -278,7 +295,7 @@ func (c *checker) lookLogger(s scope, p steps, v map[string]any, t string) {
 	case "file", "stream":
 		formats := []string{"log_format", "format", "json_format", "typed_json_format"}
 		if httpLog(p) && !slices.ContainsFunc(formats, func(f string) bool { return field(v, f) != nil }) {
-			c.findAt(logQuery.about(p), where, p, "Envoy's own format")
+			c.findAt(logDefault.about(p), where, p, "Envoy's own format")
 		}
 	case "grpc":
 		cluster := text(field(field(field(v, "common_config"), "grpc_service"), "envoy_grpc"), "cluster_name")
@@ -323,7 +340,10 @@ func (c *checker) lookRule(s scope, p steps, v map[string]any) {
 	if pair == nil {
 		return
 	}
-	if c.isCredential(header) && text(pair, "value") == "" && text(pair, "metadata_namespace") != envoy.CredentialNamespace { // which logs may not have
+	// A client's key passes from one filter to the next in a namespace that logs may not have.
+	passes := text(pair, "metadata_namespace") == envoy.CredentialNamespace && field(pair, "regex_value_rewrite") != nil && !s.attempts &&
+		has([]string{wire.ProtocolHeader, wire.AuthorizationHeader}, header)
+	if c.isCredential(header) && text(pair, "value") == "" && !passes {
 		c.findAt(metadataCredential.about(p), c.whose(s, p), p, header)
 	}
 	// The client's name is what the clients' authentication sets, if it does. What Keyturn used comes back in headers that no client sets.

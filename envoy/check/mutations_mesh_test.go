@@ -47,7 +47,7 @@ var meshMutations = []struct {
 }{
 	{"key in the log of attempts", anywhere(more(onInner, "HCM/access_log", stdout("%REQ(authorization)%"))), check.Leaks, "access_log", readsLog},
 	{"credential in the mesh's log", onMesh("HCM/access_log", stdout("%REQ(authorization)%")), check.Leaks, "access_log", readsLog},
-	{"path in the mesh's log", onMesh("HCM/access_log", stdout("%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%")), check.Leaks, "access_log", readsQuery},
+	{"path in the mesh's log", onMesh("HCM/access_log", stdout("%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%")), check.Costs, "access_log", readsQuery},
 	{"key to the client", anywhere(more(onInner, "HOST/response_headers_to_add", header("x-debug", "%REQ(authorization)%"))), check.Leaks, "response_headers_to_add", theyRead},
 	{"credential under another name", onRoute("request_headers_to_add/1", header("x-original", "%REQ(authorization)%")), check.Leaks, "request_headers_to_add", goesOn},
 	{"Lua after Keyturn", anywhere(beforeRouter(onInner, lua)), check.Leaks, "http_filters", sees},

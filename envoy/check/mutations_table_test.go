@@ -107,6 +107,10 @@ func leak(name string, edit func(*testing.T, tree), setting, path, found, words 
 	return mutation{name: name, edit: edit, severity: check.Leaks, setting: setting, path: path, found: found, words: words}
 }
 
+func costly(name string, edit func(*testing.T, tree), setting, path, found, words string) mutation {
+	return mutation{name: name, edit: edit, severity: check.Costs, setting: setting, path: path, found: found, words: words}
+}
+
 func crash(name string, edit func(*testing.T, tree), setting, path, found, words string) mutation {
 	return mutation{name: name, edit: edit, severity: check.Crashes, setting: setting, path: path, found: found, words: words}
 }
@@ -158,12 +162,13 @@ var mutations = []mutation{
 	leak("another gateway's credential", more(onMain, "HCM/access_log", stdout("%REQ(x-litellm-api-key)%")), "access_log", `access_log\[1\]`, `%REQ.*`, readsLog),
 	leak("an access token of the query", more(onMain, "HCM/access_log", stdout("%QUERY_PARAM(access_token)%")), "access_log", `access_log\[1\]`, `%QUERY_PARAM.*`, readsLog),
 	leak("path with its query", at(onMain, "HCM/access_log/0/typed_config/log_format/json_format/path", "%REQ(:PATH)%"), "access_log", `json_format\.path$`, `%REQ\(:PATH\)%`, readsQuery),
-	leak("original path with its query", at(onMain, "HCM/access_log/0/typed_config/log_format/json_format/path", "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%"), "access_log", `json_format\.path$`, `%REQ.*`, readsQuery),
+	leak("original path with its query", at(onMain, "HCM/access_log/0/typed_config/log_format/json_format/path", "%REQ(X-ENVOY-ORIGINAL-PATH)%"), "access_log", `json_format\.path$`, `%REQ.*`, readsQuery),
 	leak("path, with its query by default", at(onMain, "HCM/access_log/0/typed_config/log_format/json_format/path", "%PATH%"), "access_log", `json_format\.path$`, `%PATH%`, readsQuery),
 	leak("key of the query", more(onMain, "HCM/access_log", stdout("%QUERY_PARAM(key)%")), "access_log", `access_log\[1\]`, `%QUERY_PARAM\(key\)%`, readsLog),
 	leak("all of the query", more(onMain, "HCM/access_log", stdout("%QUERY_PARAMS%")), "access_log", `access_log\[1\]`, `%QUERY_PARAMS%`, readsQuery),
 	leak("path by an expression", more(onMain, "HCM/access_log", stdout("%CEL(request.path)%")), "access_log", `access_log\[1\]`, `%CEL.*`, readsQuery),
-	leak("Envoy's own format", more(onMain, "HCM/access_log", typed("stdout", "access_loggers.stream.v3.StdoutAccessLog", nil)), "access_log", `access_log\[1\]`, `Envoy's own format`, readsQuery),
+	costly("the path as Envoy's own format has it", at(onMain, "HCM/access_log/0/typed_config/log_format/json_format/path", "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%"), "access_log", `json_format\.path$`, `%REQ.*`, readsQuery),
+	costly("Envoy's own format", more(onMain, "HCM/access_log", typed("stdout", "access_loggers.stream.v3.StdoutAccessLog", nil)), "access_log", `access_log\[1\]`, `Envoy's own format`, readsQuery),
 	leak("paths to another service of logs", both(extra("clusters", another), more(onMain, "HCM/access_log", grpcLog(map[string]any{
 		"common_config": map[string]any{"log_name": "x", "grpc_service": grpcService("elsewhere"), "transport_api_version": "V3"},
 	}))), "access_log", `access_log\[1\]`, `.*elsewhere`, readsQuery),
@@ -181,6 +186,8 @@ var mutations = []mutation{
 		more(onInner, "HCM/access_log", stdout("%METADATA(DYNAMIC:ns)%")),
 	), "access_log", `access_log\[1\]`, `%METADATA\(DYNAMIC:ns\)%`, readsLog),
 	leak("a key in the metadata", beforeRouter(onInner, filter("h", "header_to_metadata.v3.Config", map[string]any{"request_rules": []any{keyed("authorization")}})), "header_to_metadata", `request_rules\[0\]`, `authorization`, "Logs, gRPC services and other filters"),
+	leak("a credential where Keyturn's own filters pass one on", more(onMain, "CHAIN/keyturn-metadata/typed_config/request_rules", putMetadata("authorization", "keyturn-credential", "k")), "header_to_metadata", `request_rules\[1\]`, `authorization`, "Logs, gRPC services and other filters"),
+	leak("key as the gateway's own", more(onInner, "ONLY/request_headers_to_add", header("x-keyturn-key", "%REQ(authorization)%")), "request_headers_to_add", `routes\[0\]\.request_headers_to_add`, `%REQ.*`, goesOn),
 	leak("a client's credential in the metadata", more(onMain, "CHAIN/keyturn-metadata/typed_config/request_rules", keyed("x-api-key")), "header_to_metadata", `request_rules\[1\]`, `x-api-key`, "Logs, gRPC services and other filters"),
 
 	// Headers.

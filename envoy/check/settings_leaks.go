@@ -38,6 +38,11 @@ var (
 		consequence: "Some clients send their credential in the query (?key=, as Gemini's do, or ?access_token=): whoever reads the log has it.",
 		remedy:      "Write %PATH(NQ)% in the format.",
 	}
+	logDefault = setting{
+		name: "access_log", want: "the path without its query: %PATH(NQ)%", severity: Costs,
+		consequence: "Envoy's default format has the path as clients send it. No pool's key is in it. Some clients send their credential in the query (?key=, as Gemini's do): Keyturn lets no provider have it, but whoever reads the log has.",
+		remedy:      "Write %PATH(NQ)% in the format.",
+	}
 	loggerUnknown = setting{
 		name: "access_log", want: "a log of a file, stdout, stderr, gRPC, OpenTelemetry or Fluentd", severity: Leaks,
 		consequence: "It is code that sees every header of a request, pools' keys among them, and nobody here knows what it does with them.",

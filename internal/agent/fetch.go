@@ -63,10 +63,38 @@ func (l *loop) fetch(ctx context.Context) *fetching {
 			f.stream(ctx, answer)
 			return
 		}
-		body, err := io.ReadAll(io.LimitReader(answer.Body, most)) // of what broke off the beginning may tell enough
+		body, err := readWithin(answer.Body, answer.ContentLength, most, l.limits) // of what broke off the beginning may tell enough
 		f.put(ctx, piece{answer: answer, bytes: body, err: err})
 	}()
 	return f
+}
+
+// roomStep is how much of an answer memory is asked for at a time, in bytes; the first so many are for everybody.
+const roomStep = 1 << 20
+
+// errNoMemory says that there is no memory for the rest of an answer.
+var errNoMemory = errors.New("no memory for the rest of the answer")
+
+// readWithin reads at most most bytes of an answer of which length is announced, or -1. Memory is taken before the bytes are.
+func readWithin(body io.Reader, length, most int64, limits Limits) ([]byte, error) {
+	taken := int64(roomStep)
+	if n := min(length, most); n > taken {
+		if !limits.room(n) {
+			return nil, errNoMemory
+		}
+		taken = n + 1 // where as much comes, nothing follows
+	}
+	var all []byte
+	for {
+		part, err := io.ReadAll(io.LimitReader(body, min(taken, most)-int64(len(all))))
+		if all = append(all, part...); err != nil || int64(len(all)) < taken || taken >= most {
+			return all, err
+		}
+		if !limits.room(roomStep) {
+			return nil, errNoMemory
+		}
+		taken += roomStep
+	}
 }
 
 // decode has an answer read without its content codings, which nobody asked for. One that the client gets as the provider made it stays.

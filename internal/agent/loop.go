@@ -37,9 +37,10 @@ type loop struct {
 	out   []byte        // what goes to the client next
 	idle  *quartz.Timer // fires when the client has heard nothing for keepAlive; nil where it does not stream
 
-	repeated  int  // turns that were run again
-	spent     bool // the calls are used up
-	forbidden bool // the turn is the last: the model was told to call no tools
+	streamed  int64 // bytes of a later turn's stream for which no memory was asked yet
+	repeated  int   // turns that were run again
+	spent     bool  // the calls are used up
+	forbidden bool  // the turn is the last: the model was told to call no tools
 }
 
 // Finish goes on with a response from the end of its first turn to its own. It returns when the client that streams has been told
@@ -253,6 +254,15 @@ func (l *loop) take(ctx context.Context, f *fetching, p piece) (e *ending, err e
 		}
 		return e, err
 	}
+	if l.streamed += int64(len(p.bytes)); l.streamed >= roomStep {
+		if !l.limits.room(l.streamed) {
+			if e, err = l.over(); err == nil {
+				e.problem = &noMemory
+			}
+			return e, err
+		}
+		l.streamed = 0
+	}
 	b, state := l.session.Write(l.out[:0], p.bytes)
 	f.free <- p.bytes
 	if err := l.emit(b); err != nil {
@@ -276,6 +286,8 @@ func (l *loop) head(p piece) *ending {
 	switch {
 	case l.awaits(p.answer) && p.err == nil:
 		return nil
+	case errors.Is(p.err, errNoMemory):
+		return &ending{problem: &noMemory}
 	case p.err != nil && (!l.Streams() || isGood(p.answer)):
 		return &ending{problem: &brokeOff}
 	case l.Streams():

@@ -55,6 +55,9 @@ var (
 	answerTooLarge = problem{status: http.StatusBadGateway, Error: dialect.Error{
 		Type: "api_error", Code: "server_error", Message: "the provider's answer is larger than this gateway reads",
 	}}
+	noMemory = problem{status: http.StatusServiceUnavailable, Error: dialect.Error{
+		Type: "overloaded_error", Code: "overloaded", Message: "this gateway has no memory for the provider's answer at the moment; try again later",
+	}}
 	noRoom = problem{Error: dialect.Error{ // of streams alone
 		Type: "api_error", Code: "response_too_large",
 		Message: "the later turns of this response are more than this gateway sends on in one response; ask for less at a time",

@@ -33,7 +33,14 @@ type Limits struct {
 	Time        time.Duration // from the client's request on; calls that run then are cut short, and the next turn is the last
 	ResultBytes int64         // what one call's result may bring to the model; the rest is cut off
 	MaxBody     int64         // the largest request or whole answer, in bytes
+
+	// Room takes memory for so many bytes more of a later turn's answer, for as long as the response lasts; false: there is none. Nil:
+	// nothing bounds them all.
+	Room func(bytes int64) bool
 }
+
+// room asks for memory.
+func (l Limits) room(n int64) bool { return l.Room == nil || l.Room(n) }
 
 // Report is what a response came to.
 type Report struct {

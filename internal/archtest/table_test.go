@@ -69,7 +69,7 @@ var table = map[string]rule{
 	"internal/record":          {is: "keeps what it is told", not: envoys},
 	"internal/record/sqlite":   {is: "keeps what it is told", may: []string{"internal/record"}, not: envoys},
 	"internal/record/postgres": {is: "keeps what it is told", may: []string{"internal/record"}, not: envoys},
-	"internal/ledger":          {is: "makes records of what it is told", may: []string{"internal/record", "internal/dialect"}, not: []string{"net", "net/http", "os"}},
+	"internal/ledger":          {is: "makes records of what it is told", may: []string{"internal/record", "internal/dialect", "internal/redact"}, not: []string{"net", "net/http", "os"}},
 	"internal/record/otlp":     {is: "tells what it is told", may: []string{"internal/record", "internal/record/genai"}, not: envoys},
 	"internal/record/genai":    {is: "tells what it is told", may: []string{"internal/record", "internal/spans"}, not: envoys},
 	"internal/record/recorder": {is: "joins the stores", may: []string{"internal/record", "internal/record/sqlite", "internal/record/postgres"}, not: envoys},

@@ -186,6 +186,8 @@ type Envoy struct {
 	Attach string
 	// MaxRequestBytes is the largest request body that can be sent again with the next key. Never zero.
 	MaxRequestBytes int64
+	// Memory is how much heap Envoy may have, in bytes. Zero: under run half of what the machine or the container has, else any amount.
+	Memory int64
 	// Concurrency is Envoy's number of worker threads. Zero: one for each core.
 	Concurrency int
 	// IdleTimeout ends a stream on which nothing moved for so long. Never zero.

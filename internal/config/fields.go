@@ -308,6 +308,8 @@ func envoyFields() object[Envoy] {
 			is("attach", func(e *Envoy) *string { return &e.Attach }, attach(),
 				"What Keyturn needs of the clients' listener stands in the listener, or in each route, so that it can stand among others."),
 			is("max_request_bytes", func(e *Envoy) *int64 { return &e.MaxRequestBytes }, size(envoy.MinBodyBytes, envoy.MaxBodyBytes), "Largest request that can be sent again with the next key; larger ones pass with one key."),
+			is("memory", func(e *Envoy) *int64 { return &e.Memory }, size(envoy.MinMemory, envoy.MaxMemory),
+				"Memory that Envoy may have: near it the requests that hold most are cut, and new ones get 503.").otherwise("half of what there is, under `run`"),
 			is("concurrency", func(e *Envoy) *int { return &e.Concurrency }, number(0, 1024), "Envoy's worker threads. 0: one for each core."),
 			is("idle_timeout", func(e *Envoy) *time.Duration { return &e.IdleTimeout }, duration(envoy.MinIdleTimeout, envoy.MaxIdleTimeout), "Ends a stream on which nothing moved for so long."),
 			is("access_log", func(e *Envoy) *string { return &e.AccessLog }, somewhere("stdout, off or the path of a file"), "`stdout`, `off` or a path."),

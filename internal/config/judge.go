@@ -106,9 +106,9 @@ func (c *Config) EnvoyConfig() envoy.Config {
 	e := c.Envoy
 	out := envoy.Config{
 		Listen: e.Listen, Admin: e.Admin, Inner: e.Inner, Loopback: e.Loopback, Processor: c.Listen,
-		Clients:         envoy.Clients{Open: e.Clients.Open, ByEnvoy: e.Clients.CheckedBy == "envoy"},
-		CORS:            envoy.CORS(e.CORS),
-		MaxRequestBytes: e.MaxRequestBytes, IdleTimeout: e.IdleTimeout, AccessLog: e.AccessLog,
+		Clients: envoy.Clients{Open: e.Clients.Open, ByEnvoy: e.Clients.CheckedBy == "envoy"},
+		CORS:    envoy.CORS(e.CORS),
+		Memory:  e.Memory, MaxRequestBytes: e.MaxRequestBytes, IdleTimeout: e.IdleTimeout, AccessLog: e.AccessLog,
 	}
 	out.Record = envoy.Record{Requests: !c.Record.Off, Tell: c.Record.Tell, Usage: c.Record.Usage != UsageOff && minor(e.Version) >= envoy.UsageMinor}
 	if e.Attach == envoy.Route.String() {

@@ -173,7 +173,7 @@ func TestExample(t *testing.T) {
 	write(t, path, string(example))
 	write(t, filepath.Join(folder, "secrets/openai-b"), "hush-b\n")
 	write(t, filepath.Join(folder, "openai.keys"), "# more\nhush-c\nhush-d\n")
-	write(t, filepath.Join(folder, "clients.keys"), "alice:hush-alice\n")
+	write(t, filepath.Join(folder, "clients.keys"), "alice:hush-alice-0123456\n")
 	t.Setenv("OPENAI_KEY_A", "hush-a")
 	t.Setenv("DOCS_TOKEN", "hush-docs")
 
@@ -242,5 +242,24 @@ func TestNearest(t *testing.T) {
 	} {
 		got, _ := nearest(tc.in, names)
 		require.Equal(t, tc.want, got, tc.in)
+	}
+}
+
+func TestShortClientKeys(t *testing.T) {
+	setEnvironment(t)
+	folder := t.TempDir()
+	path, keys := filepath.Join(folder, "keyturn.yaml"), filepath.Join(folder, "clients.keys")
+	write(t, path, "pools: [{provider: openai, keys: [{env: KT_A}]}]\nenvoy: {clients: {api_keys_file: clients.keys}}\n")
+	write(t, keys, "# two\nalice:hush-12345\nbob:hush-0123456789-1\n")
+	c, err := Load(path)
+	require.NoError(t, err)
+	require.Equal(t, []string{keys + ":2: envoy.clients.api_keys_file: the key of alice has 10 characters, which whoever has time can guess; make one of 16 or more, as openssl rand -hex 24 does"}, c.Warnings)
+	write(t, keys, "alice:hush-12\nhush-13\n")
+	_, err = Load(path)
+	for _, want := range []string{
+		keys + ":1: envoy.clients.api_keys_file: the key of alice has 7 characters: whoever tries keys finds it; make one of 16 or more, as openssl rand -hex 24 does",
+		keys + ":2: envoy.clients.api_keys_file: the key of client-2 has 7 characters",
+	} {
+		require.ErrorContains(t, err, want)
 	}
 }

@@ -70,6 +70,15 @@ func (r *reader) refuseIn(o origin, format string, args ...any) {
 	r.add(p)
 }
 
+// warnIn notes what the operator should know about a line of a file that the value at path names.
+func (r *reader) warnIn(o origin, format string, args ...any) {
+	p := r.at(o.path, fmt.Sprintf(format, args...))
+	if o.file != "" {
+		p.file, p.line = o.file, o.line
+	}
+	r.warnings = append(r.warnings, p)
+}
+
 // origin is where a key stands: a path of the configuration and, for a line of another file, that line.
 type origin struct {
 	path string

@@ -256,6 +256,12 @@ func (r *reader) keysFile(path string, p *Pool, origins []origin) []origin {
 	return origins
 }
 
+// Lengths of a client's key, in characters. Nothing bounds how often somebody tries one.
+const (
+	minClientKey  = 8
+	goodClientKey = 16
+)
+
 // clientKeys is a file of clients' keys, read as those.
 type clientKeys struct{ scalar[string] }
 
@@ -292,6 +298,8 @@ func (c clientKeys) read(r *reader, path string, n *yaml.Node, into *[]ClientKey
 			r.refuseIn(o, "the line holds no key; write name:key")
 		case w != "":
 			r.refuseIn(o, "the line holds %s (one key a line, comments on lines of their own)", w)
+		case len(key) < minClientKey:
+			r.refuseIn(o, "the key of %s has %d characters: whoever tries keys finds it; make one of 16 or more, as openssl rand -hex 24 does", name, len(key))
 		case names[name] > 0:
 			r.refuseIn(o, "the name %s is taken by line %d; give each client its own", name, names[name])
 		case secrets[key] > 0:
@@ -299,6 +307,9 @@ func (c clientKeys) read(r *reader, path string, n *yaml.Node, into *[]ClientKey
 		default:
 			*into = append(*into, ClientKey{Name: name, Secret: key})
 			r.secrets = append(r.secrets, key)
+			if len(key) < goodClientKey {
+				r.warnIn(o, "the key of %s has %d characters, which whoever has time can guess; make one of 16 or more, as openssl rand -hex 24 does", name, len(key))
+			}
 		}
 		names[name], secrets[key] = numbers[i], numbers[i]
 	}

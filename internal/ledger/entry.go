@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"math"
+	"regexp"
 	"strings"
 	"time"
 
@@ -200,11 +201,16 @@ func (p *part) request(b []byte) bool {
 	return ok
 }
 
-// pathOf is a path without its query, which may hold a credential.
+// pathOf is a path without its query, which may hold a credential, also where its beginning is escaped.
 func pathOf(b []byte) string {
 	path, _, _ := strings.Cut(text(b, maxName), "?")
+	if at := escapedQuery.FindStringIndex(path); at != nil {
+		path = path[:at[0]]
+	}
 	return path
 }
+
+var escapedQuery = regexp.MustCompile(`(?i)%(?:25)*3f`)
 
 // response reads an HTTPResponseProperties.
 func (p *part) response(b []byte) bool {

@@ -3,6 +3,7 @@ package ledger
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/quartz"
@@ -11,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/metric/noop"
 
 	"github.com/keyturn/keyturn/internal/record"
+	"github.com/keyturn/keyturn/internal/redact"
 )
 
 // Config is what a Ledger needs.
@@ -30,10 +32,11 @@ type Ledger struct {
 	metrics *metrics
 	sweep   *quartz.Ticker
 
-	sweeping sync.Mutex    // held from finding what is overdue until it is recorded
-	quit     chan struct{} // closed when all is over
-	drain    chan struct{} // closed when streams are to end
-	over     chan struct{} // closed when the sweeper has ended
+	secrets  atomic.Pointer[redact.Set] // what no record may show
+	sweeping sync.Mutex                 // held from finding what is overdue until it is recorded
+	quit     chan struct{}              // closed when all is over
+	drain    chan struct{}              // closed when streams are to end
+	over     chan struct{}              // closed when the sweeper has ended
 
 	mu       sync.Mutex // protects the fields below
 	join     *join
@@ -163,6 +166,7 @@ func (l *Ledger) take(p *part) {
 func (l *Ledger) record(due []*request) {
 	for _, r := range due {
 		t := r.turn()
+		l.blank(t)
 		l.metrics.halves(t.Halves)
 		l.write.Write(t, nil)
 	}
