@@ -18,23 +18,31 @@ const besideEnv = "KEYTURN_BESIDE"
 
 // BenchmarkBeside sends the same requests through a gateway of this build and through one of the build that KEYTURN_BESIDE names (make bench
 // BESIDE=file), in turns. Each renders its own Envoy. Without another build it is this one twice: what the ratios then are apart from 1 is the
-// machine's noise. attempts-3: two keys fail at every request.
+// machine's noise. attempts-3: two keys fail at every request. record-off: this build keeps and is told nothing of requests, as builds before records.
 func BenchmarkBeside(b *testing.B) {
 	for _, attempts := range []int{1, 3} {
 		for _, workers := range []int{1, 8} {
-			b.Run(fmt.Sprintf("attempts-%d/clients-%d", attempts, workers), func(b *testing.B) { benchmarkBeside(b, attempts, workers) })
+			for _, record := range []string{"off", "on"} {
+				b.Run(fmt.Sprintf("attempts-%d/clients-%d/record-%s", attempts, workers, record), func(b *testing.B) {
+					benchmarkBeside(b, attempts, workers, record == "off")
+				})
+			}
 		}
 	}
 }
 
-func benchmarkBeside(b *testing.B, attempts, workers int) {
+func benchmarkBeside(b *testing.B, attempts, workers int, off bool) {
 	b.Helper()
 	const rounds = 8
 	start := func(binary string) *contestant {
+		top := map[string]any{"log": map[string]any{"level": "error"}}
+		if off && binary == "" {
+			top["record"] = "off"
+		}
 		gw := gateway.Start(b, gateway.Config{
 			Keyturn: binary, Provider: scripted.Config{KeepBytes: -1, KeepRequests: 1},
 			Pools: []gateway.Pool{{Keys: loadKeys, Settings: map[string]any{"cooldown": map[string]any{"min": "1ms"}}}},
-			Top:   map[string]any{"log": map[string]any{"level": "error"}}, Envoy: map[string]any{"access_log": "off"},
+			Top:   top, Envoy: map[string]any{"access_log": "off"},
 		})
 		gw.Provider.Default(scripted.OK("hello"))
 		if attempts > 1 {
