@@ -38,8 +38,8 @@ func own(element map[string]any) bool {
 	return element["type"] == "custom" && element["kind"] == "anthropic.message_start"
 }
 
-// identity is an id as providers and Keyturn make them, alone in its string: resp_0…, mcp_fc_0….+call_0….
-var identity = regexp.MustCompile(`"[a-z]+[_-][A-Za-z0-9_.+-]*[0-9a-f]{16}[A-Za-z0-9_.+-]*"`)
+// identity is an id as providers and Keyturn make them, alone in its string: resp_0…, mcp-….
+var identity = regexp.MustCompile(`"(?:[a-z]+[_-][A-Za-z0-9_.+-]*[0-9a-f]{16}[A-Za-z0-9_.+-]*|mcp-[A-Za-z0-9_-]{20,60})"`)
 
 // sealed are members that only the provider can read, and that are different each time.
 var sealed = map[string]bool{"signature": true, "encrypted_content": true}
