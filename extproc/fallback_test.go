@@ -37,7 +37,8 @@ func TestChain(t *testing.T) {
 	pools := []Pool{
 		{Name: "a", Fallback: Fallback{To: []string{"b", "d"}, Models: map[string]string{"m": "mb"}}},
 		{Name: "b", Fallback: Fallback{To: []string{"c"}, On: []string{FallbackExhausted}, Models: map[string]string{"mb": "mc", "other": "oc"}}},
-		{Name: "c", Fallback: Fallback{To: []string{"d"}}}, {Name: "d"},
+		{Name: "c", Fallback: Fallback{To: []string{"d"}}},
+		{Name: "d"},
 	}
 	set := &poolSet{byName: map[string]*bound{}}
 	for _, p := range pools {

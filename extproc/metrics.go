@@ -83,6 +83,17 @@ func reasonOf(status int, v keypool.Verdict) reason {
 
 const exhaustionKinds = int(keypool.AllDisabled) + 1
 
+// histograms makes what is measured once for each attempt or request.
+func (m *metrics) histograms(meter metric.Meter) error {
+	var tried, duration error
+	m.tried, tried = meter.Int64Histogram("keyturn.key_pool_failover_attempts",
+		metric.WithDescription("Keys tried for one request, when its last attempt is over."), metric.WithExplicitBucketBoundaries(1, 2, 3, 4, 5, 10, 25))
+	m.duration, duration = meter.Float64Histogram("keyturn.attempt_duration", metric.WithUnit("s"),
+		metric.WithDescription("From an attempt's request headers to those of its response: what the provider took to answer. Without those that Envoy answered itself."),
+		metric.WithExplicitBucketBoundaries(.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120))
+	return errors.Join(tried, duration)
+}
+
 func newMetrics(provider metric.MeterProvider, pools func() *poolSet) (*metrics, error) {
 	m := &metrics{pools: map[string]*poolMetrics{}}
 	meter := provider.Meter("github.com/keyturn/keyturn/extproc")
@@ -102,14 +113,7 @@ func newMetrics(provider metric.MeterProvider, pools func() *poolSet) (*metrics,
 		fail(err)
 		return g
 	}
-	var err error
-	m.tried, err = meter.Int64Histogram("keyturn.key_pool_failover_attempts",
-		metric.WithDescription("Keys tried for one request, when its last attempt is over."), metric.WithExplicitBucketBoundaries(1, 2, 3, 4, 5, 10, 25))
-	fail(err)
-	m.duration, err = meter.Float64Histogram("keyturn.attempt_duration", metric.WithUnit("s"),
-		metric.WithDescription("From an attempt's request headers to those of its response: what the provider took to answer. Without those that Envoy answered itself."),
-		metric.WithExplicitBucketBoundaries(.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120))
-	fail(err)
+	fail(m.histograms(meter))
 	attempts := counter("keyturn.attempts", "Attempts by the way they ended: ok, turned (the next one follows), exhausted (no key left), surfaced (an error for the client), unreachable (the provider was not), no_response, foreign (the client's own key).")
 	transitions := counter("keyturn.key_pool_state_transitions", "Keys that left their state, by the reason.")
 	exhaustions := counter("keyturn.key_pool_exhaustions", "Requests that no key of the pool could serve, by what the client was told.")
@@ -123,7 +127,7 @@ func newMetrics(provider metric.MeterProvider, pools func() *poolSet) (*metrics,
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	_, err = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+	_, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		o.ObserveInt64(open, m.open.Load())
 		set := pools()
 		if set == nil {
