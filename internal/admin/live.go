@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bytes"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -44,14 +45,16 @@ func (h *handler) live(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	out := &events{w: w, control: http.NewResponseController(w)}
-	if out.send("retry: "+retryMillis+"\n\n") != nil || out.event("hello", page.Build) != nil {
-		return
-	}
 	if at.Path == "/turns" {
 		h.liveTurns(of, out)
 		return
 	}
 	h.liveView(of, v, out)
+}
+
+// hello begins a stream, once nothing that comes after it can be missed.
+func (e *events) hello() error {
+	return errors.Join(e.send("retry: "+retryMillis+"\n\n"), e.event("hello", page.Build))
 }
 
 // over is what ends what lasts: the reader has left, or the process stops.
@@ -61,6 +64,9 @@ func over(r *http.Request) (left, stopping <-chan struct{}) {
 }
 
 func (h *handler) liveView(r *http.Request, v viewer, out *events) {
+	if out.hello() != nil {
+		return
+	}
 	left, stopping := over(r)
 	tick := time.NewTicker(v.every)
 	defer tick.Stop()
@@ -114,6 +120,9 @@ func (h *handler) liveTurns(r *http.Request, out *events) {
 	q.After, q.Limit = "", 0
 	f := h.Records.Follow(q)
 	defer f.Close()
+	if out.hello() != nil {
+		return
+	}
 	left, stopping := over(r)
 	alive := time.NewTicker(keepAlive)
 	defer alive.Stop()
