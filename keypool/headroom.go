@@ -120,20 +120,20 @@ func quantity(v string) (n float64, ok bool) {
 	return n, err == nil && n >= 0 && !math.IsInf(n, 0)
 }
 
-// lowAt is what is known of a key that has less left than it should, for a model, at an instant; nil: it has enough.
-func (s *slot) lowAt(now int64, model string) *allowance {
-	a := s.place.Load().account.left.Load()
-	if a == nil || now >= a.until || a.model != "" && model != "" && a.model != model {
+// lowAt is what is known of an account that has less left than it should, for a model, at an instant; nil: it has enough.
+func (a *account) lowAt(now int64, model string) *allowance {
+	left := a.left.Load()
+	if left == nil || now >= left.until || left.model != "" && model != "" && left.model != model {
 		return nil
 	}
-	return a
+	return left
 }
 
 // Low returns how many keys have less left than they should, now. It allocates nothing.
 func (p *Pool) Low() (n int) {
 	r, now := p.roster.Load(), p.now()
 	for i := range r.entries {
-		if r.entries[i].key.slot.lowAt(now, "") != nil {
+		if r.entries[i].account.lowAt(now, "") != nil {
 			n++
 		}
 	}
@@ -148,7 +148,7 @@ func (w *Walker) roomiest(now int64) (best *entry) {
 		if e == nil || w.skips(e) || e.key.slot.useAt(now, w.model) == busy {
 			continue
 		}
-		if a := e.key.slot.lowAt(now, w.model); a != nil && a.left > most {
+		if a := e.account.lowAt(now, w.model); a != nil && a.left > most {
 			best, most = e, a.left
 		}
 	}
