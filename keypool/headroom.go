@@ -100,7 +100,7 @@ func (p *Pool) Observe(k *Key, model string, header func(string) string, now tim
 		if want.above(remaining, total) {
 			continue
 		}
-		wait = max(wait, min(cfg.Cooldown.clamp(resetIn(header(l.Reset), now)), cfg.Cooldown.Max))
+		wait = max(wait, min(cfg.Cooldown.clamp(fullIn(header(l.Reset), now)), cfg.Cooldown.Max))
 	}
 	if !told {
 		return
@@ -109,6 +109,19 @@ func (p *Pool) Observe(k *Key, model string, header func(string) string, now tim
 		a.until = p.now() + int64(wait)
 	}
 	k.slot.place.Load().account.left.Store(&a)
+}
+
+// fullIn is in how long an allowance is full again, as resetIn; atOnce where it says now, or an instant that has passed while the answer was under way.
+// 0: it does not say, or an instant that cannot be meant.
+func fullIn(v string, now time.Time) time.Duration {
+	if d := resetIn(v, now); d > 0 {
+		return d
+	}
+	d, err := time.ParseDuration(strings.TrimSpace(v)) // reads "0", too
+	if err == nil && d == 0 || resetIn(v, now.Add(-time.Minute)) > 0 {
+		return atOnce
+	}
+	return 0
 }
 
 // quantity reads a number that is not negative.
