@@ -66,7 +66,7 @@ func (a Amount) above(remaining, total float64) bool {
 	return remaining >= float64(a.Count)
 }
 
-// allowance is what the last answer told that told anything. It is not changed.
+// allowance is what the last answer told that told anything; one that is low stays until it is full, whatever other models have left. It is not changed.
 type allowance struct {
 	model string  // that the answer was for; "": not known
 	left  float64 // the smallest share that is left, from 0 to 1; 1: none is known
@@ -108,7 +108,11 @@ func (p *Pool) Observe(k *Key, model string, header func(string) string, now tim
 	if wait > 0 {
 		a.until = p.now() + int64(wait)
 	}
-	k.slot.place.Load().account.left.Store(&a)
+	left := &k.slot.place.Load().account.left
+	if had := left.Load(); wait == 0 && had != nil && had.model != "" && model != "" && had.model != model && p.now() < had.until {
+		return // what is low for one model is not known to be full by another's answer
+	}
+	left.Store(&a)
 }
 
 // fullIn is in how long an allowance is full again, as resetIn; atOnce where it says now, or an instant that has passed while the answer was under way.

@@ -137,6 +137,31 @@ func TestHeadroom(t *testing.T) {
 	require.Equal(t, "a", inOrder(t, p, "gpt")[0])
 }
 
+// TestHeadroomOfModels holds that what one model has left does not hide that another has little.
+func TestHeadroomOfModels(t *testing.T) {
+	t.Parallel()
+	clock := quartz.NewMock(t)
+	p := poolWithHeadroom(t, clock, Headroom{Requests: Amount{Count: 10}}, KeyConfig{Name: "a", Secret: "k0-long-key"}, KeyConfig{Name: "b", Secret: "k1-long-key"})
+	a, _ := p.Key("a")
+	tell := func(model string, left int) {
+		p.Observe(a, model, headers("x-ratelimit-remaining-requests", strconv.Itoa(left), "x-ratelimit-reset-requests", "10s"), clock.Now())
+	}
+	tell("gpt", 1)
+	tell("other", 90)
+	require.Equal(t, []string{"b", "a"}, inOrder(t, p, "gpt"))
+	require.Equal(t, []string{"a", "b"}, inOrder(t, p, "other"))
+	tell("gpt", 90)
+	require.Equal(t, []string{"a", "b"}, inOrder(t, p, "gpt"))
+	tell("gpt", 1)
+	tell("", 90) // of no model: it is about all
+	require.Equal(t, []string{"a", "b"}, inOrder(t, p, "gpt"))
+	tell("gpt", 1)
+	clock.Advance(10 * time.Second).MustWait(context.Background())
+	tell("other", 1)
+	require.Equal(t, []string{"a", "b"}, inOrder(t, p, "gpt"))
+	require.Equal(t, []string{"b", "a"}, inOrder(t, p, "other"))
+}
+
 func TestAmount(t *testing.T) {
 	t.Parallel()
 	for _, s := range []string{"0", "1", "2%", "0.5%", "90%", "1000000000"} {
