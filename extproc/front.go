@@ -19,6 +19,7 @@ type front struct {
 	requestID []byte // x-request-id: what joins log lines
 	turn      []byte // of Keyturn's own requests: the number of the turn
 	parent    []byte // and the id of the client's request that it is a turn of
+	talk      []byte // and its conversation, where that request's body named it
 	attempt   int    // from 1; 0: the front does not say
 	retries   int    // most retries of this request; -1: the front does not say
 }
@@ -51,6 +52,8 @@ func readFront(m *message) front {
 				if len(value) <= maxID {
 					f.parent = value
 				}
+			case wire.TalkHeader:
+				f.talk = value
 			case wire.RetriesHeader:
 				f.retries = count(value, -1)
 			}

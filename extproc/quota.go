@@ -261,6 +261,7 @@ func (x *exchange) allowed(m *message) bool {
 	if x.model == "" && x.tools == nil && x.body == nil { // else it is read once more
 		x.model, x.wanted = model, model
 		x.describeModel()
+		x.joins(body)
 		x.rekey()
 	}
 	return !x.done

@@ -2,8 +2,10 @@ package extproc
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
+	"github.com/keyturn/keyturn/internal/dialect"
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
@@ -19,7 +21,7 @@ type StayBy uint8
 
 // What a conversation is known by. Sessions and headers are told apart by the client's name too.
 const (
-	StayBySession StayBy = iota // the header in which an agent says what it calls the conversation
+	StayBySession StayBy = iota // the header in which an agent says what it calls the conversation; else prompt_cache_key, where a body is read
 	StayByClient                // the client's name, by Envoy's authentication
 	StayByHeader                // Stay.Header
 	StayByNothing               // every request is one of its own
@@ -82,9 +84,25 @@ func (x *exchange) conversation(m *message) (hash uint64, named bool) {
 	case StayByNothing:
 	}
 	if len(name) == 0 {
+		if told, err := strconv.ParseUint(string(x.front.talk), 10, 64); err == nil && x.laterTurn {
+			return told, true
+		}
 		return hashOf(x.front.recorded()), false // one key for all turns of a response
 	}
 	return hashOf(x.front.client, name), true
+}
+
+// joins takes the conversation of a Responses request from its body, where its headers name none: the client says there which prompts are cached together.
+func (x *exchange) joins(body []byte) {
+	if x.named || x.walker == nil || x.pool.stay.By != StayBySession || x.dialect != dialect.Responses || !x.pool.keys.Spreads() {
+		return
+	}
+	if name := dialect.PromptCacheKey(body); name != "" {
+		x.talk, x.named = hashOf(x.front.client, []byte(name)), true
+		if x.tools != nil {
+			x.tools.origin.Talk = x.talk
+		}
+	}
 }
 
 // hashOf is FNV-1a over the parts, each with its end: the same in every process.

@@ -110,6 +110,7 @@ func (x *exchange) putTools(m *message, tools []dialect.Tool, without dialect.Wi
 		x.model = session.Model()
 		x.describeModel()
 	}
+	x.joins(body)
 	if x.rekey(); x.done { // no key may use the model
 		return
 	}
@@ -148,9 +149,9 @@ func (x *exchange) merged() *agent.Response {
 	return x.tools.response
 }
 
-// rekey chooses again, now that the model is known: the key may be parked for it.
+// rekey chooses again, now that the model or the conversation is known: the key may be parked for it, or not the conversation's.
 func (x *exchange) rekey() {
-	if x.walker == nil || x.model == "" {
+	if x.walker == nil || x.model == "" && !x.named {
 		return
 	}
 	before, walker := x.key.ID(), x.walk(x.triedBefore())

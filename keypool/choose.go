@@ -79,6 +79,7 @@ func (k KeyConfig) checkPlace(at string, found *setting.Problems) KeyConfig {
 // ranking is the order in which a roster's keys are asked for a conversation: tier by tier, and within a tier by its rendezvous.
 type ranking struct {
 	tiers []tier
+	fixed []uint32 // with Order, that of every conversation: places in the roster; nil with Spread
 }
 
 // tier are the keys of one tier. Conversations fall into buckets, and all of a bucket have one ranking.
@@ -113,6 +114,11 @@ func rankKeys(by By, entries []entry, keys []KeyConfig) *ranking {
 		for i := range r.tiers {
 			r.tiers[i].prepare()
 		}
+		return r
+	}
+	r.fixed = make([]uint32, len(order))
+	for n, i := range order {
+		r.fixed[n] = uint32(i)
 	}
 	return r
 }
@@ -182,15 +188,20 @@ func mix(x uint64) uint64 {
 // bucket is where a conversation's requests fall.
 func bucket(conversation uint64) uint64 { return mix(conversation) >> (64 - bucketBits) }
 
-// at is the place in the roster of the n-th key for a walker's conversation.
+// at is the place in the roster of the n-th key for a walker's conversation. It is small enough to be inlined.
 func (r *ranking) at(w *Walker, n int) int {
+	if n < len(r.fixed) {
+		return int(r.fixed[n])
+	}
+	return r.spreadAt(w, n)
+}
+
+func (r *ranking) spreadAt(w *Walker, n int) int {
 	for i := range r.tiers {
 		t := &r.tiers[i]
 		switch {
 		case n >= len(t.members):
 			n -= len(t.members)
-		case t.first == nil:
-			return int(t.members[n].entry)
 		case n < t.kept:
 			return int(t.members[t.first[int(bucket(w.conversation))*t.kept+n]].entry)
 		default:

@@ -66,7 +66,7 @@ func (a Amount) above(remaining, total float64) bool {
 	return remaining >= float64(a.Count)
 }
 
-// allowance is what the last answer told that told anything. It is not changed.
+// allowance is what the last answer told that told anything; one that is low stays until it is full, whatever other models have left. It is not changed.
 type allowance struct {
 	model string  // that the answer was for; "": not known
 	left  float64 // the smallest share that is left, from 0 to 1; 1: none is known
@@ -100,7 +100,7 @@ func (p *Pool) Observe(k *Key, model string, header func(string) string, now tim
 		if want.above(remaining, total) {
 			continue
 		}
-		wait = max(wait, min(cfg.Cooldown.clamp(resetIn(header(l.Reset), now)), cfg.Cooldown.Max))
+		wait = max(wait, min(cfg.Cooldown.clamp(fullIn(header(l.Reset), now)), cfg.Cooldown.Max))
 	}
 	if !told {
 		return
@@ -108,7 +108,24 @@ func (p *Pool) Observe(k *Key, model string, header func(string) string, now tim
 	if wait > 0 {
 		a.until = p.now() + int64(wait)
 	}
-	k.slot.place.Load().account.left.Store(&a)
+	left := &k.slot.place.Load().account.left
+	if had := left.Load(); wait == 0 && had != nil && had.model != "" && model != "" && had.model != model && p.now() < had.until {
+		return // what is low for one model is not known to be full by another's answer
+	}
+	left.Store(&a)
+}
+
+// fullIn is in how long an allowance is full again, as resetIn; atOnce where it says now, or an instant that has passed while the answer was under way.
+// 0: it does not say, or an instant that cannot be meant.
+func fullIn(v string, now time.Time) time.Duration {
+	if d := resetIn(v, now); d > 0 {
+		return d
+	}
+	d, err := time.ParseDuration(strings.TrimSpace(v)) // reads "0", too
+	if err == nil && d == 0 || resetIn(v, now.Add(-time.Minute)) > 0 {
+		return atOnce
+	}
+	return 0
 }
 
 // quantity reads a number that is not negative.
@@ -120,20 +137,20 @@ func quantity(v string) (n float64, ok bool) {
 	return n, err == nil && n >= 0 && !math.IsInf(n, 0)
 }
 
-// lowAt is what is known of a key that has less left than it should, for a model, at an instant; nil: it has enough.
-func (s *slot) lowAt(now int64, model string) *allowance {
-	a := s.place.Load().account.left.Load()
-	if a == nil || now >= a.until || a.model != "" && model != "" && a.model != model {
+// lowAt is what is known of an account that has less left than it should, for a model, at an instant; nil: it has enough.
+func (a *account) lowAt(now int64, model string) *allowance {
+	left := a.left.Load()
+	if left == nil || now >= left.until || left.model != "" && model != "" && left.model != model {
 		return nil
 	}
-	return a
+	return left
 }
 
 // Low returns how many keys have less left than they should, now. It allocates nothing.
 func (p *Pool) Low() (n int) {
 	r, now := p.roster.Load(), p.now()
 	for i := range r.entries {
-		if r.entries[i].key.slot.lowAt(now, "") != nil {
+		if r.entries[i].account.lowAt(now, "") != nil {
 			n++
 		}
 	}
@@ -148,7 +165,7 @@ func (w *Walker) roomiest(now int64) (best *entry) {
 		if e == nil || w.skips(e) || e.key.slot.useAt(now, w.model) == busy {
 			continue
 		}
-		if a := e.key.slot.lowAt(now, w.model); a != nil && a.left > most {
+		if a := e.account.lowAt(now, w.model); a != nil && a.left > most {
 			best, most = e, a.left
 		}
 	}

@@ -68,6 +68,9 @@ func TestObserve(t *testing.T) {
 		{"a reset that is not said", Headroom{Requests: Amount{Count: 1}}, []string{"x-ratelimit-remaining-requests", "0"}, time.Minute, 1},
 		{"a reset in a year", Headroom{Requests: Amount{Count: 1}}, []string{"x-ratelimit-remaining-requests", "0", "x-ratelimit-reset-requests", "9000h"}, time.Hour, 1},
 		{"a reset that is past", Headroom{Requests: Amount{Count: 1}}, []string{"x-ratelimit-remaining-requests", "0", "x-ratelimit-reset-requests", "2020-01-01T00:00:00Z"}, time.Minute, 1},
+		{"a reset now", Headroom{Requests: Amount{Count: 1}}, []string{"x-ratelimit-remaining-requests", "0", "x-ratelimit-reset-requests", "0s"}, time.Second, 1},
+		{"a reset now, in seconds", Headroom{Requests: Amount{Count: 1}}, []string{"x-ratelimit-remaining-requests", "0", "x-ratelimit-reset-requests", "0"}, time.Second, 1},
+		{"a reset just past", Headroom{Requests: Amount{Count: 1}}, []string{"x-ratelimit-remaining-requests", "0", "x-ratelimit-reset-requests", "2026-12-01T11:59:58Z"}, time.Second, 1},
 		{"more left than there is", Headroom{Tokens: Amount{Share: 0.5}}, []string{"x-ratelimit-remaining-tokens", "10", "x-ratelimit-limit-tokens", "1"}, 0, 1},
 		{"nothing of nothing", Headroom{Tokens: Amount{Share: 0.5}}, []string{"x-ratelimit-remaining-tokens", "0", "x-ratelimit-limit-tokens", "0"}, 0, 1},
 		{"no number", Headroom{Requests: Amount{Count: 1}}, []string{"x-ratelimit-remaining-requests", "-1", "x-ratelimit-remaining-tokens", "NaN", "x-ratelimit-remaining", "many"}, 0, -1},
@@ -132,6 +135,31 @@ func TestHeadroom(t *testing.T) {
 	k, _ = p.Key("a")
 	k.Reset()
 	require.Equal(t, "a", inOrder(t, p, "gpt")[0])
+}
+
+// TestHeadroomOfModels holds that what one model has left does not hide that another has little.
+func TestHeadroomOfModels(t *testing.T) {
+	t.Parallel()
+	clock := quartz.NewMock(t)
+	p := poolWithHeadroom(t, clock, Headroom{Requests: Amount{Count: 10}}, KeyConfig{Name: "a", Secret: "k0-long-key"}, KeyConfig{Name: "b", Secret: "k1-long-key"})
+	a, _ := p.Key("a")
+	tell := func(model string, left int) {
+		p.Observe(a, model, headers("x-ratelimit-remaining-requests", strconv.Itoa(left), "x-ratelimit-reset-requests", "10s"), clock.Now())
+	}
+	tell("gpt", 1)
+	tell("other", 90)
+	require.Equal(t, []string{"b", "a"}, inOrder(t, p, "gpt"))
+	require.Equal(t, []string{"a", "b"}, inOrder(t, p, "other"))
+	tell("gpt", 90)
+	require.Equal(t, []string{"a", "b"}, inOrder(t, p, "gpt"))
+	tell("gpt", 1)
+	tell("", 90) // of no model: it is about all
+	require.Equal(t, []string{"a", "b"}, inOrder(t, p, "gpt"))
+	tell("gpt", 1)
+	clock.Advance(10 * time.Second).MustWait(context.Background())
+	tell("other", 1)
+	require.Equal(t, []string{"a", "b"}, inOrder(t, p, "gpt"))
+	require.Equal(t, []string{"b", "a"}, inOrder(t, p, "other"))
 }
 
 func TestAmount(t *testing.T) {

@@ -113,6 +113,9 @@ func NewPool(cfg Config, clk Clock) (*Pool, error) {
 	return p, nil
 }
 
+// Spreads reports whether keys are chosen by conversation.
+func (p *Pool) Spreads() bool { return p.roster.Load().cfg.Choose.By == Spread }
+
 // Reload replaces the configuration; on an error nothing changes. A key whose secret stays keeps its state, with its new place, name and group. A
 // group that stays keeps its billing state; a new one takes the worst that its keys bring along. Walkers at work keep the keys they began with.
 func (p *Pool) Reload(cfg Config) error {

@@ -67,7 +67,7 @@ func (w *Walker) Next() (*Key, *Error) {
 		if e == nil || w.skips(e) {
 			continue
 		}
-		if e.key.slot.lowAt(now, w.model) != nil {
+		if e.account.lowAt(now, w.model) != nil {
 			w.low = true
 			continue
 		}
@@ -120,7 +120,7 @@ func (w *Walker) Peek() (*Key, *Error) {
 		if e == nil || w.skips(e) {
 			continue
 		}
-		if e.key.slot.lowAt(now, w.model) != nil {
+		if e.account.lowAt(now, w.model) != nil {
 			low = true
 			continue
 		}
@@ -203,7 +203,7 @@ func (w *Walker) Served(k *Key) (moved bool) {
 }
 
 func (w *Walker) skips(e *entry) bool {
-	return w.outside(e) || slices.Contains(w.tried, e.id)
+	return w.outside(e) || len(w.tried) > 0 && slices.Contains(w.tried, e.id)
 }
 
 func (w *Walker) outside(e *entry) bool {

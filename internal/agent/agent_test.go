@@ -409,6 +409,14 @@ func TestTurns(t *testing.T) {
 	}
 }
 
+// TestTalk holds that a turn's request says which conversation the first one's body named.
+func TestTalk(t *testing.T) {
+	r := newRig(t, answer{body: "done"})
+	r.origin.Talk = 1<<64 - 1
+	r.run(t, "call a {}")
+	require.Equal(t, "18446744073709551615", r.heads[0].Get("X-Keyturn-Talk"))
+}
+
 // TestUnsaidHeaders holds that a turn's request says nothing of what is not known, or too long to be said.
 func TestUnsaidHeaders(t *testing.T) {
 	r := newRig(t, answer{body: "done"})
@@ -417,6 +425,7 @@ func TestUnsaidHeaders(t *testing.T) {
 	r.run(t, "call a {}")
 	require.NotContains(t, r.heads[0], "X-Keyturn-Client")
 	require.NotContains(t, r.heads[0], "X-Request-Id")
+	require.NotContains(t, r.heads[0], "X-Keyturn-Talk")
 	require.Len(t, r.heads[0].Get("X-Keyturn-Model"), 1<<10)
 	for _, model := range []string{"", strings.Repeat("m", 1<<10+1)} {
 		r := newRig(t, answer{body: "done"})

@@ -116,6 +116,9 @@ func (o *Origin) request(method string, turn int) *http.Request {
 	if o.ID != "" {
 		req.Header.Set(wire.ParentHeader, o.ID)
 	}
+	if o.Talk != 0 {
+		req.Header.Set(wire.TalkHeader, strconv.FormatUint(o.Talk, 10))
+	}
 	if o.Client != "" {
 		req.Header.Set(wire.ClientHeader, o.Client)
 	}

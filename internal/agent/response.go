@@ -20,6 +20,7 @@ type Origin struct {
 	Client    string // its name, where Envoy knows it
 	ID        string // of the client's request, by which its turns are recorded together; "" if there is none
 	RequestID string // the same in all turns, so that their logs can be joined: Envoy's, where it makes one
+	Talk      uint64 // the conversation, as a hash, where the request's body named it; 0: it did not
 	Header    http.Header
 	Began     time.Time // when the client's request came
 

@@ -257,7 +257,7 @@ func chooseFields() object[Choose] {
 			is("by", func(c *Choose) *keypool.By { return &c.By }, named(keypool.Order, keypool.Spread),
 				"`order`: the first one. `spread`: conversations are spread over the keys by their weights, and each has one key as long as that is usable."),
 			is("stay", func(c *Choose) *extproc.Stay { return &c.Stay }, stay(),
-				"With `spread`, what a conversation is known by: the agent's `session` header, the `client`, a header of yours (`header:NAME`), or `none`: each request is its own."),
+				"With `spread`, what a conversation is known by: the agent's `session` header (else, in Responses, `prompt_cache_key` where Keyturn reads the body), the `client`, a header of yours (`header:NAME`), or `none`: each request is its own."),
 			is("stay_for", func(c *Choose) *time.Duration { return &c.StayFor }, rest(true),
 				"How long a conversation that had to leave its key stays with the one that served it, after each answer: the provider's cache of its prompt is warm there. 0: it goes back at once."),
 		},

@@ -36,3 +36,18 @@ func Asks(body []byte) (model string, output int64, ok bool) {
 	}
 	return model, output, found == 1 && model != ""
 }
+
+// PromptCacheKey reads what a request of Responses says to bring it where its prompt is cached (prompt_cache_key, OpenAI's API reference: requests that
+// begin alike); "" where it says nothing, or is no JSON object in which that stands once.
+func PromptCacheKey(body []byte) string {
+	var at rawjson.Span
+	if !rawjson.ReadFields(body, func(name string) *rawjson.Span {
+		if name == "prompt_cache_key" {
+			return &at
+		}
+		return nil
+	}) || !at.Found() || body[at.Start] != '"' {
+		return ""
+	}
+	return rawjson.Unquote(at.Of(body))
+}

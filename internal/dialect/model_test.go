@@ -52,3 +52,18 @@ func FuzzAsks(f *testing.F) {
 		}
 	})
 }
+
+func TestPromptCacheKey(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"input":{"prompt_cache_key":"other"},"prompt_cache_k\u0065y":"a\u0062"}`: "ab",
+		`{"prompt_cache_key":"a","prompt_cache_key":"b"}`:                          "",
+		`{"prompt_cache_key":null}`:                                                "",
+		`{"prompt_cache_key":7}`:                                                   "",
+		`{"prompt_cache_key":"a"`:                                                  "",
+		`["prompt_cache_key"]`:                                                     "",
+		`{}`:                                                                       "",
+		``:                                                                         "",
+	} {
+		require.Equal(t, want, dialect.PromptCacheKey([]byte(body)), body)
+	}
+}

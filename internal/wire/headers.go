@@ -25,6 +25,10 @@ const (
 // TurnHeader, so no front need take it out.
 const ParentHeader = HeaderPrefix + "parent"
 
+// TalkHeader is on such a request where the first turn's body named its conversation, as a decimal hash: all turns have its key. It means nothing without
+// TurnHeader either.
+const TalkHeader = HeaderPrefix + "talk"
+
 const (
 	// ToolsHeader is the client's own: on asks for the pool's tools where they go in by header, off keeps them out.
 	ToolsHeader = HeaderPrefix + "tools"
