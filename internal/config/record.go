@@ -7,6 +7,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/keyturn/keyturn/internal/record"
+	"github.com/keyturn/keyturn/internal/setting"
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
@@ -187,5 +188,22 @@ func date() scalar[time.Time] {
 			return t, ""
 		},
 		schema: map[string]any{"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"},
+	}
+}
+
+// wholeContent warns of what keeps nothing of what is said, though it looks as if it did.
+func (r *reader) wholeContent(c *Config) {
+	kept, asked := !c.Record.Off && c.Record.Content.Prompts, false
+	for i := range c.Pools {
+		if !c.Pools[i].Content {
+			continue
+		}
+		asked = true
+		if !kept {
+			r.warn(within(setting.Item("pools", i), "content"), "nothing of what is said is kept, since record.content names nothing; write record.content: {prompts: true}")
+		}
+	}
+	if kept && !asked {
+		r.warn("record.content.prompts", "nothing of what is said is kept, since no pool has content: true")
 	}
 }
