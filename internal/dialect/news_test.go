@@ -31,3 +31,15 @@ func TestNews(t *testing.T) {
 	require.Equal(t, "abc\n\nd", text)
 	require.True(t, more)
 }
+
+func FuzzNews(f *testing.F) {
+	f.Add(`{"system":[{"type":"text","text":"a"}],"messages":[{"role":"user","content":"b"}],"input":[{"type":"x_call"},{"content":[{"type":"image"}]}]}`)
+	f.Add(` { "input" : [ 1 , "x" , { "content" : "y" } ] } `)
+	f.Fuzz(func(t *testing.T, body string) {
+		text, more := dialect.News([]byte(body), 8)
+		require.LessOrEqual(t, len(text), 8)
+		all, cut := dialect.News([]byte(body), len(body)*4+64)
+		require.False(t, cut)
+		require.Equal(t, more, len(all) > 8)
+	})
+}
