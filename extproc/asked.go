@@ -42,6 +42,10 @@ func (s *Server) put(ctx context.Context, a *attempt) {
 		a.tools.instructions = s.instruct(a.home)
 	}
 	a.putTools(a.message, tools, s.without(a))
+	if a.prompt != "" && s.said != nil {
+		s.said(string(a.id), a.prompt, a.promptCut)
+		a.prompt = ""
+	}
 	s.tellLeft(a)
 	a.left = s.clock.Now()
 	if a.tools != nil {

@@ -32,6 +32,9 @@ func (x *exchange) describe() {
 	case x.own != nil:
 		x.dyn.text(wire.KindField, wire.BYOK)
 		x.dyn.bytes(wire.KeyField, x.own)
+		if len(x.front.client) == 0 { // else its name is there
+			x.dyn.text(wire.ClientField, ownClient(x.presented))
+		}
 	}
 }
 

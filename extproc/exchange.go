@@ -155,6 +155,9 @@ type exchange struct {
 	transition keypool.Transition
 	exhaustion *keypool.Error
 
+	prompt    string // what is new in the request, where it is kept
+	promptCut bool   // there was more of it
+
 	limited limited    // what the client's limits have to do with it
 	tools   *withTools // nil: request and answer pass as they are
 	refused *refused   // what the next attempt goes without; nil: nothing more than this one

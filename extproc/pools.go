@@ -39,6 +39,8 @@ type Pool struct {
 	// CountUsage has Chat Completions streams counted whose clients do not ask for it: the provider is asked for the tokens, and the stream is
 	// read for them.
 	CountUsage bool
+	// Prompts has what is new in requests told to Config.Said.
+	Prompts bool
 	// Schemas says what the provider takes of the schemas of tools.
 	Schemas Schemas
 	// MaxTools is how many tools the provider takes in one request, the client's included; zero means 128, negative any number.
@@ -113,6 +115,7 @@ type bound struct {
 	wait             time.Duration
 	tools            *Tools
 	countUsage       bool
+	prompts          bool
 	memory           *agent.Memory // of tools; nil: none
 	metrics          *poolMetrics
 }
@@ -178,7 +181,7 @@ func bind(p Pool) (*bound, error) {
 		name: name, provider: p.Provider, telemetry: p.Telemetry, schemas: p.Schemas, maxTools: max(p.MaxTools, dialect.AnyTools), keys: p.Keys, header: p.Header,
 		byok: p.BYOK, placeholders: map[string]bool{},
 		authority: p.Authority, webSocket: p.WebSocket, stay: p.Stay,
-		maxBody: p.MaxBody, deadline: p.Deadline, keepLimits: p.KeepRateLimitHeaders, tools: p.Tools, countUsage: p.CountUsage, endpoints: newEndpoints(p.BasePath, p.Paths),
+		maxBody: p.MaxBody, deadline: p.Deadline, keepLimits: p.KeepRateLimitHeaders, tools: p.Tools, countUsage: p.CountUsage, prompts: p.Prompts, endpoints: newEndpoints(p.BasePath, p.Paths),
 		base: strings.TrimSuffix(p.BasePath, "/"), dialects: p.Dialects, wait: p.Fallback.Wait,
 	}
 	for _, v := range p.Placeholders {

@@ -51,6 +51,8 @@ type Config struct {
 	// Start records that a request of a client begins, before it leaves. An error, or none within a few seconds, has the client get 503 in its
 	// place. Nil: nobody waits for that.
 	Start func(context.Context, Start) error
+	// Said is told what is new in the request of an id, of pools with Prompts; cut says that there was more. Nil: no pool may have it.
+	Said func(id, prompt string, cut bool)
 	// Clock tells the time. Nil means the real one.
 	Clock quartz.Clock
 	// Catalogue runs the tools of pools that have some. Nil: none may have.
@@ -100,6 +102,7 @@ type Server struct {
 	noMemory   seldom    // bodies
 	fellBack   seldom    // requests
 
+	said       func(id, prompt string, cut bool)  // nil: nothing is kept of what is said
 	start      func(context.Context, Start) error // nil: no start has to be recorded
 	unrecorded seldom                             // requests whose start was not
 
@@ -117,7 +120,7 @@ func New(cfg Config) (*Server, error) { return newServer(cfg, cfg.outside()) }
 
 // newServer makes a Server whose tools are out's; nil: it has none.
 func newServer(cfg Config, out *outside) (*Server, error) {
-	s := &Server{log: cfg.Log, clock: cfg.Clock, maxRetry: cfg.MaxRetry, health: health.NewServer(), beside: cfg.Beside, start: cfg.Start}
+	s := &Server{log: cfg.Log, clock: cfg.Clock, maxRetry: cfg.MaxRetry, health: health.NewServer(), beside: cfg.Beside, start: cfg.Start, said: cfg.Said}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

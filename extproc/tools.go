@@ -97,7 +97,12 @@ func (x *exchange) putTools(m *message, tools []dialect.Tool, without dialect.Wi
 		tools, catalogue = dialect.SearchTools(), tools
 	}
 	body := x.tools.coded.of(m.body)
+	x.hear(body)
 	x.expect(body)
+	if !x.reads() {
+		x.unchanged(m, body)
+		return
+	}
 	tools = without.From(tools)
 	session := x.dialect.Open(dialect.Request{Path: x.tools.origin.Path, Body: body}, dialect.Options{
 		Tools: tools, Catalogue: without.From(catalogue), MaxTools: x.pool.maxTools, NoUsage: without.Usage, Offers: x.offers, Instructions: x.tools.instructions,

@@ -11,9 +11,14 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// wantsTools reports whether the pool's tools may go into this request, or what has its answer counted.
+// wantsTools reports whether the pool's tools may go into this request, what has its answer counted, or what is new in it is kept.
 func (x *exchange) wantsTools(m *message) bool {
-	return x.dialect != nil && (x.home.tools != nil || x.home.countUsage && x.dialect == dialect.Chat) && x.readsBody(m)
+	return x.dialect != nil && (x.reads() || x.home.prompts) && x.readsBody(m)
+}
+
+// reads reports whether the request is read for more than to keep what is new in it.
+func (x *exchange) reads() bool {
+	return x.home.tools != nil || x.home.countUsage && x.dialect == dialect.Chat
 }
 
 // readsBody reports whether the request's body can be read.

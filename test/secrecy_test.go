@@ -329,12 +329,14 @@ func secrecyOfOwnKeys(t *testing.T, gw *gateway.Gateway) {
 			headers = append(headers, name, value)
 		}
 	}
+	since := time.Now()
 	resp := gw.Post(t, "/own/v1/responses", `{}`, append(headers, "Authorization", "Bearer own-key")...)
 	require.Equal(t, http.StatusOK, resp.Status)
 	requireHidden(t, resp.Header)
 	require.Len(t, gw.Provider.Requests(), 1)
 	requireKept(t, gw.Provider.Requests()[0], "Authorization")
 	require.Equal(t, "Bearer own-key", gw.Provider.Requests()[0].Header.Get("Authorization"))
+	require.Regexp(t, "^byok:[0-9a-f]{32}$", recorded(t, gw, "own", since, 1)[0].Client, "a client without a name is known by its credential's fingerprint")
 }
 
 // TestSecrecyWithoutTheFilter: without Keyturn's filter no request finds a provider, whatever cluster the client names.

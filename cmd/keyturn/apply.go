@@ -165,6 +165,7 @@ func (g *gateway) preparePools(cfg *config.Config) (*change, error) {
 		e := p.Processor(pool)
 		e.MaxBody = min(p.MaxBody, g.held)
 		e.CountUsage = !cfg.Record.Off && cfg.Record.Usage == config.UsageComplete
+		e.Prompts = !cfg.Record.Off && cfg.Record.Content.Prompts && p.Content
 		e.Placeholders = slices.Concat(e.Placeholders, clientKeys)
 		c.bound = append(c.bound, e)
 	}

@@ -122,6 +122,16 @@ func (b *books) start() func(context.Context, extproc.Start) error {
 	return func(ctx context.Context, s extproc.Start) error { return b.kept.Commit(ctx, record.Start(s)) }
 }
 
+// said is who keeps what is new in requests; nil where nothing is recorded.
+func (b *books) said() func(id, prompt string, cut bool) {
+	if b == nil {
+		return nil
+	}
+	return func(id, prompt string, cut bool) {
+		b.ledger.Say(id, record.Content{Kind: record.Prompt, Turn: 1, Text: prompt, Cut: cut})
+	}
+}
+
 // records is where the admin API reads.
 func (b *books) records() *admin.Records {
 	if b == nil {

@@ -86,7 +86,7 @@ func (g *gateway) open() error {
 	g.books.blank(g.cfg.Secrets())
 	boundHeap(g.cfg)
 	g.server, err = extproc.New(extproc.Config{
-		Beside: g.books.beside(), Start: g.books.start(),
+		Beside: g.books.beside(), Start: g.books.start(), Said: g.books.said(),
 		Pools: c.bound, MaxRetry: g.cfg.Envoy.MaxRequestBytes, MaxMemory: bodyMemory(g.cfg), Log: g.log, MeterProvider: g.telemetry.MeterProvider(), TracerProvider: g.telemetry.TracerProvider(),
 		Clients: clientsOf(g.cfg), Limits: g.cfg.Clients, TellLimits: g.cfg.Record.Tell, Catalogue: g.catalogue, Loopback: g.cfg.Envoy.Loopback,
 	})

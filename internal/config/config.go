@@ -122,6 +122,8 @@ type Pool struct {
 	KeepAlive time.Duration
 	// KeepRateLimitHeaders hands the provider's rate-limit headers to the client.
 	KeepRateLimitHeaders bool
+	// Content has kept of what is said what record.content names.
+	Content bool
 	// WebSocket lets clients speak Responses over a WebSocket.
 	WebSocket bool
 	// Tools are what the pool gives to models. Nil: none.

@@ -18,7 +18,7 @@ var defaults = Config{
 	Listen: "unix:run/extproc.sock",
 	Admin:  Admin{Listen: "127.0.0.1:9420"},
 	Log:    Log{Level: slog.LevelInfo, Format: "auto"},
-	Record: Record{Usage: UsageRead, Settings: record.Settings{Retain: record.DefaultRetention}},
+	Record: Record{Usage: UsageRead, Settings: record.Settings{Retain: record.DefaultRetention, Content: record.ContentSettings{Retain: record.DefaultContentRetention}}},
 	Envoy: Envoy{
 		Listen:          "127.0.0.1:10000",
 		Admin:           DefaultEnvoyAdmin,

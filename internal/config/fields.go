@@ -154,6 +154,8 @@ func poolFields() object[Pool] {
 				"How long Envoy keeps an unused connection to the provider: less than the provider keeps it. uvicorn, and so vllm, closes after 5s."),
 			is("keep_ratelimit_headers", func(p *Pool) *bool { return &p.KeepRateLimitHeaders }, boolean(),
 				"Hand the provider's rate-limit headers to the client, though they tell of one key only."),
+			is("content", func(p *Pool) *bool { return &p.Content }, boolean(),
+				"Keep what is said in the pool's requests, as far as `record.content` says."),
 			is("websocket", func(p *Pool) *bool { return &p.WebSocket }, boolean(),
 				"Let clients speak Responses over a WebSocket, on which a limited key is not turned and no tools are offered; else 426, at which Codex speaks HTTP."),
 			is("tools", func(p *Pool) **extproc.Tools { return &p.Tools }, optional[extproc.Tools]{poolToolsFields()},

@@ -135,6 +135,27 @@ envoy:
 	}, c.Warnings)
 }
 
+// TestContentWarnings holds that one of the two settings without the other, with which nothing of what is said is kept, is told of.
+func TestContentWarnings(t *testing.T) {
+	setEnvironment(t)
+	path := filepath.Join(t.TempDir(), "keyturn.yaml")
+	for _, tc := range []struct{ record, pool, want string }{
+		{"", "content: true", ":2: pools[0].content: nothing of what is said is kept, since record.content names nothing; write record.content: {prompts: true}"},
+		{"record: off", "content: true", ":2: pools[0].content: nothing of what is said is kept, since record.content names nothing; write record.content: {prompts: true}"},
+		{"record: {content: {prompts: true}}", "content: false", ":1: record.content.prompts: nothing of what is said is kept, since no pool has content: true"},
+		{"record: {content: {prompts: true}}", "content: true", ""},
+	} {
+		write(t, path, tc.record+"\npools: [{provider: openai, keys: [{env: KT_A}], "+tc.pool+"}]\n")
+		c, err := Load(path)
+		require.NoError(t, err)
+		if tc.want == "" {
+			require.Empty(t, c.Warnings)
+			continue
+		}
+		require.Equal(t, []string{path + tc.want}, c.Warnings)
+	}
+}
+
 func TestPrintingShowsNoSecret(t *testing.T) {
 	setEnvironment(t)
 	c, err := Load("testdata/every-field.good.yaml")

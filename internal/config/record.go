@@ -7,6 +7,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/keyturn/keyturn/internal/record"
+	"github.com/keyturn/keyturn/internal/setting"
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
@@ -70,7 +71,8 @@ func (recordShape) object() object[Record] {
 				refused: inline, private: true,
 				example: "{url: {env: DATABASE_URL}}",
 			}, "The PostgreSQL in which records are kept.").otherwise("none"),
-			is("retain", func(c *Record) *record.Retention { return &c.Retain }, retentionFields(), "How long records are kept."),
+			is("retain", func(c *Record) *record.Retention { return &c.Retain }, retentionFields(record.DefaultRetention), "How long records are kept."),
+			is("content", func(c *Record) *record.ContentSettings { return &c.Content }, contentFields(), "What is kept of what is said, in pools with `content: true`. Who may see it is whoever has the admin token."),
 			is("prices", func(c *Record) *[]record.PriceRule { return &c.Prices }, list[record.PriceRule]{item: priceFields(), example: "[{model: my-model, input: \"1.25\", output: \"10\"}]"},
 				"What tokens cost, in US dollars for a million; the first that fits decides, and the built-in table where none does.").otherwise("the built-in table"),
 		},
@@ -108,13 +110,25 @@ func (s recordShape) describe(Record) description {
 	}
 }
 
-func retentionFields() object[record.Retention] {
+func contentFields() object[record.ContentSettings] {
+	return object[record.ContentSettings]{
+		fields: []field[record.ContentSettings]{
+			is("prompts", func(c *record.ContentSettings) *bool { return &c.Prompts }, boolean(),
+				"What is new in a request: not the whole conversation again, no results of tools, and at most 64 KiB. The pool's requests are then read whole, up to its `max_body`."),
+			is("retain", func(c *record.ContentSettings) *record.Retention { return &c.Retain }, retentionFields(record.DefaultContentRetention), "How long it is kept, apart from the records."),
+		},
+		start:   func(func(string) string) record.ContentSettings { return defaults.Record.Content },
+		example: "{prompts: true}",
+	}
+}
+
+func retentionFields(d record.Retention) object[record.Retention] {
 	return object[record.Retention]{
 		fields: []field[record.Retention]{
 			is("for", func(c *record.Retention) *time.Duration { return &c.For }, duration(record.MinRetention, record.MaxRetention), "Older ones are deleted, a day at a time."),
 			is("bytes", func(c *record.Retention) *int64 { return &c.Bytes }, size(record.MinRetainedBytes, record.MaxRetainedBytes), "What they may take on the disk, with `sqlite`: the oldest day goes first."),
 		},
-		start:   func(func(string) string) record.Retention { return record.DefaultRetention },
+		start:   func(func(string) string) record.Retention { return d },
 		example: "{for: 720h}",
 	}
 }
@@ -174,5 +188,22 @@ func date() scalar[time.Time] {
 			return t, ""
 		},
 		schema: map[string]any{"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"},
+	}
+}
+
+// wholeContent warns of what keeps nothing of what is said, though it looks as if it did.
+func (r *reader) wholeContent(c *Config) {
+	kept, asked := !c.Record.Off && c.Record.Content.Prompts, false
+	for i := range c.Pools {
+		if !c.Pools[i].Content {
+			continue
+		}
+		asked = true
+		if !kept {
+			r.warn(within(setting.Item("pools", i), "content"), "nothing of what is said is kept, since record.content names nothing; write record.content: {prompts: true}")
+		}
+	}
+	if kept && !asked {
+		r.warn("record.content.prompts", "nothing of what is said is kept, since no pool has content: true")
 	}
 }

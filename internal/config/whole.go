@@ -46,6 +46,7 @@ func (r *reader) wholeFile(_ string, c *Config) {
 	r.unused(c.Pools)
 	r.wholeTools(c)
 	r.wholeClients(c)
+	r.wholeContent(c)
 	r.judgeEnvoy(c)
 }
 

@@ -30,6 +30,7 @@ type Ledger struct {
 	write   record.Writer
 	clock   quartz.Clock
 	metrics *metrics
+	spoken  *spoken
 	sweep   *quartz.Ticker
 
 	secrets  atomic.Pointer[redact.Set] // what no record may show
@@ -47,7 +48,7 @@ type Ledger struct {
 
 // New makes a Ledger. Close ends it.
 func New(cfg Config) (*Ledger, error) {
-	l := &Ledger{write: cfg.Write, clock: cfg.Clock, quit: make(chan struct{}), drain: make(chan struct{}), over: make(chan struct{})}
+	l := &Ledger{write: cfg.Write, clock: cfg.Clock, spoken: newSpoken(), quit: make(chan struct{}), drain: make(chan struct{}), over: make(chan struct{})}
 	if l.clock == nil {
 		l.clock = quartz.NewReal()
 	}
@@ -87,6 +88,7 @@ func (l *Ledger) sweeper() {
 func (l *Ledger) sweepNow() {
 	l.sweeping.Lock()
 	defer l.sweeping.Unlock()
+	l.spoken.expire(l.clock.Now())
 	l.mu.Lock()
 	due := l.join.overdue(false)
 	l.mu.Unlock()
@@ -165,9 +167,9 @@ func (l *Ledger) take(p *part) {
 // record makes the records of requests.
 func (l *Ledger) record(due []*request) {
 	for _, r := range due {
-		t := r.turn()
+		t, said := r.turn(), l.spoken.take(r.id)
 		l.blank(t)
 		l.metrics.halves(t.Halves)
-		l.write.Write(t, nil)
+		l.write.Write(t, said)
 	}
 }

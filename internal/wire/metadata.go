@@ -13,7 +13,7 @@ const (
 	FallbackField  = "fallback"   // how the request came to the pool from the one that it was for: the pools that passed it on, each with the reason
 	AttemptField   = "attempt"    // number of the attempt, from 1
 	RequestIDField = "request_id" // x-request-id
-	ClientField    = "client"     // the client's name
+	ClientField    = "client"     // the client's name, or the fingerprint of a credential of its own
 	TurnField      = "turn"       // number of the turn that it is an attempt of, where that is a later one
 	ExhaustedField = "exhausted"  // why no key was left
 	IDField        = "id"         // IDHeader's value of the client's request, also in its later turns
