@@ -24,6 +24,7 @@ import (
 	"github.com/keyturn/keyturn/internal/admin"
 	"github.com/keyturn/keyturn/internal/scripted"
 	"github.com/keyturn/keyturn/test/gateway"
+	"github.com/keyturn/keyturn/test/postgres"
 )
 
 // spenders is a gateway whose clients have limits, each client those of one subtest.
@@ -313,9 +314,19 @@ func TestNeverMoreAtTheSameTime(t *testing.T) {
 // TestLimitsOutliveTheProcess holds that a restart keeps the day's and the month's counts, does not cut what streams, and that a reload changes limits.
 func TestLimitsOutliveTheProcess(t *testing.T) {
 	t.Parallel()
+	secret := filepath.Join(t.TempDir(), "url")
+	require.NoError(t, os.WriteFile(secret, []byte(postgres.Start(t).Database(t)), 0o600))
+	for name, store := range map[string]any{"sqlite": "records", "postgres": map[string]any{"url": map[string]any{"file": secret}}} {
+		t.Run(name, func(t *testing.T) { limitsOutlive(t, map[string]any{name: store}) })
+	}
+}
+
+// limitsOutlive is TestLimitsOutliveTheProcess with one store of records.
+func limitsOutlive(t *testing.T, record map[string]any) {
+	record["prices"] = []map[string]any{{"model": "*", "input": 1, "output": 1}}
 	s := startSpenders(t, map[string]any{
 		"day": map[string]any{"tokens_per_day": 5000, "parallel": 5}, "month": map[string]any{"spend_per_month": 0.01},
-	}, map[string]any{"record": map[string]any{"sqlite": "records", "prices": []map[string]any{{"model": "*", "input": 1, "output": 1}}}}, gateway.Pool{Keys: []string{"restart-key-0"}})
+	}, map[string]any{"record": record}, gateway.Pool{Keys: []string{"restart-key-0"}})
 	since := time.Now()
 	s.Provider.Default(good.Usage(6000, 4000))
 	for _, client := range []string{"day", "month"} {
