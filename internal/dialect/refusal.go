@@ -127,22 +127,15 @@ func toolNames(request []byte) (names []string) {
 // Form is what of a request may rule out what Keyturn puts in, for one that is like it: structured output, a prediction, a stream.
 func Form(request []byte) string {
 	at := rawjson.Whole(request)
-	v := rawjson.Values(request, at, "response_format", "text", "output_format", "output_config", "prediction", "stream")
-	structured := func(of rawjson.Span, path ...string) bool {
-		for _, name := range path {
-			of, _ = rawjson.Lookup(request, of, name)
-		}
-		kind := rawjson.Text(request, of, "type")
-		return of.Found() && kind != "" && kind != "text"
-	}
+	v := rawjson.Values(request, at, "prediction", "stream")
 	form := []byte("---")
-	if structured(v[0]) || structured(v[1], "format") || structured(v[2]) || structured(v[3], "format") {
+	if turn.Structured(request) {
 		form[0] = 'o'
 	}
-	if v[4].Found() && !rawjson.IsNull(v[4].Of(request)) {
+	if v[0].Found() && !rawjson.IsNull(v[0].Of(request)) {
 		form[1] = 'p'
 	}
-	if string(v[5].Of(request)) == "true" {
+	if string(v[1].Of(request)) == "true" {
 		form[2] = 's'
 	}
 	return string(form)

@@ -21,6 +21,7 @@ type session struct {
 	reads     bool
 	unasked   bool          // tokens are counted though the client did not ask
 	wantUsage bool          // the client asked for the chunk that counts tokens
+	alone     bool          // the client gets what the last turn says alone, see turn.Structured
 	chain     recall.Digest // of the client's request
 
 	// The response, over the turns that have ended.
@@ -79,6 +80,7 @@ type currentTurn struct {
 
 	run     []*toolCall // Keyturn's calls, to be settled
 	mixed   bool
+	unseen  bool   // the client gets nothing of it
 	message []byte // the assistant message with them, for the next turn; made when it is needed
 	answer  []byte // a body that is no stream
 	reason  string
@@ -102,7 +104,7 @@ func open(body []byte, o turn.Options) turn.Session {
 	s.recall(&e, body, &f)
 	if tools := s.offer(body, &f); tools != nil {
 		s.inject(&e, body, &f, tools)
-		s.reads = true
+		s.reads, s.alone = true, turn.Structured(body)
 	} else if o.Count && s.streams && f.countable(body) {
 		s.names.Disown()
 		s.count(&e, body, &f)
@@ -126,6 +128,7 @@ func (s *session) start() {
 	f := fieldOf(s.said, "content")
 	s.apart = f != nil && f.kind == '"' && ends(f.raw)
 	s.relay.Begin()
+	s.relay.Whole(s.alone && !s.last)
 }
 
 // Request implements turn.Session.

@@ -13,8 +13,25 @@ func (s *session) End(dst []byte) ([]byte, turn.Turn) {
 	s.relay.Close(dst)
 	if s.turn.failure == nil {
 		s.close()
+		s.withhold()
 	}
 	return s.relay.End(), s.result()
+}
+
+// withhold leaves out what a turn said that another follows, where the client is to get what the last one says alone.
+func (s *session) withhold() {
+	t := &s.turn
+	switch {
+	case !s.alone:
+	case t.answer == nil && !s.relay.HoldsWhole(): // the client has it
+		s.alone = false
+	case len(t.run) > 0 && !t.mixed:
+		t.unseen = true
+		if t.answer == nil {
+			s.relay.Drop()
+			s.roleShown, s.shown = s.before.roleShown, s.before.shown
+		}
+	}
 }
 
 // close decides what the turn's end means, now that nothing more of it comes.
@@ -123,8 +140,10 @@ func (s *session) Continue(last bool) bool {
 	e.Push(s.request, f.messages, messages)
 	s.chooseNext(&e, &f, last)
 	s.request = e.Apply(nil, s.request)
-	s.said = concat(s.said, s.turn.fields)
-	s.logprobs = concat(s.logprobs, s.turn.logprobs)
+	if !s.turn.unseen {
+		s.said = concat(s.said, s.turn.fields)
+		s.logprobs = concat(s.logprobs, s.turn.logprobs)
+	}
 	s.usage = rawjson.AddNumbers(s.usage, s.turn.usage)
 	s.number++
 	s.last = last

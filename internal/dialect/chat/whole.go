@@ -39,6 +39,7 @@ func (s *session) Whole(body []byte) turn.Turn {
 		t.run, t.mixed = ours, t.hasTheirs()
 		s.name(ours)
 		t.message = s.echo(message)
+		s.withhold()
 	default:
 		s.remember()
 		s.body = s.merged(s.reasonWithout())

@@ -140,6 +140,7 @@ func (s *session) Whole(body []byte) turn.Turn {
 			s.named = v.Of(body)
 		}
 	}
+	s.withhold(cameTo)
 	if len(cameTo.Calls) == 0 {
 		s.close()
 		s.conversation.remember(s)

@@ -25,6 +25,8 @@ type session struct {
 	model        string
 	streams      bool
 	reads        bool
+	alone        bool  // the client gets what the last turn says alone, see turn.Structured
+	last         bool  // the turn is the last
 	limit        int64 // max_tokens; 0 if the request has none that can be read
 	think        int64 // thinking.budget_tokens, if it counts against max_tokens; else 0
 	conversation *conversation
@@ -116,6 +118,7 @@ func open(body []byte, o turn.Options) turn.Session {
 	}
 	s.request = s.base
 	s.budget()
+	s.alone = s.reads && turn.Structured(body)
 	s.relay.Init(s)
 	s.begins()
 	return s
@@ -143,6 +146,7 @@ func (s *session) Body() []byte { return s.body }
 func (s *session) begins() {
 	s.turn = currentTurn{}
 	s.relay.Begin()
+	s.relay.Whole(s.alone && !s.last)
 }
 
 // Again forgets the turn's answer. It had shown nothing, so nothing else has changed.

@@ -195,6 +195,7 @@ func (s *session) Continue(last bool) bool {
 	s.said = appendUser(s.said, cameTo.results)
 	s.request = s.following(left, last)
 	s.number++
+	s.last = last
 	s.seam.open = true
 	s.begins()
 	return true

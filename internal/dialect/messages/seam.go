@@ -7,6 +7,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/dialect/rawjson"
 	"github.com/keyturn/keyturn/internal/dialect/relay"
+	"github.com/keyturn/keyturn/internal/dialect/turn"
 	"github.com/keyturn/keyturn/sse"
 )
 
@@ -50,6 +51,23 @@ func (s *session) see(b *block) (goesOn bool) {
 	b.shown = len(s.seen)
 	s.seen = append(s.seen, b)
 	return false
+}
+
+// withhold leaves out what a turn said that another follows, where the client is to get what the last one says alone.
+func (s *session) withhold(t turn.Turn) {
+	switch {
+	case !s.alone || t.Failure != nil:
+	case !s.plain && !s.relay.HoldsWhole(): // the client has it
+		s.alone = false
+	case len(t.Calls) > 0 && !t.Mixed:
+		if !s.plain {
+			s.relay.Drop()
+		}
+		s.seen, s.seam = nil, seams{open: true}
+		for _, b := range s.turn.blocks {
+			b.omitted = !b.own
+		}
+	}
 }
 
 // joins reports whether another text may go on with a block. Citations hold for all of a block.

@@ -41,6 +41,7 @@ func (s *session) End(dst []byte) ([]byte, turn.Turn) {
 		s.relay.Release()
 		s.letStop()
 	}
+	s.withhold(t)
 	if len(t.Calls) == 0 && s.turn.over && !s.turn.broken {
 		s.close()
 		s.conversation.remember(s)
@@ -136,6 +137,9 @@ func (s *session) messageStart(ev *sse.Event) {
 	}
 	if s.number == 1 {
 		s.put(ev, ev.Data)
+	}
+	if s.relay.HoldsWhole() {
+		s.relay.Mark()
 	}
 }
 

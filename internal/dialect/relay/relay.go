@@ -13,6 +13,8 @@ import (
 const (
 	WindowEvents = 64        // events with data
 	WindowBytes  = 256 << 10 // bytes that are held; one block may go beyond
+	wholeBytes   = 4 << 20   // the same, of a turn that is held back whole
+	wholeSign    = 16 << 10  // bytes of such a turn after which the client is told each time that all is well
 )
 
 // bom may stand at the beginning of what a client gets, and nowhere else ("Parsing an event stream" in the HTML standard).
@@ -41,7 +43,8 @@ type Keeper interface {
 //   - Elsewhere: the dialect keeps it
 //   - none of them: the client gets nothing of it
 //
-// Until Release, or the window is full, all of that is held back. Init makes a Relay ready, and Begin for the stream of each turn.
+// Until Release, or the window is full, all of that is held back; after Whole until the turn's end. Init makes a Relay ready, and Begin for
+// the stream of each turn.
 type Relay struct {
 	decoder *sse.Decoder
 	reader  Reader
@@ -54,6 +57,9 @@ type Relay struct {
 	streams int    // that have begun
 	first   bool   // no block of the current one has come
 	holding bool
+	whole   bool // the turn is held back until its end
+	mark    int  // how much of held is not of the turn alone
+	told    int  // how much of held the client was given a sign for
 	failed  bool
 	broken  bool // the decoder has given up
 	lost    bool // and nothing that comes now is for the client
@@ -79,7 +85,7 @@ func (r *Relay) Begin() {
 	r.decoder.Reset()
 	r.first, r.streams = true, r.streams+1
 	r.unended = r.unended && !r.failed // what a turn that failed ended with was held back
-	r.held, r.events, r.signs = r.held[:0], 0, 0
+	r.held, r.events, r.signs, r.mark, r.told = r.held[:0], 0, 0, 0, 0
 	r.holding, r.failed, r.broken = true, false, false
 	r.afterCR, r.last, r.keeper, r.cut, r.hurries = false, nil, nil, false, false
 }
@@ -94,7 +100,7 @@ func (r *Relay) Write(dst, p []byte) []byte {
 		}
 		r.broken = true
 		if r.lost = r.failed || !r.reader.GiveUp(); !r.lost {
-			r.Release()
+			r.letGo()
 			r.dst = append(r.dst, r.decoder.Held()...)
 			r.unended = true
 		}
@@ -118,10 +124,27 @@ func (r *Relay) Close(dst []byte) {
 // End ends a turn: what is held back goes out, unless the turn has failed. It returns Close's dst with all that goes out.
 func (r *Relay) End() []byte {
 	if !r.failed {
-		r.Release()
+		r.letGo()
 	}
 	r.last = nil
 	return r.Out()
+}
+
+// Whole has the turn that begins held back until its end, when it is known what it comes to: Drop or End. Errors in it are failures.
+func (r *Relay) Whole(whole bool) { r.whole = whole }
+
+// HoldsWhole reports whether all of the turn is still held back.
+func (r *Relay) HoldsWhole() bool { return r.whole && r.holding && !r.failed }
+
+// Mark says that what came until now is for the client whatever the turn comes to.
+func (r *Relay) Mark() {
+	r.held = bytes.TrimPrefix(r.held, bom) // which must not come away later
+	r.mark = len(r.held)
+}
+
+// Drop leaves out what came of a turn since Mark, which is held back whole.
+func (r *Relay) Drop() {
+	r.held, r.last, r.unended = r.held[:r.mark], nil, false
 }
 
 // block takes a block of the stream.
@@ -134,11 +157,11 @@ func (r *Relay) block(ev *sse.Event) error {
 	r.afterCR = ev.Raw[len(ev.Raw)-1] == '\r'
 	r.last, r.keeper, r.cut, r.hurries = nil, nil, ev.Truncated, false
 	if r.holding {
-		if r.events >= WindowEvents || len(r.held) >= WindowBytes {
+		if r.full() {
 			if r.failed {
 				return nil // whatever follows changes nothing
 			}
-			r.Release()
+			r.letGo()
 		}
 		if ev.Dispatched {
 			r.events++
@@ -155,6 +178,19 @@ func (r *Relay) block(ev *sse.Event) error {
 		r.unended = ev.Truncated
 	}
 	return nil
+}
+
+// full reports whether no more is held back. Of a turn that is held back whole the client is told by signs.
+func (r *Relay) full() bool {
+	if !r.whole {
+		return r.events >= WindowEvents || len(r.held) >= WindowBytes
+	}
+	if len(r.held)-r.told >= wholeSign && !r.failed {
+		r.told = len(r.held)
+		r.held = bytes.TrimPrefix(r.held, bom)
+		r.dst = r.KeepAlive(r.dst, ": keyturn\n\n")
+	}
+	return len(r.held) >= wholeBytes
 }
 
 // rest takes the LF that belongs to the last block.
@@ -266,8 +302,16 @@ func (r *Relay) Event(kind string, data []byte) {
 // Holding reports whether the turn has shown nothing yet: if it fails now, it can be run again.
 func (r *Relay) Holding() bool { return r.holding }
 
-// Release hands out what is held back, and holds nothing back any more: the turn shows something.
+// Release hands out what is held back, and holds nothing back any more: the turn shows something. A turn that is held back whole stays so.
 func (r *Relay) Release() {
+	if !r.whole {
+		r.letGo()
+	}
+}
+
+// letGo does so in any case.
+func (r *Relay) letGo() {
+	r.whole = false
 	if !r.holding {
 		return
 	}
@@ -285,7 +329,7 @@ func (r *Relay) Fail() { r.failed = true }
 // HandOver hands out what a turn that failed held back.
 func (r *Relay) HandOver(dst []byte) []byte {
 	r.dst, r.failed = dst, false
-	r.Release()
+	r.letGo()
 	return r.Out()
 }
 
@@ -296,7 +340,7 @@ func (r *Relay) Interrupt(dst []byte) {
 	if r.failed {
 		r.held, r.last, r.failed, r.unended = r.held[:0], nil, false, false
 	}
-	r.Release()
+	r.letGo()
 	r.Mend()
 }
 

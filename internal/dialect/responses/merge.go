@@ -120,7 +120,7 @@ func (s *session) closeTurn() {
 	for _, i := range s.turn.items {
 		switch {
 		case i == nil || !s.stays(i):
-		case i.own:
+		case i.own || i.index < 0:
 			s.said = append(s.said, piece{raw: i.raw})
 		default:
 			s.said = append(s.said, piece{seen: i})

@@ -46,6 +46,7 @@ func (s *session) Continue(last bool) bool {
 	s.usage = slices.Clone(rawjson.AddNumbers(s.usage, s.turn.raw))
 	s.request = s.nextRequest(last)
 	s.number++
+	s.last = last
 	s.begins()
 	return true
 }
@@ -55,6 +56,8 @@ func (s *session) begins() {
 	s.turn, s.calls, s.mixed = currentTurn{}, nil, false
 	s.renumbers = s.renumbers || s.number > 1
 	s.relay.Begin()
+	s.relay.Whole(s.alone && !s.last)
+	s.marked = s.nextNumber
 	s.start = counters{
 		items: len(s.items), nextIndex: s.nextIndex, number: s.nextNumber, output: s.output, hosted: s.hosted,
 		called: s.called, renumbers: s.renumbers,

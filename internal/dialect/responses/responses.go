@@ -23,6 +23,8 @@ type session struct {
 	streams      bool
 	reads        bool
 	injected     bool
+	alone        bool          // the client gets what the last turn says alone, see turn.Structured
+	last         bool          // the turn is the last
 	clients      int           // tools of the client's
 	previous     []byte        // previous_response_id as the client sent it, where Keyturn sends another
 	instructions []byte        // as the client sent them, where Keyturn sends more; null for none
@@ -65,6 +67,7 @@ type session struct {
 	edits      rawjson.Edits
 	renumbers  bool // something was put in or left out: the provider's numbers are no longer the client's
 	nextNumber int  // the next sequence_number
+	marked     int  // the same after what the client gets of the turn in any case
 	doneDue    bool // a turn that is not the last had [DONE] after its end
 }
 
@@ -156,6 +159,7 @@ func open(body []byte, o turn.Options) turn.Session {
 		return nil
 	}
 	s.reads = s.injected || s.previous != nil
+	s.alone = s.injected && turn.Structured(body)
 	s.recalled, s.runs = nil, nil
 	s.base = e.Apply(make([]byte, 0, len(body)+e.Growth()), body)
 	if s.fields = (requestFields{}); !s.fields.read(s.base) {

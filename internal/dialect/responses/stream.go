@@ -26,6 +26,7 @@ func (s *session) state() turn.State {
 // End says that the turn's stream has ended.
 func (s *session) End(dst []byte) ([]byte, turn.Turn) {
 	s.relay.Close(dst)
+	s.withhold()
 	if s.number > 1 && s.turn.failure == nil { // the client gets the bytes of a first turn and no other; later ones are Keyturn's
 		s.relay.Release()
 		s.relay.Mend()
@@ -133,6 +134,10 @@ func (s *session) lifecycle(ev *sse.Event, f *eventFields) {
 	}
 	s.settings(&s.edits, ev.Data, f.response)
 	s.pass(ev, f)
+	if s.relay.HoldsWhole() {
+		s.relay.Mark()
+		s.marked = s.nextNumber
+	}
 }
 
 // itemAdded takes an item that begins.

@@ -29,6 +29,7 @@ func (s *session) Whole(body []byte) turn.Turn {
 	}
 	s.endUnrun(nil)
 	if t.terminal != nil {
+		s.withhold()
 		return s.result()
 	}
 	var e rawjson.Edits
