@@ -53,14 +53,15 @@ func speeches(name string) (first, last speech) {
 		object := func(status, output string) string {
 			return `{"id":"resp_1","object":"response","status":"` + status + `","model":"m","output":[` + output + `]}`
 		}
-		s := eventOf("response.created", `,"sequence_number":0,"response":`+object("in_progress", ""))
+		var s strings.Builder
+		s.WriteString(eventOf("response.created", `,"sequence_number":0,"response":`+object("in_progress", "")))
 		for n, item := range list {
 			for k, of := range []string{"added", "done"} {
-				s += eventOf("response.output_item."+of, fmt.Sprintf(`,"sequence_number":%d,"output_index":%d,"item":%s`, 1+2*n+k, n, item))
+				s.WriteString(eventOf("response.output_item."+of, fmt.Sprintf(`,"sequence_number":%d,"output_index":%d,"item":%s`, 1+2*n+k, n, item)))
 			}
 		}
 		all := object("completed", strings.Join(list, ","))
-		return speech{s + eventOf("response.completed", fmt.Sprintf(`,"sequence_number":%d,"response":%s`, 1+2*len(list), all)), all}
+		return speech{s.String() + eventOf("response.completed", fmt.Sprintf(`,"sequence_number":%d,"response":%s`, 1+2*len(list), all)), all}
 	}
 	return items(`{"id":"rs_1","type":"reasoning","summary":[]}`, say(before), `{"id":"fc_1","type":"function_call","status":"completed","call_id":"call_1","name":"bmcp_files_read_file","arguments":"{}"}`),
 		items(say(after))
