@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run build image test test-cuts test-slow test-soak test-kubernetes test-istio check fmt lint bench fuzz
+.PHONY: help run build image test test-cuts test-slow test-soak test-kubernetes test-istio test-clients check fmt lint bench fuzz
 include tools.mk
 
 FUZZTIME ?= 30s
@@ -59,6 +59,10 @@ test-kubernetes: ## hold render kubernetes, the chart and the image against Kube
 test-istio: ## run what render istio prints with Istio's own control plane; Linux, as root; the first compile takes minutes
 	go -C test/istio vet .
 	go -C test/istio test -count=1 -shuffle=on -timeout=30m .
+
+test-clients: ## run Codex CLI, Claude Code, opencode and aider as docs/clients.md says; the first run fetches them (1.9 GB), then takes minutes
+	go vet -tags clients ./test/programs
+	go test -tags clients -count=1 -timeout=15m ./test/programs
 
 check: lint test ## everything before a commit
 

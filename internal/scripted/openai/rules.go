@@ -4,7 +4,6 @@ package openai
 import (
 	"fmt"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/keyturn/keyturn/internal/scripted/talk"
 )
@@ -45,11 +44,6 @@ func RefuseTools(e talk.Endpoint, t *talk.Told) *talk.Problem {
 		names[tool.Name] = true
 		if tool.Type != "function" {
 			continue
-		}
-		if n := utf8.RuneCountInString(tool.Description); n > maxDescription {
-			at := strings.TrimSuffix(param, "name") + "description"
-			return talk.Invalid(at, "string_above_max_length",
-				"Invalid '%s': string too long. Expected a string with maximum length %d, but got a string with length %d instead.", at, maxDescription, n)
 		}
 		if pr := refuseSchema(strings.TrimSuffix(param, "name")+"parameters", tool.Name, tool.Parameters); pr != nil {
 			return pr

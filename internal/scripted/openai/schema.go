@@ -7,9 +7,6 @@ import (
 	"github.com/keyturn/keyturn/internal/scripted/talk"
 )
 
-// maxDescription is how long the description of a function may be, in characters.
-const maxDescription = 1024
-
 // refuseSchema checks the parameters of a function that is not strict, by what public reports quote of the API's errors.
 func refuseSchema(param, name string, raw json.RawMessage) *talk.Problem {
 	if len(raw) == 0 || string(raw) == "null" { // a function without any
