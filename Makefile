@@ -60,7 +60,8 @@ test-istio: ## run what render istio prints with Istio's own control plane; Linu
 	go -C test/istio vet .
 	go -C test/istio test -count=1 -shuffle=on -timeout=30m .
 
-test-clients: ## run Codex CLI, Claude Code, opencode and aider as docs/clients.md says; the first run fetches them (1.9 GB), then takes minutes
+test-clients: ## every SDK's conversations, and Codex CLI, Claude Code, opencode and aider as docs/clients.md says; the first run fetches them (1.9 GB), then takes minutes
+	go test -count=1 -timeout=20m ./test -run '^(TestSDKs|TestRecordsAgreeWithSDKs)$$' -sdks
 	go vet -tags clients ./test/programs
 	go test -tags clients -count=1 -timeout=15m ./test/programs
 
