@@ -2,6 +2,7 @@ package extproc
 
 import (
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -137,7 +138,7 @@ func (s *Server) learn(x *exchange) {
 	if r == nil || x.status == 0 || x.status >= 400 || !s.refusals.remember(r) {
 		return
 	}
-	what := r.without.Named
+	what := slices.Clone(r.without.Named)
 	if r.without.Tools {
 		what = append(what, "all tools")
 	}
